@@ -1,0 +1,1 @@
+"""Compression: ways to send the model less of a document without losing the answer."""

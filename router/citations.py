@@ -1,0 +1,188 @@
+"""Quotes and where they stand: parsing them out of an answer, locating them in the source, matching what has none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from turnout.router.words import content_words
+from turnout.types import Citation, Context, Document, DocumentInfo, Part
+
+MIN_QUOTE = 12
+"""Characters below which a quote could stand anywhere and proves nothing."""
+
+_QUOTE_LINE = re.compile(r"^\s*(?:[-*]\s*)?(?:quotes?|evidence)\s*:\s*(.+)$", re.IGNORECASE | re.MULTILINE)
+_QUOTED = re.compile(r'["“«]([^"“”«»\n]{2,}?)["”»]')
+_LIGATURES = {"fi": "ﬁ", "fl": "ﬂ", "ff": "ﬀ", "ffi": "ﬃ", "ffl": "ﬄ"}
+
+
+def split_quotes(text: str) -> tuple[str, tuple[str, ...]]:
+    """(answer without its quote lines, quotes in order): from `Quote: "..."` lines and from quotes in the sentence."""
+    quotes = []
+    for line in _QUOTE_LINE.findall(text):
+        found = _QUOTED.findall(line)
+        quotes.extend(found or [line.strip().strip("\"“”«»'")])
+    answer = _QUOTE_LINE.sub("", text).strip()
+    quotes.extend(quote for quote in _QUOTED.findall(answer) if len(quote) >= MIN_QUOTE)
+    return answer, tuple(dict.fromkeys(quote.strip() for quote in quotes if quote.strip()))
+
+
+def locate(quote: str, text: str) -> tuple[str, int, int] | None:
+    """(how, start, end) of a quote in a text: "exact", or "normalised:<which>" after exactly one normalisation.
+
+    Quotes under MIN_QUOTE characters are not looked for. A quote stitched from two places stands nowhere.
+    """
+    if len(quote) < MIN_QUOTE:
+        return None
+    start = text.find(quote)
+    if start >= 0:
+        return "exact", start, start + len(quote)
+    for name, pattern_of in _NORMALISATIONS.items():
+        match = re.search(pattern_of(quote), text)
+        if match:
+            return f"normalised:{name}", match.start(), match.end()
+    return None
+
+
+def _whitespace(quote: str) -> str:
+    return r"\s+".join(re.escape(word) for word in quote.split())
+
+
+def _hyphen(quote: str) -> str:
+    # A word broken at a line end: "termi-\nnation" stands for "termination".
+    break_ = r"(?:[-\u00ad]\s*\n\s*|\u00ad)?"
+    return r"\s+".join(break_.join(re.escape(letter) for letter in word) for word in quote.split())
+
+
+def _ligature(quote: str) -> str:
+    plain = quote
+    for letters, sign in _LIGATURES.items():
+        plain = plain.replace(sign, letters)
+    either = re.compile("ffi|ffl|ff|fi|fl")
+    return either.sub(lambda found: f"(?:{found[0]}|{_LIGATURES[found[0]]})", _whitespace(plain))
+
+
+def _marks(quote: str) -> str:
+    signs = {"'": "['‘’]", "‘": "['‘’]", "’": "['‘’]", '"': '["“”]', "“": '["“”]', "”": '["“”]'}
+    signs |= dict.fromkeys("-–—", "[-–—]")
+    return r"\s+".join("".join(signs.get(letter, re.escape(letter)) for letter in word) for word in quote.split())
+
+
+_NORMALISATIONS: dict[str, Callable[[str], str]] = {
+    "whitespace": _whitespace,
+    "hyphen": _hyphen,
+    "ligature": _ligature,
+    "marks": _marks,
+}
+
+
+def cite(
+    answer: str,
+    quotes: Sequence[str],
+    context: Context,
+    documents: Sequence[Document],
+    sentences: Callable[[str], list[tuple[int, int]]],
+    question: str,
+) -> tuple[Citation, ...]:
+    """Citations of an answer: its own quotes, located or flagged; without any, the sentence that bears it best.
+
+    What was read is searched before the rest of the documents, so that a quote that occurs twice is cited where the
+    model saw it. A quote from a document that was not asked about is not found.
+    """
+    by_id = {document.id: document for document in documents}
+    cited = tuple(_cite_quote(quote, context.parts, documents) for quote in quotes)
+    if any(citation.found for citation in cited):
+        return cited
+    matched = best_sentence(answer, question, context.parts, sentences)
+    if matched is None:
+        return cited
+    part, start, end = matched
+    return (*cited, citation_at(by_id[part.span.document_id], part.span.start + start, part.span.start + end, "matched"))
+
+
+def _cite_quote(quote: str, parts: Sequence[Part], documents: Sequence[Document]) -> Citation:
+    for part in parts:
+        found = locate(quote, part.text)
+        if found:
+            document = next(d for d in documents if d.id == part.span.document_id)
+            how, start, end = found
+            return citation_at(document, part.span.start + start, part.span.start + end, "quoted", quote, how)
+    for document in documents:
+        found = locate(quote, document.text)
+        if found:
+            how, start, end = found
+            return citation_at(document, start, end, "quoted", quote, how)
+    return Citation(document=None, quote=quote, found=None)
+
+
+def citation_at(
+    document: Document,
+    start: int,
+    end: int,
+    origin: Literal["quoted", "matched"],
+    quote: str | None = None,
+    found: str = "exact",
+) -> Citation:
+    """The citation of characters [start, end) of a document."""
+    place = document.place(start)
+    return Citation(
+        document=DocumentInfo(document.id, document.title, document.source),
+        quote=document.text[start:end] if quote is None else quote,
+        found=found,
+        start=start,
+        end=end,
+        page=place.page,
+        line=place.line,
+        place=place.label,
+        origin=origin,
+    )
+
+
+def best_sentence(
+    answer: str, question: str, parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
+) -> tuple[Part, int, int] | None:
+    """The sentence that holds most of the answer's content words, then most of the question's.
+
+    None where no sentence holds at least half of the answer's: then nothing that was read bears it.
+    """
+    wanted, asked = content_words(answer), content_words(question)
+    new = wanted - asked or wanted
+    if not new:
+        return None
+    best: tuple[float, float, Part, int, int] | None = None
+    for part, start, end in _sentences(parts, sentences):
+        words = content_words(part.text[start:end])
+        held = len(new & words) / len(new)
+        if held < 0.5:
+            continue
+        score = (held, len(asked & words) / (len(asked) or 1))
+        if best is None or score > best[:2]:
+            best = (*score, part, start, end)
+    return best[2:] if best else None
+
+
+def nearest_sentence(
+    question: str, parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
+) -> tuple[Part, int, int] | None:
+    """The sentence that shares most content words with the question: what an abstention shows, not an answer."""
+    asked = content_words(question)
+    best: tuple[int, Part, int, int] | None = None
+    for part, start, end in _sentences(parts, sentences):
+        shared = len(asked & content_words(part.text[start:end]))
+        if best is None or shared > best[0]:
+            best = (shared, part, start, end)
+    return best[1:] if best else None
+
+
+def _sentences(
+    parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
+) -> Iterator[tuple[Part, int, int]]:
+    """(part, start, end) of each sentence, without the blanks around it."""
+    for part in parts:
+        for start, end in sentences(part.text):
+            text = part.text[start:end]
+            inner = text.strip()
+            if inner:
+                begin = start + text.index(inner)
+                yield part, begin, begin + len(inner)

@@ -1,0 +1,139 @@
+"""The ledger: one SQL row per answer, predicted and measured side by side. Nothing ever leaves the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from turnout.config import LogLevel
+from turnout.database import Database
+from turnout.errors import UnknownNameError
+from turnout.router.profile import ModelProfile
+from turnout.record import summary, text_of
+from turnout.types import Answer
+
+RECENT = 30
+"""Answers per strategy that corrections are taken from."""
+
+ENOUGH = 3
+"""Answers that are needed before they correct anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One ledger row. `record` is surface JSON of decision, usage and model; `content` the text, at log=full only."""
+
+    id: str
+    created: float
+    model: str
+    chosen: str
+    question: str | None
+    record: Mapping[str, Any]
+    content: Mapping[str, Any] | None
+
+
+class Ledger:
+    """Writes answers at the level that the user chose: off, decisions (no answer text), full."""
+
+    def __init__(self, database: Database, level: LogLevel) -> None:
+        self._database = database
+        self._level = level
+
+    def record(self, answer: Answer, documents: Sequence[str], raw_ttft_s: float | None) -> None:
+        """Stores one answer.
+
+        Args:
+            documents: ids of the documents that it was asked over; removing one of them erases text from the row.
+            raw_ttft_s: predicted engine seconds to the first token before correction, to learn the correction from.
+        """
+        if self._level == "off":
+            return
+        record = summary(answer) | {"raw_first_token_s": raw_ttft_s}
+        content = json.dumps(text_of(answer)) if self._level == "full" else None
+        with self._database.write() as connection:
+            connection.execute(
+                sa.text(
+                    "INSERT INTO answers (id, created, model, chosen, question, record, content)"
+                    " VALUES (:id, :created, :model, :chosen, :question, :record, :content)"
+                ),
+                {
+                    "id": answer.id,
+                    "created": time.time(),
+                    "model": answer.model.fingerprint,
+                    "chosen": answer.decision.chosen,
+                    "question": answer.question,
+                    "record": json.dumps(record),
+                    "content": content,
+                },
+            )
+            for document in dict.fromkeys(documents):
+                connection.execute(
+                    sa.text("INSERT INTO answer_documents (answer_id, document_id) VALUES (:answer, :document)"),
+                    {"answer": answer.id, "document": document},
+                )
+
+    def get(self, answer_id: str) -> Entry:
+        """One row by id or unique beginning of an id.
+
+        Raises:
+            UnknownNameError: no such row, or several; the hint names recent ids.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.text(f"{_COLUMNS} WHERE substr(id, 1, :size) = :id ORDER BY created DESC LIMIT 2"),
+                {"id": answer_id, "size": len(answer_id)},
+            ).all()
+        if len(rows) != 1 or not answer_id:
+            raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5)])
+        return _entry(rows[0])
+
+    def recent(self, limit: int = 20) -> list[Entry]:
+        """The newest rows first."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.text(f"{_COLUMNS} ORDER BY created DESC LIMIT :limit"), {"limit": limit}).all()
+        return [_entry(row) for row in rows]
+
+    def corrected(self, profile: ModelProfile, model_fingerprint: str) -> ModelProfile:
+        """The profile with what recent answers of this model say: measured over predicted engine seconds to the first
+        token, and seconds outside the engine, each as a median by strategy. Cached prompts teach nothing here."""
+        ratios: dict[str, list[float]] = {}
+        outside: dict[str, list[float]] = {}
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.text("SELECT chosen, record FROM answers WHERE model = :model ORDER BY created DESC LIMIT :limit"),
+                {"model": model_fingerprint, "limit": 4 * RECENT},
+            ).all()
+        for chosen, text in rows:
+            record = json.loads(text)
+            usage, raw = record["usage"], record["raw_first_token_s"]
+            first, ttft = usage["first_token_s"], usage["ttft_s"]
+            if first is None or usage["cached_tokens"]:
+                continue
+            if raw:
+                ratios.setdefault(chosen, []).append(first / raw)
+            if ttft is not None:
+                outside.setdefault(chosen, []).append(max(0.0, ttft - first))
+        return dataclasses.replace(profile, corrections=_medians(ratios, 0.33, 3.0), outside_s=_medians(outside, 0.0, 5.0))
+
+
+_COLUMNS = "SELECT id, created, model, chosen, question, record, content FROM answers"
+
+
+def _medians(values: Mapping[str, list[float]], low: float, high: float) -> dict[str, float]:
+    return {
+        name: min(max(statistics.median(seen[:RECENT]), low), high)
+        for name, seen in values.items()
+        if len(seen) >= ENOUGH
+    }
+
+
+def _entry(row: Any) -> Entry:
+    content = json.loads(row.content) if row.content else None
+    return Entry(row.id, row.created, row.model, row.chosen, row.question, json.loads(row.record), content)

@@ -1,0 +1,194 @@
+"""The decision: which candidates are inside every limit, and which of those is best for the stated objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
+from turnout.router.quality import BASIS, contributions
+from turnout.router.signals import Signals
+from turnout.types import LIMITS, Budget, Candidate, Decision, Exclusion
+
+POLICY = "rule/1"
+TIE = 0.005
+"""Expected scores closer than this are one score: the faster candidate wins."""
+
+BALANCED_PER_DOUBLING = 0.03
+"""What `balanced` pays in expected score for an answer in half the time."""
+
+_UNITS = {"max_total_s": "s", "max_ttft_s": "s", "max_prompt_tokens": "tokens", "max_memory_bytes": "bytes"}
+OPTIMIZE = ("quality", "balanced", "latency", "cost")
+
+
+def decide(
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    signals: Signals,
+    profile: str | None = None,
+    forced: str | None = None,
+) -> Decision:
+    """Excludes what breaks a limit, then picks by name.
+
+    Args:
+        profile: when the model's costs were measured here; kept in the record.
+        forced: a strategy that the caller insists on; it must still be inside the limits.
+
+    Raises:
+        UnknownNameError: `forced` is not a candidate.
+        BudgetError: nothing is left; the hint names the nearest budget that is possible.
+    """
+    check(budget)
+    judged = [_within(candidate, budget) for candidate in candidates]
+    if forced is not None and forced not in {candidate.strategy for candidate in judged}:
+        raise UnknownNameError("strategy", forced, [candidate.strategy for candidate in judged])
+    open_ = [c for c in judged if c.excluded_by is None and forced in (None, c.strategy)]
+    if not open_:
+        raise _impossible([c for c in judged if forced in (None, c.strategy)], budget)
+    best = _best(open_, budget.optimize)
+    why = "asked for by name" if forced else _WHY[budget.optimize]
+    final = tuple(_explained(candidate, best, why) for candidate in judged)
+    return Decision(
+        id=new_id(),
+        chosen=best.strategy,
+        policy=f"{budget.optimize} {POLICY}" + (" forced" if forced else ""),
+        candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
+        budget=budget,
+        signals={**signals.record(), "profile": profile, "basis": BASIS},
+        because=contributions(signals) if {"full", "rag"} <= {c.strategy for c in judged} else (),
+        would_flip=_flips(final),
+    )
+
+
+def check(budget: Budget) -> None:
+    """Refuses a budget that can't be meant: unknown objective, limits that are not positive numbers."""
+    if budget.optimize not in OPTIMIZE:
+        raise UnknownNameError("objective", budget.optimize, OPTIMIZE)
+    for name, value in budget.limits().items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+            raise ConfigurationError(f"{name} is {value!r}, not a positive number", hint=f"leave {name} out for no limit")
+
+
+def new_id() -> str:
+    """A short id for answers: easy to type, about 10^12 of them."""
+    return "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(8))
+
+
+_WHY = {
+    "quality": "highest quality within limits",
+    "balanced": "best quality for its time within limits",
+    "latency": "fastest of those not told apart in quality",
+    "cost": "cheapest of those not told apart in quality",
+}
+
+
+def _within(candidate: Candidate, budget: Budget) -> Candidate:
+    if candidate.excluded_by is not None:
+        return candidate
+    for limit, allowed in budget.limits().items():
+        needed = getattr(candidate, LIMITS[limit])
+        if needed is None:
+            # An unknown is a risk, never zero: a hard limit can't be promised over it.
+            return dataclasses.replace(candidate, excluded_by=Exclusion(limit, allowed, None, "not known"))
+        if needed > allowed:
+            return dataclasses.replace(candidate, excluded_by=Exclusion(limit, allowed, needed))
+    return candidate
+
+
+def _best(candidates: Sequence[Candidate], optimize: str) -> Candidate:
+    def known(value: float | None, worst: float) -> float:
+        return worst if value is None else value
+
+    def seconds(c: Candidate) -> float:
+        return known(c.total_s, math.inf)
+
+    top = max(known(c.quality, 0.0) for c in candidates)
+    if optimize == "balanced":
+        fastest = min(seconds(c) for c in candidates)
+        return max(
+            candidates,
+            key=lambda c: known(c.quality, 0.0) - BALANCED_PER_DOUBLING * math.log2(seconds(c) / fastest),
+        )
+    if optimize == "quality":
+        return min((c for c in candidates if known(c.quality, 0.0) >= top - TIE), key=seconds)
+    leader = max(candidates, key=lambda c: known(c.quality, 0.0))
+    alike = [c for c in candidates if known(c.quality_high, 0.0) >= known(leader.quality, 0.0)]
+    if optimize == "latency":
+        return min(alike, key=lambda c: known(c.ttft_s, math.inf))
+    return min(alike, key=lambda c: (known(c.cost, math.inf), known(c.prompt_tokens, math.inf)))
+
+
+def _explained(candidate: Candidate, best: Candidate, why: str) -> Candidate:
+    if candidate.strategy == best.strategy:
+        return dataclasses.replace(candidate, chosen=True, reasons=(why, *candidate.reasons))
+    if candidate.excluded_by is not None:
+        return candidate
+    parts = []
+    if candidate.quality is not None and best.quality is not None:
+        gap = candidate.quality - best.quality
+        parts.append("same quality" if abs(gap) < TIE else f"{abs(gap):.2f} {'higher' if gap > 0 else 'lower'}")
+    if candidate.ttft_s is not None and best.ttft_s is not None:
+        gap = candidate.ttft_s - best.ttft_s
+        parts.append(f"{abs(gap):.1f} s {'slower' if gap > 0 else 'faster'} to first word")
+    return dataclasses.replace(candidate, reasons=(", ".join(parts), *candidate.reasons))
+
+
+def _flips(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    flips = []
+    for candidate in candidates:
+        broken = candidate.excluded_by
+        if broken is not None and broken.needed is not None:
+            flips.append(f"{candidate.strategy} possible at {describe_limit(broken.limit, broken.needed)} or more")
+    return tuple(flips)
+
+
+def describe_limit(limit: str, value: float) -> str:
+    """A limit with its unit, for people: "max_ttft_s 2.4", "a window of 41,391"."""
+    if limit == "window":
+        return f"a window of {value:,.0f} tokens"
+    if limit == "memory":
+        return f"{value / 2**30:.1f} GiB of free memory"
+    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+    return f"{limit} {text}"
+
+
+def _impossible(candidates: Sequence[Candidate], budget: Budget) -> BudgetError:
+    wanted, possible = [], []
+    for candidate in candidates:
+        broken = candidate.excluded_by
+        if broken is None:
+            continue
+        need = "not known" if broken.needed is None else f"{broken.needed:,.4g}"
+        allowed = "" if broken.allowed is None else f" > {broken.allowed:,.4g}"
+        wanted.append(f"{candidate.strategy}: {broken.limit} {need}{allowed}{f' ({broken.why})' if broken.why else ''}")
+        if broken.limit in LIMITS and broken.needed is not None:
+            possible.append((broken.needed / (broken.allowed or 1), broken.limit, broken.needed, candidate))
+    hint = "shorten the question or the history, or use a model with a larger window"
+    if possible:
+        _, limit, _, nearest = min(possible, key=lambda row: row[0])
+        needs = {name: getattr(nearest, LIMITS[name]) for name in budget.limits()}
+        fields = ", ".join(
+            f"{name}={_round_up(name, value)}" for name, value in needs.items() if value is not None
+        )
+        hint = f"nearest possible: {nearest.strategy} with {fields} (limit broken: {limit})"
+    return BudgetError(f"no strategy is inside the limits: {'; '.join(wanted)}", hint=hint)
+
+
+def _round_up(name: str, value: float) -> str:
+    if _UNITS.get(name) == "s":
+        return f"{math.ceil(value * 100) / 100:g}"
+    return f"{math.ceil(value):d}" if name != "max_cost" else f"{value * 1.01:.3g}"
+
+
+def budget_from(values: Mapping[str, Any]) -> Budget:
+    """A Budget from named values; an unknown name is an error with the nearest valid one."""
+    known = set(Budget.__dataclass_fields__)
+    for name in values:
+        if name not in known:
+            raise UnknownNameError("budget field", name, known)
+    budget = Budget(**values)
+    check(budget)
+    return budget

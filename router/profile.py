@@ -1,0 +1,110 @@
+"""ModelProfile: what was measured of a model on this machine, and the cost curves fitted to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+import sqlalchemy as sa
+
+from turnout.database import Database
+from turnout.engines.probe import CostSamples
+from turnout.types import ModelInfo
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """Seconds to read and write with one model on one machine.
+
+    prefill(n) = prefill_s + per_token_s * n + per_pair_s * n * n / 2, and a new token at context n takes
+    token_s + token_per_context_s * n. `corrections` and `outside_s` come from the ledger, by strategy: measured over
+    predicted engine seconds, and seconds to first word spent outside the engine.
+    """
+
+    per_token_s: float
+    per_pair_s: float
+    token_s: float
+    token_per_context_s: float
+    prefill_s: float = 0.0
+    measured: str | None = None
+    corrections: Mapping[str, float] = field(default_factory=dict)
+    outside_s: Mapping[str, float] = field(default_factory=dict)
+
+    def prefill_seconds(self, tokens: int) -> float:
+        """Seconds from acceptance to the first new token of a cold prompt."""
+        return self.prefill_s + self.per_token_s * tokens + self.per_pair_s * tokens * tokens / 2
+
+    def decode_seconds(self, context_tokens: int, new_tokens: int) -> float:
+        """Seconds for `new_tokens` more tokens after `context_tokens`."""
+        return new_tokens * (self.token_s + self.token_per_context_s * context_tokens)
+
+
+UNMEASURED_REMOTE = ModelProfile(
+    prefill_s=0.3, per_token_s=1 / 4000, per_pair_s=0.0, token_s=1 / 40, token_per_context_s=0.0
+)
+"""A guess for a server nobody has measured: 4,000 prompt and 40 new tokens a second. The ledger corrects it."""
+
+
+def fit(samples: CostSamples) -> ModelProfile:
+    """Least squares over the chunks of one prefill, seconds per token = per_token_s + per_pair_s * offset, and a line
+    through the decode samples. Slopes below zero are noise and become zero."""
+    offsets = np.array([offset + tokens / 2 for offset, tokens, _ in samples.prefill])
+    rates = np.array([seconds / tokens for _, tokens, seconds in samples.prefill])
+    per_token, per_pair = _line(offsets, rates)
+    contexts = np.array([context for context, _ in samples.decode], dtype=float)
+    seconds = np.array([per_new for _, per_new in samples.decode])
+    token, per_context = _line(contexts, seconds)
+    return ModelProfile(
+        prefill_s=token,
+        per_token_s=per_token,
+        per_pair_s=per_pair,
+        token_s=token,
+        token_per_context_s=per_context,
+        measured=time.strftime("%Y-%m-%d"),
+    )
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Intercept and slope, both at least zero."""
+    if len(x) < 2 or np.ptp(x) == 0:
+        return float(np.median(y)), 0.0
+    slope, intercept = np.polyfit(x, y, 1)
+    if slope < 0:
+        return float(np.median(y)), 0.0
+    return max(float(intercept), float(y.min()) * 0.1), float(slope)
+
+
+def load_or_measure(database: Database, model: ModelInfo, measure: Callable[[], CostSamples] | None) -> ModelProfile:
+    """The stored profile of this model on this machine; else it is measured now and stored.
+
+    Args:
+        measure: runs the probe, or None where probing is not possible (a remote server is paid by the token).
+    """
+    key = f"cost/{VERSION}/{model.fingerprint}/{machine()}"
+    with database.read() as connection:
+        stored = connection.execute(sa.text("SELECT value FROM profiles WHERE key = :key"), {"key": key}).scalar()
+    if stored is not None:
+        return ModelProfile(**json.loads(stored))
+    if measure is None:
+        return UNMEASURED_REMOTE
+    profile = fit(measure())
+    with database.write() as connection:
+        connection.execute(
+            sa.text("INSERT OR REPLACE INTO profiles (key, value, created) VALUES (:key, :value, :now)"),
+            {"key": key, "value": json.dumps(dataclasses.asdict(profile)), "now": time.time()},
+        )
+    return profile
+
+
+def machine() -> str:
+    """What makes timings comparable: processor, cores and memory of this machine."""
+    gib = round(psutil.virtual_memory().total / 2**30)
+    return f"{platform.machine()}-{psutil.cpu_count(logical=True)}c-{gib}g"

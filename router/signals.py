@@ -1,0 +1,66 @@
+"""What the router knows before it decides. Nothing here needs a model call or an embedding search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from turnout.contracts import Engine
+from turnout.retrieval.corpus import Corpus
+from turnout.router.questions import new_tokens
+from turnout.types import Context, Question
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Figures in the reader's tokens; `overhead_tokens` is the prompt without any document text."""
+
+    task: str
+    question_tokens: int
+    overhead_tokens: int
+    document_tokens: int
+    documents: int
+    segments: int
+    window: int
+    max_new_tokens: int
+    expected_new_tokens: int
+    parameters: int | None
+    counts_exact: bool
+    free_memory_bytes: int | None
+
+    @property
+    def full_tokens(self) -> int:
+        """Prompt tokens with every document in it."""
+        return self.overhead_tokens + self.document_tokens
+
+    @property
+    def fill(self) -> float:
+        """The share of the window that the documents take; over 1 they don't fit."""
+        return self.full_tokens / self.window
+
+    def record(self) -> Mapping[str, Any]:
+        """For the ledger: what the decision was made from."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def gather(
+    question: Question, corpus: Corpus, engine: Engine, document_tokens: int, free_memory_bytes: int | None
+) -> Signals:
+    """Collects the signals of one question over one corpus."""
+    most, expected = new_tokens(question.task)
+    empty = Context((), question.text, question.history, question.task)
+    return Signals(
+        task=question.task,
+        question_tokens=engine.count_text(question.text),
+        overhead_tokens=engine.count(empty),
+        document_tokens=document_tokens,
+        documents=len(corpus.documents),
+        segments=len(corpus.segments),
+        window=engine.model.window,
+        max_new_tokens=most,
+        expected_new_tokens=expected,
+        parameters=engine.model.parameters,
+        counts_exact=engine.count_is_exact,
+        free_memory_bytes=free_memory_bytes,
+    )

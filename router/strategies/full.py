@@ -1,0 +1,40 @@
+"""full: every document whole, in the order given."""
+
+from __future__ import annotations
+
+from turnout.contracts import Engine
+from turnout.retrieval.corpus import Corpus
+from turnout.router.cost import candidate
+from turnout.router.profile import ModelProfile
+from turnout.router.quality import quality
+from turnout.router.signals import Signals
+from turnout.types import Budget, Candidate, Context, Part, Question, Span
+
+
+class Full:
+    """Gives the model everything. Nothing is ever cut: what does not fit excludes itself."""
+
+    name = "full"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def estimate(self, signals: Signals, profile: ModelProfile) -> Candidate:
+        """Reads `signals.full_tokens`; quality falls as the window fills (LaRA)."""
+        return candidate(
+            self.name, quality("full", signals), signals.full_tokens, signals, profile, self._engine.memory_bytes
+        )
+
+    def warm(self, corpus: Corpus) -> None:
+        """Nothing: no index and no embedder are needed."""
+
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+        """All documents, untouched, first to last."""
+        return Context(all_parts(corpus), question.text, question.history, question.task)
+
+
+def all_parts(corpus: Corpus) -> tuple[Part, ...]:
+    """Every document of a corpus as one part each."""
+    return tuple(
+        Part(document.text, Span(document.id, 0, len(document.text)), document.title) for document in corpus.documents
+    )

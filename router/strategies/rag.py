@@ -1,0 +1,64 @@
+"""rag: the passages that match the question, in document order (OP-RAG, arXiv 2409.01666)."""
+
+from __future__ import annotations
+
+from turnout.contracts import Engine, Retriever
+from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.merge import in_document_order
+from turnout.router.cost import candidate
+from turnout.router.profile import ModelProfile
+from turnout.router.quality import quality
+from turnout.router.questions import new_tokens
+from turnout.router.signals import Signals
+from turnout.types import Budget, Candidate, Context, Part, Question
+
+PASSAGE_TOKENS = 1000
+"""Tokens of passages in a prompt: about five segments. LaRA's retrieval arm keeps five chunks of 600."""
+
+PASSAGES = 24
+"""Most passages asked of the retriever; the token budget decides how many of them are read."""
+
+
+class Rag:
+    """Searches, keeps the best passages that fit the budget, restores their order and joins neighbours."""
+
+    name = "rag"
+
+    def __init__(self, engine: Engine, retriever: Retriever) -> None:
+        self._engine = engine
+        self._retriever = retriever
+
+    def estimate(self, signals: Signals, profile: ModelProfile) -> Candidate:
+        """Reads at most PASSAGE_TOKENS of the documents; short documents are read whole either way."""
+        read = min(signals.document_tokens, self._room(signals))
+        way = "full" if read >= signals.document_tokens else "rag"
+        return candidate(
+            self.name,
+            quality(way, signals),
+            signals.overhead_tokens + read,
+            signals,
+            profile,
+            self._engine.memory_bytes,
+        )
+
+    def warm(self, corpus: Corpus) -> None:
+        """Loads the embedder and indexes the corpus, by searching once."""
+        self._retriever.retrieve("warm", corpus, 1)
+
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+        """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
+        passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES)
+        empty = self._engine.count(Context((), question.text, question.history, question.task))
+        most = min(empty + PASSAGE_TOKENS, self._engine.model.window - new_tokens(question.task)[0])
+        if budget.max_prompt_tokens is not None:
+            most = min(most, budget.max_prompt_tokens)
+
+        def context(parts: tuple[Part, ...]) -> Context:
+            return Context(parts, question.text, question.history, question.task)
+
+        parts = in_document_order(passages, corpus, lambda kept: self._engine.count(context(tuple(kept))) <= most)
+        return context(parts)
+
+    @staticmethod
+    def _room(signals: Signals) -> int:
+        return max(0, min(PASSAGE_TOKENS, signals.window - signals.overhead_tokens - signals.max_new_tokens))

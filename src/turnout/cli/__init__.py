@@ -1,0 +1,1 @@
+"""The command line: `main` is the entry point, one file per group of commands, `render` the layouts."""

@@ -1,0 +1,131 @@
+"""`turnout ask`: a question over files or the library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from turnout.cli import render
+from turnout.cli.bars import Bars
+from turnout.cli.main import EXIT_NOT_IN_TEXT
+from turnout.cli.options import budget_options, model_options, take_budget
+from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[PATHS...] QUESTION")
+@click.option("--strategy", metavar="NAME", help="Insist on one (see `turnout strategies`).")
+@click.option("--plan", is_flag=True, help="Show the decision and its estimates; generate nothing.")
+@click.option("--stream", is_flag=True, help="Print words as they come.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/answer.md).")
+@click.option("--log", type=click.Choice(["off", "decisions", "full"]), help="What the ledger keeps (TURNOUT_LOG).")
+@click.option("--max-file-mb", type=float, metavar="MB", help="Largest file to read (TURNOUT_MAX_FILE_MB).")
+@budget_options
+@model_options
+def ask(
+    words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, as_json: bool, **options: Any
+) -> int:
+    """Answer QUESTION over PATHS: files, folders, globs, or - for standard input. Without PATHS: over the library.
+
+    Answer and citations go to stdout, everything else to stderr. Exit code 3: not in the text.
+    """
+    from turnout.client import Turnout
+    from turnout.inputs import with_stdin
+
+    paths, question = _split(words)
+    budget = take_budget(options)
+    with Bars() as bars, Turnout(progress=bars, **options) as t:
+        documents: list[Any] = with_stdin(paths) if paths else list(t.documents())
+        if not documents:
+            raise click.UsageError(
+                'the library is empty: turnout ask PATH "question", or fill it with turnout add PATHS...'
+            )
+        chosen: dict[str, Any] = {"budget": budget, "strategy": strategy}
+        if plan:
+            return _plan(t.plan(question, documents, **chosen), as_json)
+        return _ask(t, question, documents, chosen, bars, stream and not as_json, as_json)
+
+
+def _ask(
+    t: Any, question: str, documents: list[Any], chosen: dict[str, Any], bars: Bars, stream: bool, as_json: bool
+) -> int:
+    shown = False
+    for event in t.stream(question, documents, **chosen):
+        match event:
+            case Decided(decision):
+                bars.clear()
+                click.echo(render.decision_line(decision), err=True)
+            case Reading(done, total):
+                bars("prefill", done, total)
+            case TextDelta(text):
+                bars.clear()
+                if stream:
+                    click.echo(text, nl=False)
+                    shown = True
+            case Retracted():
+                if stream:
+                    click.echo("\n(taken back: not in the text)", err=True)
+                shown = False
+            case Done(answer):
+                bars.clear()
+                return _show(answer, shown, as_json)
+    raise RuntimeError("the stream ended without an answer")
+
+
+def _show(answer: Answer, streamed: bool, as_json: bool) -> int:
+    if as_json:
+        from turnout.record import answer_json
+
+        click.echo(json.dumps(answer_json(answer), indent=2, ensure_ascii=False))
+    else:
+        lines = render.answer_lines(answer)
+        if streamed:
+            click.echo("".join(f" [{i}]" for i, _ in enumerate(answer.citations, start=1)))
+        click.echo("\n".join(lines[1:] if streamed else lines))
+    click.echo(render.usage_line(answer), err=True)
+    return EXIT_NOT_IN_TEXT if answer.abstained else 0
+
+
+def _plan(decision: Any, as_json: bool) -> int:
+    from turnout.record import decision_json
+
+    record = decision_json(decision)
+    if as_json:
+        click.echo(json.dumps(record, indent=2))
+    else:
+        click.echo("\n".join(render.candidate_table(record["candidates"])))
+        for line in record["would_flip"]:
+            click.echo(f"would flip  {line}")
+    return 0
+
+
+def _split(words: tuple[str, ...]) -> tuple[list[str], str]:
+    """(paths, question): the question is the last word; what looks like a slip gets a hint instead of a guess."""
+    if not words:
+        raise click.UsageError('what is the question? turnout ask [PATHS...] "your question"')
+    *paths, question = words
+    if _is_path(question):
+        raise click.UsageError(f'no question after the paths: turnout ask {" ".join(words)} "your question"')
+    if len(paths) > 1 and not any(_is_path(word) or "." in word or "/" in word for word in paths):
+        raise click.UsageError(f'put the question in quotes: turnout ask "{" ".join(words)}"')
+    lost = next((i for i, word in enumerate(paths) if not _is_path(word) and not _like_path(word)), None)
+    if lost is not None and any(_is_path(word) for word in paths[:lost]):
+        quoted = " ".join(words[lost:])
+        raise click.UsageError(f'put the question in quotes: turnout ask {" ".join(words[:lost])} "{quoted}"')
+    return paths, question
+
+
+def _is_path(word: str) -> bool:
+    if word == "-":
+        return True
+    try:
+        return Path(word).expanduser().exists()
+    except OSError:  # too long for a file name: it is a question
+        return False
+
+
+def _like_path(word: str) -> bool:
+    return bool(set(word) & set("*?[/\\.~"))

@@ -1,0 +1,116 @@
+"""`turnout`: the command group, its shared options, and how errors and interrupts end a run."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from turnout import __version__
+
+# command -> module that defines it under the same name; looked up when used, so that --help stays instant
+_COMMANDS = {
+    "add": "library",
+    "ask": "ask",
+    "completion": "completion",
+    "demo": "demo",
+    "doctor": "doctor",
+    "explain": "ledger",
+    "log": "ledger",
+    "ls": "library",
+    "models": "models",
+    "rm": "library",
+    "show": "library",
+    "strategies": "doctor",
+}
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_IN_TEXT = 3
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is called, and guesses what a mistyped one meant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"turnout.cli.{_COMMANDS[name]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, _COMMANDS, n=1)
+            guess = f"did you mean `turnout {near[0]}`?" if near else "`turnout --help` lists the commands"
+            if name.endswith("?") or " " in name or os.path.exists(name):  # noqa: PTH110 - cheap, before pathlib
+                guess = f'to ask: turnout ask [PATHS...] "{name if " " in name else "your question"}"'
+            raise click.UsageError(f"no such command {name!r}; {guess}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="turnout")
+def cli() -> None:
+    """Ask questions over long documents.
+
+    For each question turnout decides how to use the documents (the whole text, the passages that match, ...), does
+    it, and says why, what it cost and where the answer stands in the source.
+
+    \b
+    turnout ask contract.pdf "How long does confidentiality last?"
+    turnout add docs/ && turnout ask "Which settings are required?"
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 answered, 1 failed, 2 usage, 3 not in the text, 130 interrupted."""
+    try:
+        code: Any = cli.main(args, prog_name="turnout", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output (head, less) is gone; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        sys.exit(_failed(error))
+
+
+def _failed(error: Exception) -> int:
+    from turnout.errors import ConfigurationError, TurnoutError
+
+    if not isinstance(error, TurnoutError):
+        raise error
+    click.secho(f"error: {error.message}", fg="red", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED
+
+
+def _interrupted() -> None:
+    """Ends at once: whatever was being written is a transaction or a temporary file, so nothing is half done."""
+    click.echo("\ninterrupted", err=True)
+    sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

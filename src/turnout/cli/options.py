@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from turnout.types import Budget
+
+Command = Callable[..., Any]
+
+
+def model_options(command: Command) -> Command:
+    """--model, --model-name, --device, --home: which model answers and where data lives."""
+    for option in (
+        click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
+        click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE)."),
+        click.option("--model-name", metavar="NAME", help="Which model of the server (TURNOUT_MODEL_NAME)."),
+        click.option(
+            "--model",
+            metavar="URL|PATH|ID",
+            help="Server URL, local folder, Hugging Face id or packaged name (TURNOUT_MODEL).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def budget_options(command: Command) -> Command:
+    """One flag per Budget field."""
+    for option in (
+        click.option(
+            "--optimize",
+            type=click.Choice(["quality", "balanced", "latency", "cost"]),
+            default="quality",
+            show_default=True,
+            help="What to prefer inside the limits.",
+        ),
+        click.option("--max-memory-bytes", type=int, metavar="BYTES", help="Hard limit on peak memory."),
+        click.option("--max-cost", type=float, metavar="COST", help="Hard limit on cost (seconds without prices)."),
+        click.option("--max-prompt-tokens", type=int, metavar="N", help="Hard limit on prompt tokens."),
+        click.option("--max-ttft-s", type=float, metavar="SECONDS", help="Hard limit on time to the first word."),
+        click.option("--max-total-s", type=float, metavar="SECONDS", help="Hard limit on time to the whole answer."),
+    ):
+        command = option(command)
+    return command
+
+
+def take_budget(options: dict[str, Any]) -> Budget:
+    """Moves the budget flags out of a command's options into a Budget."""
+    return Budget(**{name: options.pop(name) for name in Budget.__dataclass_fields__})

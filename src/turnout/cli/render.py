@@ -1,0 +1,159 @@
+"""The layouts of design: what an answer, a plan and an explanation look like on a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnout.types import Answer, Citation, Decision
+
+QUOTE_WIDTH = 160
+
+
+def answer_lines(answer: Answer) -> list[str]:
+    """The answer with its citation marks, then one line per citation: what goes to stdout."""
+    if answer.abstained:
+        near = answer.nearest
+        text = answer.text
+        if near is not None:
+            text += f' Nearest passage, not an answer: {near.place} "{_short(near.quote, 80)}"'
+        return [text]
+    marks = "".join(f"[{i}]" for i, _ in enumerate(answer.citations, start=1))
+    lines = [f"{answer.text} {marks}".rstrip()]
+    lines += [f"[{i}] {citation_line(citation)}" for i, citation in enumerate(answer.citations, start=1)]
+    return lines
+
+
+def citation_line(citation: Citation) -> str:
+    """Place, quote, and whether it was found there; "matched" where the program attached it."""
+    quote = f'"{_short(citation.quote, QUOTE_WIDTH)}"'
+    if citation.found is None:
+        return f"{quote}  not found in the text"
+    how = "found" if citation.found == "exact" else f"found after {citation.found.removeprefix('normalised:')}"
+    if citation.origin == "matched":
+        how = "matched"
+    support = "" if citation.support is None else f", support {citation.support:.2f}"
+    return f"{citation.place}  {quote}  {how}{support}"
+
+
+def usage_line(answer: Answer) -> str:
+    """Seconds, tokens and how to see why; with the limits that were broken, if any."""
+    usage = answer.usage
+    aside = [f"{name} {seconds:.1f} s" for name, seconds in (("load", usage.load_s), ("index", usage.index_s)) if seconds > 0.05]
+    first_use = f" (and {', '.join(aside)})" if aside else ""
+    line = (
+        f"{usage.total_s:.1f} s{first_use}"
+        f"  {usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached) + {usage.completion_tokens}"
+        f"  id {answer.id}  why: turnout explain {answer.id}"
+    )
+    if answer.budget.broken:
+        line += f"\nbudget not met: {', '.join(answer.budget.broken)}"
+    return line
+
+
+def decision_line(decision: Decision) -> str:
+    """One line before work starts: the choice, its predicted first word, and what the others lack."""
+    chosen = decision[decision.chosen]
+    about = "" if chosen.ttft_s is None else f"first word in about {chosen.ttft_s:.1f} s"
+    others = [
+        f"{c.strategy} needs {_number(c.excluded_by.needed)}, {_limit(c.excluded_by.limit)} is {_number(c.excluded_by.allowed)}"
+        for c in decision.candidates
+        if c.excluded_by is not None
+    ]
+    beside = f"  ({'; '.join(others)})" if others else ""
+    return f"{decision.chosen}: {about}{beside}"
+
+
+def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The candidates of a decision (their JSON form), chosen first, excluded last."""
+    rows = [("", "quality", "first word", "total", "prompt", "memory", "")]
+    for c in candidates:
+        broken = c["excluded_by"]
+        name = f"{'>' if c['chosen'] else ' '} {c['strategy']}"
+        prompt = f"{c['prompt_tokens']:,}" if c["prompt_tokens"] is not None else "-"
+        if broken:
+            why = broken["why"] or f"{_number(broken['needed'])} > {_limit(broken['limit'])} {_number(broken['allowed'])}"
+            rows.append((name, "-", "-", "-", prompt, "-", f"excluded: {why}"))
+            continue
+        spread = (c["quality_high"] - c["quality_low"]) / 2 if c["quality_high"] is not None else 0.0
+        quality = "-" if c["quality"] is None else f"{c['quality']:.2f} ±{spread:.2f}"
+        reasons = "; ".join(reason for reason in c["reasons"] if reason)
+        rows.append(
+            (
+                name,
+                quality,
+                _seconds(c["ttft_s"]),
+                _seconds(c["total_s"]),
+                prompt,
+                "-" if c["memory_bytes"] is None else f"{c['memory_bytes'] / 2**30:.1f} GiB",
+                f"chosen: {reasons}" if c["chosen"] else reasons,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]).rstrip() for row in rows]
+
+
+def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
+    """The whole of `turnout explain`, from the ledger's record."""
+    decision, usage, model, kept = record["decision"], record["usage"], record["model"], record["budget"]
+    signals = decision["signals"]
+    chosen = next(c for c in decision["candidates"] if c["chosen"])
+    limits = ", ".join(f"{name} {value:g}" for name, value in kept["limits"].items())
+    outcome = "not in the text" if record["abstained"] else "answered"
+    measured = (
+        f"first word {_seconds(usage['ttft_s'])} (predicted {_seconds(chosen['ttft_s'])}),"
+        f" total {_seconds(usage['total_s'])} ({_seconds(chosen['total_s'])}),"
+        f" prompt {usage['prompt_tokens']:,} ({chosen['prompt_tokens']:,})"
+    )
+    if limits:
+        measured += ", budget met" if kept["met"] else f", budget not met: {', '.join(kept['broken'])}"
+    table = candidate_table(decision["candidates"])
+    rows = [
+        ("question", f"{question or '(not kept)'}   ({signals['task']})"),
+        (
+            "documents",
+            f"{signals['documents']}, {signals['document_tokens']:,} tokens, {signals['segments']} segments,"
+            f" window {signals['window']:,}",
+        ),
+        (
+            "model",
+            f"{model['name']}   profile {model['profile'] or 'not measured'}   policy {decision['policy']}"
+            f"   budget {limits or 'none'}",
+        ),
+        ("", table[0]),
+        *((line[:2], line[2:]) if line.startswith(">") else ("", line[2:]) for line in table[1:]),
+        ("measured", measured),
+        ("outcome", f"{outcome}, {_cited(record['citations'])}"),
+        *(("because", text) for text in decision["because"]),
+        *(("would flip", text) for text in decision["would_flip"]),
+        ("steps", ", ".join(record["trace"])),
+        ("based on", signals["basis"]),
+    ]
+    return [f"{name:12}{text}" for name, text in rows]
+
+
+def _cited(citations: Sequence[Mapping[str, Any]]) -> str:
+    found = sum(1 for c in citations if c["found"] and c["origin"] == "quoted")
+    matched = sum(1 for c in citations if c["origin"] == "matched")
+    lost = sum(1 for c in citations if not c["found"])
+    parts = [f"{n} {word}" for n, word in ((found, "quotes found"), (matched, "matched"), (lost, "quotes not found")) if n]
+    return ", ".join(parts) or "no citation"
+
+
+def _short(text: str, width: int) -> str:
+    return textwrap.shorten(" ".join(text.split()), width, placeholder=" ...")
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+
+
+def _limit(name: str) -> str:
+    return {"memory": "free memory"}.get(name, name)

@@ -1,0 +1,351 @@
+"""The facade: `Turnout` holds what stays open between questions and hands each question to the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from turnout.config import Settings
+from turnout.errors import BudgetError, Cancelled, ConfigurationError
+from turnout.inputs import Added, Input, Reader
+from turnout.progress import Progress, silent
+from turnout.types import Answer, Budget, Decision, Document, DocumentInfo, Done, Message, StreamEvent
+
+if TYPE_CHECKING:
+    from turnout.contracts import Embedder, Engine
+    from turnout.parts import Parts
+    from turnout.router.ledger import Entry
+    from turnout.router.pipeline import Machinery, Request
+
+History = Sequence[Message | Mapping[str, str]]
+
+
+class Turnout:
+    """Answers questions over documents, and says how, why and where it stands in the source.
+
+    Args:
+        model: packaged name, folder, Hugging Face id, or the base URL of an OpenAI-compatible server.
+        model_name: which model of the server; its first one by default.
+        home: data directory (TURNOUT_HOME).
+        log: "off", "decisions" or "full": how much the ledger keeps.
+        device: "cpu" or "cuda"; the best one by default.
+        engine: an engine of your own instead of `model`.
+        embedder: an embedder of your own instead of the default one.
+        progress: called with (stage, done, total) during long work.
+
+    The constructor stores arguments; `open` is implicit at first use.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        model_name: str | None = None,
+        *,
+        home: str | os.PathLike[str] | None = None,
+        log: str | None = None,
+        api_key: str | None = None,
+        device: str | None = None,
+        max_file_mb: float | None = None,
+        engine: Engine | None = None,
+        embedder: Embedder | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "home": home,
+            "model": model,
+            "model_name": model_name,
+            "log": log,
+            "api_key": api_key,
+            "device": device,
+            "max_file_mb": max_file_mb,
+        }
+        self._engine = engine
+        self._embedder = embedder
+        self._progress = progress
+        self._parts: Parts | None = None
+        self._opening = threading.Lock()
+        self._answering = threading.Lock()
+
+    # --- life cycle --------------------------------------------------------------------------------------------------
+
+    def open(self) -> Self:
+        """Connects to the library and finds the model; its weights are loaded by the first question."""
+        self._opened()
+        return self
+
+    def close(self) -> None:
+        """Frees the model and the database connections; the object can be used again."""
+        with self._opening:
+            if self._parts is not None:
+                self._parts.close()
+                self._parts = None
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.open)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _opened(self) -> Parts:
+        with self._opening:
+            if self._parts is None:
+                from turnout.parts import Parts
+
+                settings = Settings.load(**self._options)
+                self._parts = Parts.at(settings, self._engine, self._embedder, self._progress)
+            return self._parts
+
+    # --- documents ---------------------------------------------------------------------------------------------------
+
+    def add(self, *inputs: Input, collection: str = "library") -> Added:
+        """Reads documents into the library; what is there already, unchanged, costs nothing.
+
+        Args:
+            inputs: paths, folders, globs, `Text`, bytes, or LangChain documents.
+
+        Returns:
+            `documents` in the order given and `failed`, one entry with reason and hint for each that can't be read.
+        """
+        parts = self._opened()
+        return Reader(parts.library, parts.settings, self._progress).add(inputs, collection)
+
+    def documents(self, collection: str = "library") -> list[DocumentInfo]:
+        """What is in the library."""
+        entries = self._opened().library.list(collection)
+        return [DocumentInfo(entry.document_id, entry.title, entry.source) for entry in entries]
+
+    def listing(self, collection: str = "library") -> list[dict[str, Any]]:
+        """As `documents`, with each one's figures: kind, characters, pages, segments, estimated tokens."""
+        return [dataclasses.asdict(entry) for entry in self._opened().library.list(collection)]
+
+    def show(self, document: str) -> dict[str, Any]:
+        """One document by id, title or source, with its text and segments."""
+        library = self._opened().library
+        found = library.get(document)
+        segments = [
+            {
+                "hash": segment.hash,
+                "start": segment.span.start,
+                "end": segment.span.end,
+                "tokens_estimate": segment.tokens_estimate,
+                "place": str(found.place(segment.span.start)),
+                "opening": " ".join(found.text[segment.span.start : segment.span.start + 60].split()),
+            }
+            for segment in library.segments(found.id)
+        ]
+        return dataclasses.asdict(found) | {"segments": segments}
+
+    def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
+        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes."""
+        library = self._opened().library
+        found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
+        library.remove([document.id for document in found])
+        return [DocumentInfo(d.id, d.title, d.source) for d in found]
+
+    # --- questions ---------------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        question: str,
+        documents: Iterable[Input],
+        *,
+        budget: Budget | None = None,
+        strategy: str | None = None,
+        history: History = (),
+    ) -> Decision:
+        """The decision for a question without answering it: candidates, estimates, limits, reasons."""
+        from turnout.router.pipeline import plan
+
+        request = self._request(question, documents, budget, strategy, history)
+        return plan(request, self._machinery())
+
+    def stream(
+        self,
+        question: str,
+        documents: Iterable[Input],
+        *,
+        budget: Budget | None = None,
+        strategy: str | None = None,
+        history: History = (),
+        stopped: Callable[[], bool] | None = None,
+    ) -> Iterator[StreamEvent]:
+        """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
+
+        Args:
+            documents: documents, paths or texts; never the whole library by accident.
+            stopped: asked between steps; True gives up with `Cancelled`.
+        """
+        from turnout.router.clock import Clock
+        from turnout.router.pipeline import answer
+
+        clock = Clock()
+        with clock.aside("index"):
+            request = self._request(question, documents, budget, strategy, history)
+        with clock.aside("wait"):
+            self._acquire(stopped)
+        try:
+            with clock.aside("load"):
+                machinery = self._machinery()
+            yield from answer(request, machinery, clock, stopped)
+        finally:
+            self._answering.release()
+
+    def ask(
+        self,
+        question: str,
+        documents: Iterable[Input],
+        *,
+        budget: Budget | None = None,
+        strategy: str | None = None,
+        history: History = (),
+    ) -> Answer:
+        """Answers a question over documents; see `stream` for the arguments.
+
+        Raises:
+            BudgetError: no strategy is inside the limits; nothing was generated.
+            DocumentError: a document can't be read.
+            EngineError: generation failed.
+        """
+        return _last(self.stream(question, documents, budget=budget, strategy=strategy, history=history))
+
+    def ask_many(
+        self, questions: Iterable[str], documents: Iterable[Input], *, budget: Budget | None = None
+    ) -> Iterator[Answer]:
+        """Answers questions one after the other, lazily. `max_total_s` is for all of them together."""
+        read = self._documents(documents)
+        started, limit = time.monotonic(), budget.max_total_s if budget else None
+        for question in questions:
+            each = budget
+            if budget is not None and limit is not None:
+                left = limit - (time.monotonic() - started)
+                if left <= 0:
+                    raise BudgetError(
+                        f"max_total_s of {limit:g} s is used up before {question!r}",
+                        hint="ask the rest with a new budget",
+                    )
+                each = dataclasses.replace(budget, max_total_s=left)
+            yield self.ask(question, read, budget=each)
+
+    async def aplan(self, question: str, documents: Iterable[Input], **options: Any) -> Decision:
+        """`plan` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.plan(question, documents, **options))
+
+    async def aask(self, question: str, documents: Iterable[Input], **options: Any) -> Answer:
+        """`ask` without blocking the event loop; cancelling the task stops the engine."""
+        async for event in self.astream(question, documents, **options):
+            if isinstance(event, Done):
+                return event.answer
+        raise Cancelled("the stream ended without an answer")
+
+    async def aadd(self, *inputs: Input, collection: str = "library") -> Added:
+        """`add` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.add(*inputs, collection=collection))
+
+    async def astream(self, question: str, documents: Iterable[Input], **options: Any) -> AsyncIterator[StreamEvent]:
+        """`stream` for async callers: the same events; leaving the loop or cancelling the task stops the engine."""
+        loop, gone = asyncio.get_running_loop(), threading.Event()
+        queue: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
+
+        def send(item: StreamEvent | BaseException | None) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+        def work() -> None:
+            try:
+                for event in self.stream(question, documents, stopped=gone.is_set, **options):
+                    send(event)
+                send(None)
+            except BaseException as error:
+                send(error)
+
+        worker = loop.run_in_executor(None, work)
+        try:
+            while (item := await queue.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            gone.set()
+            await worker
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def explain(self, answer_id: str) -> Entry:
+        """What was decided for an answer and why, predicted beside measured, from the ledger."""
+        return self._opened().ledger.get(answer_id)
+
+    def log(self, limit: int = 20) -> list[Entry]:
+        """The newest answers in the ledger."""
+        return self._opened().ledger.recent(limit)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _acquire(self, stopped: Callable[[], bool] | None) -> None:
+        """One question at a time; one that was given up while waiting never runs."""
+        while not self._answering.acquire(timeout=0.1):
+            if stopped is not None and stopped():
+                raise Cancelled("given up while another question was being answered")
+
+    def _documents(self, inputs: Iterable[Input]) -> list[Document]:
+        parts = self._opened()
+        return Reader(parts.library, parts.settings, self._progress).read(inputs)
+
+    def _request(
+        self,
+        question: str,
+        inputs: Iterable[Input],
+        budget: Budget | None,
+        strategy: str | None,
+        history: History,
+    ) -> Request:
+        from turnout.router.pipeline import Request
+        from turnout.router.questions import read
+
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask something about the documents")
+        parts = self._opened()
+        documents = self._documents(inputs)
+        engine = parts.engine
+        return Request(
+            question=read(question, [_message(turn) for turn in history], engine.count_text),
+            corpus=parts.library.corpus(documents),
+            document_tokens=sum(parts.tokens(document) for document in documents),
+            budget=budget or Budget(),
+            strategy=strategy,
+        )
+
+    def _machinery(self) -> Machinery:
+        return self._opened().machinery()
+
+
+def _message(turn: Message | Mapping[str, str]) -> Message:
+    """A turn as we hold it: from a Message or a {"role", "content"} mapping."""
+    if isinstance(turn, Message):
+        return turn
+    role, text = turn.get("role", ""), turn.get("content", turn.get("text"))
+    if role not in ("user", "assistant") or not isinstance(text, str):
+        raise ConfigurationError(
+            f"history turn {dict(turn)!r} is neither a user's nor an assistant's",
+            hint='each turn is {"role": "user" or "assistant", "content": text}',
+        )
+    return Message("user" if role == "user" else "assistant", text)
+
+
+def _last(events: Iterable[StreamEvent]) -> Answer:
+    for event in events:
+        if isinstance(event, Done):
+            return event.answer
+    raise Cancelled("the stream ended without an answer")

@@ -1,0 +1,97 @@
+"""Settings: one frozen object, read from arguments first, then from TURNOUT_* variables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from turnout.errors import ConfigurationError, StoreError, UnknownNameError
+
+LogLevel = Literal["off", "decisions", "full"]
+LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
+
+DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+MAX_FILE_MB = 100.0
+"""Files over this size are refused by name: text of this size is about 25 million tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are and how much is kept. See docs/configuration.md."""
+
+    home: Path
+    model: str = DEFAULT_MODEL
+    model_name: str | None = None
+    api_key: str | None = None
+    log: LogLevel = "decisions"
+    device: str | None = None
+    max_file_mb: float = MAX_FILE_MB
+
+    @property
+    def database(self) -> Path:
+        return self.home / "turnout.db"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        home: str | os.PathLike[str] | None = None,
+        model: str | None = None,
+        model_name: str | None = None,
+        api_key: str | None = None,
+        log: str | None = None,
+        device: str | None = None,
+        max_file_mb: float | None = None,
+    ) -> Settings:
+        """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
+        TURNOUT_DEVICE and TURNOUT_MAX_FILE_MB, which win over the defaults."""
+        env = os.environ
+        where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
+        level = log or env.get("TURNOUT_LOG") or "decisions"
+        if level not in LOG_LEVELS:
+            raise UnknownNameError("log level", level, LOG_LEVELS)
+        size = max_file_mb if max_file_mb is not None else env.get("TURNOUT_MAX_FILE_MB", MAX_FILE_MB)
+        try:
+            limit = float(size)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"TURNOUT_MAX_FILE_MB is {size!r}, not a number", hint="for example TURNOUT_MAX_FILE_MB=500"
+            ) from error
+        return cls(
+            home=Path(where).expanduser().absolute(),
+            model=model or env.get("TURNOUT_MODEL") or DEFAULT_MODEL,
+            model_name=model_name or env.get("TURNOUT_MODEL_NAME"),
+            api_key=api_key or env.get("TURNOUT_API_KEY"),
+            log=level,
+            device=device or env.get("TURNOUT_DEVICE"),
+            max_file_mb=limit,
+        )
+
+    def ensure_home(self) -> Path:
+        """Creates the data directory, readable by its owner alone.
+
+        Raises:
+            StoreError: it can't be created or written.
+        """
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the data directory {self.home} can't be created: {error.strerror}",
+                hint="set TURNOUT_HOME to a folder that you can write",
+            ) from error
+        if not os.access(self.home, os.W_OK | os.X_OK):
+            raise StoreError(
+                f"the data directory {self.home} can't be written",
+                hint="set TURNOUT_HOME to a folder that you can write",
+            )
+        return self.home

@@ -1,0 +1,90 @@
+"""The five families, one required method each. A new member is a new file and one registry line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from turnout.types import Budget, Candidate, Context, EngineEvent, GenerationParams, ModelInfo, Passage, Question
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from turnout.retrieval.corpus import Corpus
+    from turnout.router.profile import ModelProfile
+    from turnout.router.signals import Signals
+
+Stopper = Callable[[], bool]
+"""Asked between steps of long work: True means that the caller gave up."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs a model. An engine belongs to one thread at a time; the facade serialises calls."""
+
+    capabilities: frozenset[str]
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def open(self) -> None:
+        """Loads what generation needs; safe to call twice. Counting tokens works before."""
+
+    def close(self) -> None: ...
+
+    def count(self, context: Context) -> int:
+        """Prompt tokens of a context, template included: exact for local engines, see `count_is_exact`."""
+
+    def count_text(self, text: str) -> int:
+        """Tokens of a document text alone."""
+
+    @property
+    def count_is_exact(self) -> bool: ...
+
+    def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int | None:
+        """Predicted peak memory of a request, weights included; None where it is not this machine's memory."""
+
+    def generate(
+        self, context: Context, params: GenerationParams, stopped: Stopper | None = None
+    ) -> Iterator[EngineEvent]:
+        """Streams events; the last is `Finished`. A context over the window raises EngineError, nothing is cut."""
+
+
+class Embedder(Protocol):
+    """Turns text into unit vectors. `fingerprint` is part of every cache key."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def embed(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """[len(texts), dimension], rows of length 1. `progress` is called with the number of texts just done."""
+
+
+class Retriever(Protocol):
+    """Picks passages for a question."""
+
+    name: str
+
+    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
+        """At most `limit` passages, best first. Callers restore document order before prompting."""
+
+
+class Strategy(Protocol):
+    """A way to use the documents."""
+
+    name: str
+
+    def estimate(self, signals: Signals, profile: ModelProfile) -> Candidate:
+        """Predicts quality, seconds, tokens and bytes from signals alone; runs nothing."""
+
+    def warm(self, corpus: Corpus) -> None:
+        """Loads and indexes what `prepare` needs. Its time is load and index time, never time to answer."""
+
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+        """Builds what the engine will read."""

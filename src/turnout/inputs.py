@@ -1,0 +1,184 @@
+"""From what a caller gives (paths, text, bytes, LangChain documents, library documents) to documents in the library."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from turnout.config import Settings
+from turnout.errors import ConfigurationError, DocumentError, NoDocumentsError, UnknownNameError
+from turnout.progress import Progress
+from turnout.retrieval import convert, walk
+from turnout.retrieval.library import Library, Pending
+from turnout.types import Document, DocumentInfo, Text
+
+
+@runtime_checkable
+class LangChainDocument(Protocol):
+    """The part of langchain_core.documents.Document that is read; the library itself need not be imported."""
+
+    page_content: str
+    metadata: dict[str, Any]
+
+
+Input = str | os.PathLike[str] | Text | bytes | Document | DocumentInfo | LangChainDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document that could not be read."""
+
+    path: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `add` did. `status` says by document id: "added", "updated" or "unchanged"; `skipped` counts by reason."""
+
+    documents: tuple[DocumentInfo, ...]
+    failed: tuple[Failure, ...]
+    status: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads inputs through the library, so that an unchanged file is never converted twice."""
+
+    def __init__(self, library: Library, settings: Settings, progress: Progress) -> None:
+        self._library = library
+        self._max_bytes = int(settings.max_file_mb * 2**20)
+        self._progress = progress
+
+    def add(self, inputs: Sequence[Input], collection: str) -> Added:
+        """Reads and indexes into a collection; one bad document never stops the others."""
+        failed: list[Failure] = []
+        skipped: dict[str, int] = {}
+        results = self._library.add_many(
+            self._pending(inputs, failed, skipped),
+            collection=collection,
+            progress=lambda done, total: self._progress("embedding", done, total),
+        )
+        documents = {r.document.id: DocumentInfo(r.document.id, r.document.title, r.document.source) for r in results}
+        status: dict[str, str] = {result.document.id: result.status for result in reversed(results)}
+        return Added(tuple(documents.values()), tuple(failed), status, skipped)
+
+    def read(self, inputs: Iterable[Input]) -> list[Document]:
+        """Reads documents to ask about; they are kept as a bounded cache, not as members of the library.
+
+        Raises:
+            DocumentError: one of them can't be read. An answer over half of what was asked would mislead.
+            NoDocumentsError: there are none.
+        """
+        given = [inputs] if isinstance(inputs, str | bytes | os.PathLike) else list(inputs)
+        failed: list[Failure] = []
+        skipped: dict[str, int] = {}
+        documents: dict[str, Document] = {}
+        for item in given:
+            held = self._held(item)
+            if held is not None:
+                documents[held.id] = held
+                continue
+            for added in self._library.add_many(self._pending([item], failed, skipped), collection=None):
+                documents[added.document.id] = added.document
+        if failed:
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            raise DocumentError(failed[0].path, failed[0].reason + more, hint=failed[0].hint)
+        if not documents:
+            counted = "".join(f"; {count} skipped: {reason}" for reason, count in skipped.items())
+            raise NoDocumentsError(
+                "no documents",
+                f"nothing to ask about{counted}",
+                hint="give a file, a folder or text, or `add` some first",
+            )
+        return list(documents.values())
+
+    def _held(self, item: Input) -> Document | None:
+        """A document that the library holds already: given by its info, or named by id or title and not a path."""
+        if isinstance(item, DocumentInfo):
+            return self._library.get(item.id)
+        if isinstance(item, str) and not set(item) & set("*?[/") and not Path(item).expanduser().exists():
+            try:
+                return self._library.get(item)
+            except UnknownNameError:
+                return None
+        return None
+
+    def _pending(
+        self, inputs: Iterable[Input], failed: list[Failure], skipped: dict[str, int]
+    ) -> Iterator[Pending]:
+        """Converted documents one at a time, so that a large folder is never held in memory whole."""
+        for item in inputs:
+            if not isinstance(item, str | os.PathLike):
+                try:
+                    yield _given(item)
+                except DocumentError as error:
+                    failed.append(_failure(error))
+                continue
+            found = walk.find([os.fspath(item)])
+            failed.extend(_failure(error) for error in found.failed)
+            for reason, count in found.skipped.items():
+                skipped[reason] = skipped.get(reason, 0) + count
+            for number, path in enumerate(found.files, start=1):
+                try:
+                    yield self._file(path)
+                except DocumentError as error:
+                    failed.append(_failure(error))
+                self._progress("reading", number, len(found.files))
+
+    def _file(self, path: Path) -> Pending:
+        """A file as it was converted before, or converted now."""
+        converter = convert.converter_for(path.name)
+        file_hash = _hash(path, self._max_bytes)
+        document = self._library.known(file_hash, converter, source=str(path)) if file_hash else None
+        return Pending(document or convert.convert_file(path, max_bytes=self._max_bytes), file_hash, converter)
+
+
+def _hash(path: Path, max_bytes: int) -> str:
+    """SHA-256 of a file; empty where conversion will refuse it anyway, with a reason."""
+    try:
+        if path.stat().st_size > max_bytes:
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def with_stdin(paths: Sequence[str]) -> list[Input]:
+    """Paths as inputs, with "-" as the document on standard input."""
+    return [from_bytes(sys.stdin.buffer.read(), "stdin") if path == "-" else path for path in paths]
+
+
+def from_bytes(data: bytes, name: str) -> Document:
+    """A document of bytes that are not a file; its kind is told from `name` and the content."""
+    return convert.convert_bytes(data, name=name, source=name)
+
+
+def _given(item: Input) -> Pending:
+    """A document that is not a file: text, bytes, or a LangChain document."""
+    if isinstance(item, Document):
+        return Pending(item)
+    if isinstance(item, Text):
+        return Pending(convert.convert_text(item))
+    if isinstance(item, bytes):
+        digest = hashlib.sha256(item).hexdigest()
+        return Pending(from_bytes(item, f"bytes-{digest[:8]}"))
+    if isinstance(item, LangChainDocument):
+        source = str(item.metadata.get("source", ""))
+        title = str(item.metadata.get("title") or Path(source).name or "document")
+        return Pending(convert.convert_text(Text(item.page_content, title, source)))
+    raise ConfigurationError(
+        f"a document can't be made of {type(item).__name__} {item!r:.60}",
+        hint="give a path, turnout.Text, bytes, a LangChain document, or a document of the library",
+    )
+
+
+def _failure(error: DocumentError) -> Failure:
+    return Failure(error.source, error.reason, error.hint)

@@ -1,0 +1,44 @@
+"""The schema, as numbered steps. A step is never edited once released; a change is a new step at the end."""
+
+from __future__ import annotations
+
+_FIRST = (
+    # `text` is the converted text, untouched; `pages` are JSON offsets.
+    """CREATE TABLE documents (
+        id TEXT PRIMARY KEY, title TEXT NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL,
+        pages TEXT NOT NULL, notes TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL)""",
+    # Who holds a document: a source in a collection. A document without a holder is purged. The collection '' is the
+    # bounded cache of what was asked about by path. An unchanged file (same hash and converter) is not converted again.
+    """CREATE TABLE sources (
+        collection TEXT NOT NULL, source TEXT NOT NULL,
+        document_id TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
+        file_hash TEXT NOT NULL, converter TEXT NOT NULL, PRIMARY KEY (collection, source))""",
+    "CREATE INDEX sources_by_document ON sources(document_id)",
+    "CREATE INDEX sources_by_file ON sources(file_hash)",
+    """CREATE TABLE segments (
+        document_id TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE, ordinal INTEGER NOT NULL,
+        start INTEGER NOT NULL, "end" INTEGER NOT NULL, hash TEXT NOT NULL, tokens_estimate INTEGER NOT NULL,
+        PRIMARY KEY (document_id, ordinal))""",
+    "CREATE INDEX segments_by_hash ON segments(hash)",
+    # Vectors belong to segment texts, not to documents: an edited document re-uses those of its unchanged segments.
+    # Ids are never used twice, so the FAISS file can be brought up to date by comparing ids alone.
+    """CREATE TABLE vectors (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, hash TEXT NOT NULL, fingerprint TEXT NOT NULL, vector BLOB NOT NULL,
+        UNIQUE (hash, fingerprint))""",
+    """CREATE TABLE token_counts (
+        document_id TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE, fingerprint TEXT NOT NULL,
+        tokens INTEGER NOT NULL, PRIMARY KEY (document_id, fingerprint))""",
+    """CREATE TABLE profiles (
+        key TEXT PRIMARY KEY, value TEXT NOT NULL, created REAL NOT NULL)""",
+    # The ledger. `record` is the decision and what was measured; `content` holds text and is NULL below log=full.
+    """CREATE TABLE answers (
+        id TEXT PRIMARY KEY, created REAL NOT NULL, model TEXT NOT NULL, chosen TEXT NOT NULL,
+        question TEXT, record TEXT NOT NULL, content TEXT)""",
+    "CREATE INDEX answers_by_time ON answers(created)",
+    """CREATE TABLE answer_documents (
+        answer_id TEXT NOT NULL REFERENCES answers(id) ON DELETE CASCADE, document_id TEXT NOT NULL,
+        PRIMARY KEY (answer_id, document_id))""",
+    "CREATE INDEX answers_by_document ON answer_documents(document_id)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)

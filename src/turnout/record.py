@@ -1,0 +1,95 @@
+"""An answer as the JSON that people and programs see: one shape for --json, the ledger and evaluation rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from turnout.types import Answer, Candidate, Citation, Decision
+
+SCHEMA = 1
+"""Version of the shape; a field is only ever added within one version."""
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """The whole answer, as docs/answer.md describes it."""
+    return {
+        "schema": SCHEMA,
+        "id": answer.id,
+        "question": answer.question,
+        "text": answer.text,
+        "abstained": answer.abstained,
+        "confidence": answer.confidence,
+        "citations": [citation_json(citation) for citation in answer.citations],
+        "nearest": citation_json(answer.nearest) if answer.nearest else None,
+        **figures(answer),
+    }
+
+
+def figures(answer: Answer) -> dict[str, Any]:
+    """What an answer took and why: everything in `answer_json` that holds no text of answer or documents."""
+    return {
+        "usage": dataclasses.asdict(answer.usage),
+        "decision": decision_json(answer.decision),
+        "budget": {
+            "limits": dict(answer.budget.limits),
+            "met": answer.budget.met,
+            "broken": list(answer.budget.broken),
+        },
+        "model": {
+            "name": answer.model.name,
+            "revision": answer.model.revision,
+            "adapter": answer.model.adapter,
+            "profile": answer.decision.signals.get("profile"),
+        },
+        "trace": list(answer.trace),
+    }
+
+
+def citation_json(citation: Citation) -> dict[str, Any]:
+    document = citation.document
+    return {
+        "doc_id": document.id if document else None,
+        "title": document.title if document else None,
+        "start": citation.start,
+        "end": citation.end,
+        "page": citation.page,
+        "line": citation.line,
+        "place": citation.place,
+        "quote": citation.quote,
+        "found": citation.found,
+        "support": citation.support,
+        "origin": citation.origin,
+    }
+
+
+def decision_json(decision: Decision) -> dict[str, Any]:
+    return {
+        "id": decision.id,
+        "chosen": decision.chosen,
+        "policy": decision.policy,
+        "candidates": [candidate_json(candidate) for candidate in decision.candidates],
+        "budget": dataclasses.asdict(decision.budget),
+        "signals": dict(decision.signals),
+        "because": list(decision.because),
+        "would_flip": list(decision.would_flip),
+    }
+
+
+def candidate_json(candidate: Candidate) -> dict[str, Any]:
+    fields = dataclasses.asdict(candidate)
+    fields["reasons"] = list(candidate.reasons)
+    return fields
+
+
+def summary(answer: Answer) -> dict[str, Any]:
+    """The ledger's record: figures, whether it abstained, and what kind of citations it has, without any text."""
+    return figures(answer) | {
+        "abstained": answer.abstained,
+        "citations": [{"found": c.found, "origin": c.origin, "place": c.place} for c in answer.citations],
+    }
+
+
+def text_of(answer: Answer) -> dict[str, Any]:
+    """The ledger's content at log=full: the texts that `summary` leaves out."""
+    return {"text": answer.text, "citations": [citation_json(citation) for citation in answer.citations]}

@@ -1,0 +1,142 @@
+"""What the command line asks of the installation: models, hardware, settings. No question is answered here."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from turnout import __version__
+from turnout.config import DEFAULT_EMBEDDER, DEFAULT_MODEL, Settings
+from turnout.errors import TurnoutError
+
+
+def default_models() -> tuple[str, str]:
+    """Names of the default generator and embedder."""
+    return DEFAULT_MODEL, DEFAULT_EMBEDDER
+
+
+def models(**options: Any) -> list[dict[str, Any]]:
+    """Known models and their state; sizes in bytes."""
+    from turnout.engines import models as files
+
+    return [_plain(status) for status in files.list_models(Settings.load(**options))]
+
+
+def verify(**options: Any) -> list[dict[str, Any]]:
+    """As `models`, with every file that is here checked against its SHA-256."""
+    from turnout.engines import models as files
+
+    return [_plain(status) for status in files.verify(Settings.load(**options))]
+
+
+def pull(name: str, progress: Callable[[str, int, int], None], **options: Any) -> Path:
+    """Fetches a model; see turnout.engines.models.pull."""
+    from turnout.engines import models as files
+
+    settings = Settings.load(**options)
+    settings.ensure_home()
+    return files.pull(name, settings, progress)
+
+
+def strategies() -> list[dict[str, Any]]:
+    """The table of strategies with tiers and evidence."""
+    from turnout.router.strategies import STRATEGIES
+
+    return [dataclasses.asdict(entry) for entry in STRATEGIES]
+
+
+def doctor(**options: Any) -> dict[str, Any]:
+    """{"lines": what stands, "problems": what needs mending}."""
+    settings = Settings.load(**options)
+    problems: list[str] = []
+    lines = [
+        f"turnout {__version__}  python {platform.python_version()}  {_hardware()}",
+        _model_line(settings, problems),
+        f"network  only for models pull and --model URL        home  {_tilde(settings.home)}"
+        f" ({_mode(settings.home)}), log {settings.log}",
+    ]
+    if _version("faiss-cpu") and _version("faiss-gpu"):
+        problems.append("faiss-cpu and faiss-gpu are both installed and overwrite each other: pip uninstall one")
+    if not importlib.util.find_spec("torch") and not settings.model.startswith(("http://", "https://")):
+        problems.append("no local models without torch: pip install 'turnout[local]', or --model URL")
+    try:
+        settings.ensure_home()
+        if settings.database.exists():
+            from turnout.database import Database
+
+            Database.at(settings).close()
+    except TurnoutError as error:
+        problems.append(f"{error.message} ({error.hint})")
+    return {"lines": lines, "problems": problems}
+
+
+def _hardware() -> str:
+    import psutil
+
+    faiss = "gpu" if _version("faiss-gpu") else "cpu" if _version("faiss-cpu") else "none"
+    redis = "on" if os.environ.get("TURNOUT_REDIS") else "off"
+    gib = psutil.virtual_memory().total / 2**30
+    return f"{_torch()}  {psutil.cpu_count()} cores  {gib:.0f} GiB  faiss {faiss}  redis {redis}"
+
+
+def _torch() -> str:
+    """torch's version, what it runs on, and the GPUs it sees; importing it takes a second or two."""
+    if not importlib.util.find_spec("torch"):
+        return "torch none  gpu none"
+    import torch
+
+    from turnout.engines.device import has_fast_bf16
+
+    version = torch.__version__.partition("+")[0]
+    build = f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu"
+    bf16 = "fast bf16" if has_fast_bf16() else "no fast bf16"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"torch {version} {build} ({bf16})  gpu {', '.join(gpus) or 'none'}"
+
+
+def _model_line(settings: Settings, problems: list[str]) -> str:
+    if settings.model.startswith(("http://", "https://")):
+        return f"model    {settings.model_name or 'first of the server'} at {settings.model}"
+    known = {model["name"]: model for model in models(home=settings.home)}
+    for name in (settings.model, DEFAULT_EMBEDDER):
+        model = known.get(name)
+        if model and model["state"] == "damaged":
+            problems.append(f"{name}: {model['problem']} (turnout models pull {name})")
+    model = known.get(settings.model)
+    if model is None:
+        here = "here" if Path(settings.model).expanduser().exists() else "not here"
+        return f"model    {settings.model}  {here}"
+    if model["state"] == "present":
+        return f"model    {settings.model}  {model['licence']}  {model['disk_bytes'] / 1e6:.0f} MB on disk"
+    size = model["download_bytes"] / 1e6
+    return (
+        f"model    {settings.model}  {model['licence']}  not here: turnout models pull ({size:.0f} MB),"
+        " or --model URL|PATH|HF-ID"
+    )
+
+
+def _plain(status: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(status)
+    return {key: str(value) if isinstance(value, Path) else value for key, value in fields.items()}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _tilde(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _mode(path: Path) -> str:
+    return f"{path.stat().st_mode & 0o777:04o}" if path.exists() else "not made yet"

@@ -1,0 +1,423 @@
+"""The words of the project: what a document, a decision and an answer are. Standard library only.
+
+Everything here is a frozen value. Offsets are characters of the untouched document text, `start` inclusive and `end`
+exclusive; lengths named `*_tokens` are in the reader's own tokens unless the name says `estimate`; times are seconds.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal
+
+Optimize = Literal["quality", "balanced", "latency", "cost"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A document given as text instead of a path."""
+
+    text: str
+    title: str = "text"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an offset stands, in the source's own terms. `page` and `line` count from 1.
+
+    `line` counts within the page where the document has pages, otherwise within the document.
+    """
+
+    label: str
+    line: int
+    page: int | None = None
+    heading: str = ""
+
+    def __str__(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Converted text, never altered after conversion.
+
+    `id` is a SHA-256 over kind, text and page starts, so equal content has one identity. `pages[i]` is the offset at
+    which page i + 1 begins; empty where the source has no pages.
+    """
+
+    id: str
+    title: str
+    text: str
+    source: str
+    kind: str
+    pages: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def place(self, offset: int) -> Place:
+        """Names the place of a character offset: "msa.pdf p.14 l.22", "app.py:12", "notes.md l.3"."""
+        page, begin = None, 0
+        if self.pages:
+            page = max(1, bisect.bisect_right(self.pages, offset))
+            begin = self.pages[page - 1]
+        line = self.text.count("\n", begin, offset) + 1
+        if page is not None:
+            return Place(f"{self.title} p.{page} l.{line}", line, page)
+        if self.kind == "code":
+            return Place(f"{self.source or self.title}:{line}", line)
+        heading = _heading_before(self.text, offset) if self.kind in _CONVERTED else ""
+        if heading:
+            return Place(f'{self.title} "{heading}" l.{line}', line, heading=heading)
+        return Place(f"{self.title} l.{line}", line)
+
+
+# Kinds whose lines are ours and not the source's: there the heading is what a reader can look up.
+_CONVERTED = frozenset({"docx", "html"})
+
+
+def _heading_before(text: str, offset: int) -> str:
+    end = text.find("\n", offset)
+    for line in reversed(text[: end if end >= 0 else len(text)].splitlines()):
+        if line.startswith("#") and line.lstrip("#").startswith(" "):
+            return line.lstrip("#").strip()
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of one document: characters [start, end)."""
+
+    document_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A span with an identity: SHA-256 of its untouched text. The unit that is embedded, scored and cached."""
+
+    span: Span
+    hash: str
+    tokens_estimate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a retriever returns: a span with its text and score (higher is better, comparable within one call)."""
+
+    span: Span
+    text: str
+    score: float
+
+
+# --- what the engine reads -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is "user" or "assistant"."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with what is known of it before any document is read.
+
+    `standalone` can be understood without the earlier turns and is what retrieval searches for; `task` is the cue that
+    picks the prompt's instruction and the quality rule (see router/signals.py).
+    """
+
+    text: str
+    standalone: str
+    task: str
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of document text with the span that it stands for."""
+
+    text: str
+    span: Span
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the engine reads: document parts in document order, earlier turns, and the question last.
+
+    `task` is the task cue that picks the prompt's instruction (see router/signals.py).
+    """
+
+    parts: tuple[Part, ...]
+    question: str
+    history: tuple[Message, ...] = ()
+    task: str = "location"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParams:
+    """How to decode. `temperature` 0 is greedy; `stop` strings never appear in the output."""
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """Engine event: `done` of `total` prompt tokens have been read."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Engine event: new text, at least one character."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Engine event, always the last: why decoding ended and what it took. `first_token_s` is from acceptance."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    first_token_s: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+EngineEvent = Prefilled | Token | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model answers. `fingerprint` identifies weights, tokenizer and dtype in every cache key and profile."""
+
+    name: str
+    window: int
+    fingerprint: str
+    revision: str = ""
+    adapter: str | None = None
+    parameters: int | None = None
+    is_demonstration: bool = False
+
+
+# --- decision --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The caller's limits and objective; None means no limit."""
+
+    max_total_s: float | None = None
+    max_ttft_s: float | None = None
+    max_prompt_tokens: int | None = None
+    max_cost: float | None = None
+    max_memory_bytes: int | None = None
+    optimize: Optimize = "quality"
+
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        named = {name: getattr(self, name) for name in LIMITS}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+# Each limit of a Budget, with the Candidate field that it bounds.
+LIMITS: Mapping[str, str] = {
+    "max_total_s": "total_s",
+    "max_ttft_s": "ttft_s",
+    "max_prompt_tokens": "prompt_tokens",
+    "max_cost": "cost",
+    "max_memory_bytes": "memory_bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """The limit that a candidate broke. `allowed` and `needed` are None where the obstacle is not a quantity."""
+
+    limit: str
+    allowed: float | None
+    needed: float | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A strategy with its estimates. None means unknown, which counts as a risk and never as zero."""
+
+    strategy: str
+    quality: float | None = None
+    quality_low: float | None = None
+    quality_high: float | None = None
+    ttft_s: float | None = None
+    total_s: float | None = None
+    prompt_tokens: int | None = None
+    memory_bytes: int | None = None
+    cost: float | None = None
+    chosen: bool = False
+    excluded_by: Exclusion | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All candidates and the chosen one: reproducible from this record alone."""
+
+    id: str
+    chosen: str
+    policy: str
+    candidates: tuple[Candidate, ...]
+    budget: Budget
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    because: tuple[str, ...] = ()
+    would_flip: tuple[str, ...] = ()
+
+    def __getitem__(self, strategy: str) -> Candidate:
+        for candidate in self.candidates:
+            if candidate.strategy == strategy:
+                return candidate
+        raise KeyError(strategy)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self.candidates)
+
+
+# --- answer ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """What an answer says of a document, without its text."""
+
+    id: str
+    title: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quote with its span. `found` says how it stands there; `support` (calibrated) that it bears the claim.
+
+    `origin` is "quoted" where the model gave the quote, "matched" where the sentence was attached afterwards.
+    `start`, `end`, `page` and `line` are None where `found` is None.
+    """
+
+    document: DocumentInfo | None
+    quote: str
+    found: str | None
+    start: int | None = None
+    end: int | None = None
+    page: int | None = None
+    line: int | None = None
+    place: str = ""
+    support: float | None = None
+    origin: Literal["quoted", "matched"] = "quoted"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took; `ttft_s` and `first_token_s` as defined in docs/answer.md."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    soft_tokens: int = 0
+    completion_tokens: int = 0
+    first_token_s: float | None = None
+    ttft_s: float | None = None
+    total_s: float = 0.0
+    load_s: float = 0.0
+    index_s: float = 0.0
+    peak_memory_bytes: int | None = None
+    cost: float | None = None
+    acceptance_rate: float | None = None
+    attempts: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetResult:
+    """The limits that were set and whether the measured figures kept them; `broken` names those that were not."""
+
+    limits: Mapping[str, float]
+    met: bool
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text, checked citations, usage and the decision. On abstention `text` holds the refusal sentence."""
+
+    id: str
+    question: str
+    text: str
+    abstained: bool
+    citations: tuple[Citation, ...]
+    usage: Usage
+    decision: Decision
+    budget: BudgetResult
+    model: ModelInfo
+    confidence: float | None = None
+    nearest: Citation | None = None
+    trace: tuple[str, ...] = ()
+
+
+# --- stream events that a caller sees --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The choice is made; nothing has been generated yet."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The engine has read `done` of `total` prompt tokens."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """New answer text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """Text streamed so far was given up: clear it."""
+
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer is complete; always the last event."""
+
+    answer: Answer
+
+
+StreamEvent = Decided | Reading | TextDelta | Retracted | Done
+
+
+def title_of(source: str) -> str:
+    """The short name of a source: the file name of a path, else the source itself."""
+    return PurePath(source).name or source

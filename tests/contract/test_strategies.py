@@ -1,0 +1,66 @@
+"""Every strategy, as its contract says: estimates from signals alone, and a context that never cuts a part."""
+
+import pytest
+from support.library import BOOK, corpus_of
+from support.routing import PROFILE, signals
+
+from turnout.engines.fake import FakeEngine
+from turnout.retrieval.hybrid import HybridRetriever
+from turnout.router.questions import read
+from turnout.router.strategies import STRATEGIES, build
+from turnout.types import Budget
+
+NAMES = [entry.name for entry in STRATEGIES]
+
+
+@pytest.fixture(params=NAMES)
+def strategy(request: pytest.FixtureRequest):
+    engine = FakeEngine(window=8192)
+    built = {s.name: s for s in build(engine, HybridRetriever(None))}
+    return built[request.param], engine
+
+
+def test_the_table_and_the_builder_name_the_same_strategies() -> None:
+    assert [s.name for s in build(FakeEngine(), HybridRetriever(None))] == NAMES
+
+
+def test_estimates_are_whole(strategy) -> None:
+    candidate = strategy[0].estimate(signals(), PROFILE)
+    assert candidate.strategy == strategy[0].name
+    assert 0 <= candidate.quality_low <= candidate.quality <= candidate.quality_high <= 1
+    assert 0 < candidate.ttft_s < candidate.total_s
+    assert candidate.prompt_tokens > 0
+
+
+def test_what_is_over_the_window_excludes_itself(strategy) -> None:
+    candidate = strategy[0].estimate(signals(window=90), PROFILE)
+    assert candidate.excluded_by is None or candidate.excluded_by.limit == "window"
+    huge = strategy[0].estimate(signals(document_tokens=10**6), PROFILE)
+    assert (huge.excluded_by is not None) == (strategy[0].name == "full")
+
+
+def test_what_would_not_fit_the_memory_excludes_itself(strategy) -> None:
+    candidate = strategy[0].estimate(signals(free_memory_bytes=1), PROFILE)
+    # The fake engine has no memory of its own: an engine that does not know its memory is never excluded by it.
+    assert candidate.excluded_by is None or candidate.excluded_by.limit == "memory"
+
+
+def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
+    corpus = corpus_of(tmp_path, BOOK)
+    context = strategy[0].prepare(read("Who repaired the lighthouse lamp?", [], len), corpus, Budget())
+    assert context.parts
+    starts = [(part.span.document_id, part.span.start) for part in context.parts]
+    order = [d.id for d in corpus.documents]
+    assert starts == sorted(starts, key=lambda s: (order.index(s[0]), s[1]))
+    for part in context.parts:
+        assert part.text == corpus.document(part.span.document_id).text[part.span.start : part.span.end]
+
+
+def test_a_prompt_limit_is_kept_to_the_token(strategy, tmp_path) -> None:
+    name = strategy[0].name
+    corpus = corpus_of(tmp_path, BOOK)
+    context = strategy[0].prepare(
+        read("Who repaired the lighthouse lamp?", [], len), corpus, Budget(max_prompt_tokens=600)
+    )
+    if name != "full":  # full never cuts: the decision excludes it instead
+        assert strategy[1].count(context) <= 600

@@ -1,0 +1,1 @@
+"""What several test files share; on the import path as `support` (see pyproject.toml)."""

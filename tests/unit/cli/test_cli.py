@@ -1,0 +1,237 @@
+"""The command line on the fake engine: what is printed where, exit codes, and what a slip is answered with."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.library import BOOK
+
+from turnout.cli.main import main
+
+QUESTION = "Who repaired the lighthouse lamp?"
+
+
+@dataclass
+class Run:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def turnout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    monkeypatch.setenv("TURNOUT_MODEL", "fake")
+
+    def run(*arguments: str) -> Run:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        return Run(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.md"
+    path.write_text(BOOK, encoding="utf-8")
+    return path
+
+
+def test_ask_prints_answer_and_citations_to_stdout_and_the_rest_to_stderr(turnout, book) -> None:
+    run = turnout("ask", str(book), QUESTION)
+    assert run.code == 0
+    answer, citation = run.out.strip().split("\n")
+    assert "Marta Lindqvist" in answer
+    assert answer.endswith("[1]")
+    assert citation.startswith('[1] book.md l.3  "')
+    assert "first word in about" in run.err
+    assert "why: turnout explain" in run.err
+
+
+def test_ask_streams_the_same_text(turnout, book) -> None:
+    plain = turnout("ask", str(book), QUESTION).out
+    assert turnout("ask", str(book), QUESTION, "--stream").out == plain
+
+
+def test_ask_json_is_the_documented_shape(turnout, book) -> None:
+    answer = json.loads(turnout("ask", str(book), QUESTION, "--json").out)
+    assert answer["schema"] == 1
+    assert set(answer) == {
+        "schema", "id", "question", "text", "abstained", "confidence", "citations", "nearest", "usage", "decision",
+        "budget", "model", "trace",
+    }
+    assert set(answer["citations"][0]) == {
+        "doc_id", "title", "start", "end", "page", "line", "place", "quote", "found", "support", "origin",
+    }
+    assert {c["strategy"] for c in answer["decision"]["candidates"]} == {"full", "rag"}
+    assert set(answer["decision"]["candidates"][0]) == {
+        "strategy", "chosen", "excluded_by", "quality", "quality_low", "quality_high", "ttft_s", "total_s",
+        "prompt_tokens", "memory_bytes", "cost", "reasons",
+    }
+
+
+def test_not_in_the_text_is_exit_code_3_with_the_nearest_passage(turnout, tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("zebra crossing", encoding="utf-8")
+    run = turnout("ask", str(path), "Quarterly dividends?")
+    assert run.code == 3
+    assert run.out.startswith("Not in the text.")
+
+
+def test_standard_input_is_a_document(turnout, monkeypatch) -> None:
+    class Stdin:
+        class buffer:
+            @staticmethod
+            def read() -> bytes:
+                return BOOK.encode()
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    assert "Marta" in turnout("ask", "-", QUESTION).out
+
+
+def test_the_library_is_asked_without_paths(turnout, book) -> None:
+    assert turnout("ask", QUESTION).code == 2
+    assert turnout("add", str(book)).out == "1 added\n"
+    assert turnout("add", str(book)).out == "1 unchanged\n"
+    assert "Marta" in turnout("ask", QUESTION).out
+    listed = turnout("ls").out
+    assert "book.md" in listed
+    identity = listed.split()[0]
+    shown = turnout("show", "book.md", "--segments").out
+    assert "book.md l.1" in shown
+    assert turnout("show", identity).out.strip() == BOOK.strip()
+    assert turnout("rm", "book.md").code == 0
+    assert turnout("ls").out == ""
+
+
+def test_add_reports_each_failure_and_goes_on(turnout, book, tmp_path) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    run = turnout("add", str(book), str(tmp_path / "empty.txt"), "missing.pdf")
+    assert run.code == 1
+    assert run.out == "1 added\n"
+    assert "empty.txt" in run.err
+    assert "missing.pdf" in run.err
+    report = json.loads(turnout("add", str(book), "missing.pdf", "--json").out)
+    assert [d["status"] for d in report["documents"]] == ["unchanged"]
+    assert report["failed"][0]["hint"]
+
+
+def test_explain_and_log(turnout, book) -> None:
+    identity = json.loads(turnout("ask", str(book), QUESTION, "--json", "--strategy", "rag").out)["id"]
+    explained = turnout("explain", identity).out
+    for word in ("question", "> rag", "full", "measured", "predicted", "because", "based on", "LaRA"):
+        assert word in explained, word
+    assert identity in turnout("log").out
+    assert json.loads(turnout("log", "--json").out)["id"] == identity
+    run = turnout("explain", "zzzz")
+    assert run.code == 2
+    assert identity in run.err
+
+
+def test_plan_shows_candidates_and_generates_nothing(turnout, book) -> None:
+    run = turnout("ask", str(book), QUESTION, "--plan")
+    assert run.code == 0
+    assert "first word" in run.out
+    assert turnout("log").out == ""
+    assert json.loads(turnout("ask", str(book), QUESTION, "--plan", "--json").out)["chosen"] in ("full", "rag")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["ask"], "what is the question"),
+        (["ask", "{book}"], "no question after the paths"),
+        (["ask", "{book}", "who", "repaired", "it"], 'in quotes: turnout ask {book} "who repaired it"'),
+        (["ask", "who", "repaired", "the", "lamp"], 'in quotes: turnout ask "who repaired the lamp"'),
+        (["ask", "{book}", QUESTION, "--strategy", "fulll"], "did you mean 'full'"),
+        (["ask", "{book}", QUESTION, "--stratgy", "full"], "--strategy"),
+        (["ask", "{book}", QUESTION, "--optimize", "speed"], "quality"),
+        (["ask", "{book}", QUESTION, "--max-ttft-s", "-1"], "not a positive number"),
+        (["aks", "{book}", QUESTION], "did you mean `turnout ask`"),
+        (["{book}", QUESTION], "turnout ask"),
+        (["ask", "{book}", ""], "empty"),
+        (["show", "bok.md"], "unknown document"),
+    ],
+)
+def test_a_slip_is_a_usage_error_with_a_hint(turnout, book, arguments, hint) -> None:
+    run = turnout(*(a.format(book=book) for a in arguments))
+    assert run.code == 2
+    assert hint.format(book=book) in run.err
+    assert run.out == ""
+
+
+def test_an_impossible_budget_says_the_nearest_possible(turnout, book) -> None:
+    run = turnout("ask", str(book), QUESTION, "--max-prompt-tokens", "3")
+    assert run.code == 1
+    assert "max_prompt_tokens" in run.err
+    assert "nearest possible" in run.err
+
+
+def test_a_missing_file_names_the_nearest(turnout, book) -> None:
+    run = turnout("ask", str(book.with_name("bok.md")), QUESTION)
+    assert run.code == 1
+    assert "book.md" in run.err
+
+
+def test_a_data_directory_that_cannot_be_made(turnout, book, tmp_path) -> None:
+    run = turnout("ask", str(book), QUESTION, "--home", str(book / "below-a-file"))
+    assert run.code == 1
+    assert "TURNOUT_HOME" in run.err
+
+
+def test_a_damaged_database_loses_nothing_and_says_what_to_do(turnout, book, home) -> None:
+    turnout("add", str(book))
+    for leftover in home.glob("turnout.db-*"):
+        leftover.unlink()
+    (home / "turnout.db").write_bytes(b"not a database, but long enough to look like one" * 100)
+    run = turnout("ls")
+    assert run.code == 1
+    assert "damaged" in run.err
+    assert "move it away" in run.err
+    assert (home / "turnout.db").read_bytes().startswith(b"not a database")
+
+
+def test_the_default_model_missing_names_the_ways_to_get_it(turnout, book, monkeypatch) -> None:
+    monkeypatch.delenv("TURNOUT_MODEL")
+    run = turnout("ask", str(book), QUESTION)
+    assert run.code == 1
+    for way in ("turnout models pull", "--model"):
+        assert way in run.err
+
+
+def test_doctor_and_strategies(turnout) -> None:
+    run = turnout("doctor")
+    assert "cores" in run.out
+    assert "log decisions" in run.out
+    assert "stable" in turnout("strategies").out
+    assert json.loads(turnout("doctor", "--json").out)["lines"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(turnout, shell) -> None:
+    assert "_TURNOUT_COMPLETE" in turnout("completion", shell).out
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    from turnout.cli.reference import reference
+
+    page = Path(__file__).parents[3] / "docs/cli.md"
+    assert page.read_text(encoding="utf-8") == reference(), "run `make docs`"
+
+
+def test_help_is_instant() -> None:
+    import time
+
+    command = [str(Path(sys.executable).with_name("turnout")), "--help"]
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.3

@@ -1,0 +1,64 @@
+import pytest
+
+from turnout.router.check import is_grounded, is_refusal
+from turnout.router.visible import visible
+from turnout.types import Finished, Part, Span, TextDelta, Token
+
+READ = [Part("The lease began on 3 May 2021. Rent is 1,200 euros, paid by Acme.", Span("d", 0, 66))]
+END = Finished("stop", 10, 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Not in the text.",
+        "not in the text",
+        "The text does not mention a guarantor.",
+        "The document doesn't say who signed.",
+        "There is no information about this.",
+        "I cannot find this in the passage.",
+        "",
+        "  \n",
+        "Sorry, the passage does not provide this.",
+        "The answer is not given in the text.",
+    ],
+)
+def test_refusals_in_any_words(text: str) -> None:
+    assert is_refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Acme.", "Not before May 2021.", "No.", "The text message was sent on Monday.", "Noting the delay, he left.",
+     "The contract does not allow assignment."],
+)
+def test_answers_that_only_look_like_refusals(text: str) -> None:
+    assert not is_refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "task", "grounded"),
+    [
+        ("3 May 2021", "location", True),
+        ("1,200 euros", "location", True),
+        ("In 1987", "location", False),
+        ("Acme", "location", True),
+        ("Napoleon Bonaparte", "location", False),
+        ("Yes", "location", True),
+        ("2,400 euros in two months", "reasoning", True),
+    ],
+)
+def test_an_answer_must_be_able_to_stand_in_the_text(answer: str, task: str, grounded: bool) -> None:
+    assert is_grounded(answer, "Who pays what, and when?", task, READ) is grounded
+
+
+def shown(*tokens: str) -> list[str]:
+    events = [*map(Token, tokens), END]
+    return [event.text for event in visible(events) if isinstance(event, TextDelta)]
+
+
+def test_text_that_may_become_the_refusal_is_held_back() -> None:
+    assert shown("Not", " in", " the", " text", ".") == []
+    assert shown("Not", " in", " force", " yet") == ["Not in force", " yet"]
+    assert shown("No", "t") == ["Not"]
+    assert shown("Ac", "me") == ["Ac", "me"]

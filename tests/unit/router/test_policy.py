@@ -1,0 +1,95 @@
+import math
+
+import pytest
+
+from support.routing import candidate, signals
+from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
+from turnout.router.policy import budget_from, decide
+from turnout.types import Budget, Exclusion
+
+BOTH = [
+    candidate("full", quality=0.60, ttft_s=6.0, total_s=8.0, prompt_tokens=7000, cost=8.0),
+    candidate("rag", quality=0.55, ttft_s=1.0, total_s=2.0, prompt_tokens=1100, cost=2.0),
+]
+
+
+def chosen(budget: Budget, forced: str | None = None) -> str:
+    return decide(BOTH, budget, signals(), forced=forced).chosen
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (Budget(), "full"),
+        (Budget(optimize="latency"), "rag"),
+        (Budget(optimize="cost"), "rag"),
+        (Budget(optimize="balanced"), "rag"),
+        (Budget(max_ttft_s=3), "rag"),
+        (Budget(max_total_s=3), "rag"),
+        (Budget(max_prompt_tokens=2000), "rag"),
+        (Budget(max_cost=3), "rag"),
+    ],
+)
+def test_choice(budget: Budget, expected: str) -> None:
+    assert chosen(budget) == expected
+
+
+def test_equal_quality_goes_to_the_faster() -> None:
+    tied = [candidate("full", total_s=8.0, quality=0.602), candidate("rag", total_s=2.0, quality=0.6)]
+    assert decide(tied, Budget(), signals()).chosen == "rag"
+
+
+def test_latency_never_takes_what_is_clearly_worse() -> None:
+    worse = [BOTH[0], candidate("rag", quality=0.3, quality_high=0.4, ttft_s=0.5)]
+    assert decide(worse, Budget(optimize="latency"), signals()).chosen == "full"
+
+
+def test_every_candidate_says_why() -> None:
+    decision = decide(BOTH, Budget(max_ttft_s=3), signals())
+    assert decision["full"].excluded_by == Exclusion("max_ttft_s", 3, 6.0)
+    assert decision["rag"].chosen
+    assert "highest quality within limits" in decision["rag"].reasons
+    assert decision.would_flip == ("full possible at max_ttft_s 6 or more",)
+    runner_up = decide(BOTH, Budget(), signals())["rag"].reasons[0]
+    assert runner_up == "0.05 lower, 5.0 s faster to first word"
+
+
+def test_an_impossible_budget_names_the_limit_and_the_nearest_possible() -> None:
+    with pytest.raises(BudgetError) as caught:
+        decide(BOTH, Budget(max_ttft_s=0.5), signals())
+    assert "max_ttft_s" in caught.value.message
+    assert "rag with max_ttft_s=1" in caught.value.hint
+    decide(BOTH, Budget(max_ttft_s=1.0), signals())
+
+
+def test_an_unknown_estimate_is_a_risk_not_zero() -> None:
+    remote = [candidate("rag", cost=None)]
+    assert decide(remote, Budget(), signals()).chosen == "rag"
+    with pytest.raises(BudgetError, match="not known"):
+        decide(remote, Budget(max_cost=100), signals())
+
+
+def test_forcing_is_by_name_and_inside_the_limits() -> None:
+    assert chosen(Budget(), forced="rag") == "rag"
+    with pytest.raises(UnknownNameError, match="did you mean 'rag'"):
+        chosen(Budget(), forced="rga")
+    with pytest.raises(BudgetError):
+        chosen(Budget(max_ttft_s=3), forced="full")
+
+
+def test_order_of_candidates_never_matters() -> None:
+    assert decide(BOTH[::-1], Budget(), signals()).chosen == decide(BOTH, Budget(), signals()).chosen
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "3"])
+def test_a_limit_must_be_a_positive_number(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="max_total_s"):
+        decide(BOTH, Budget(max_total_s=value), signals())  # type: ignore[arg-type]
+
+
+def test_budget_fields_are_checked_by_name() -> None:
+    assert budget_from({"max_ttft_s": 2}) == Budget(max_ttft_s=2)
+    with pytest.raises(UnknownNameError, match="did you mean 'max_ttft_s'"):
+        budget_from({"max_ttft": 2})
+    with pytest.raises(UnknownNameError, match="objective"):
+        budget_from({"optimize": "speed"})

@@ -1,0 +1,267 @@
+"""The SDK on the fake engine: the whole path without a model."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from support.library import BOOK
+
+from turnout import (
+    Budget,
+    BudgetError,
+    Decided,
+    DocumentError,
+    Done,
+    Message,
+    Reading,
+    Retracted,
+    Text,
+    TextDelta,
+    Turnout,
+)
+from turnout.engines.fake import FakeEngine
+from turnout.errors import Cancelled, ConfigurationError, NoDocumentsError, UnknownNameError
+
+QUESTION = "Who repaired the lighthouse lamp?"
+
+
+@pytest.fixture
+def t(home: Path):
+    with Turnout(engine=FakeEngine(), log="full") as turnout:
+        yield turnout
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.md"
+    path.write_text(BOOK, encoding="utf-8")
+    return path
+
+
+def scripted(*answers: str) -> Turnout:
+    return Turnout(engine=FakeEngine(answers=answers))
+
+
+def test_ask_answers_with_a_citation_and_a_decision(t: Turnout, book: Path) -> None:
+    answer = t.ask(QUESTION, [book])
+    assert "Marta Lindqvist" in answer.text
+    assert not answer.abstained
+    assert answer.decision.chosen in ("full", "rag")
+    assert answer.decision[answer.decision.chosen].chosen
+    citation = answer.citations[0]
+    assert citation.document.title == "book.md"
+    assert BOOK[citation.start : citation.end] == citation.quote
+    assert citation.place == "book.md l.3"
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.ttft_s <= answer.usage.total_s
+    assert answer.budget.met
+
+
+def test_quotes_by_the_model_are_located_and_a_made_up_one_is_flagged(book: Path) -> None:
+    said = 'Marta Lindqvist.\nQuote: "Marta Lindqvist repaired the lighthouse lamp"\nQuote: "she was paid in silver coins"'
+    with scripted(said) as t:
+        answer = t.ask(QUESTION, [book])
+    assert answer.text == "Marta Lindqvist."
+    assert [c.found for c in answer.citations] == ["exact", None]
+    assert [c.origin for c in answer.citations] == ["quoted", "quoted"]
+
+
+@pytest.mark.parametrize("said", ["Not in the text.", "The text does not mention a guarantor.", "Napoleon Bonaparte"])
+def test_an_answer_that_is_not_in_the_text_is_an_abstention_with_the_nearest_passage(said: str, book: Path) -> None:
+    with scripted(said) as t:
+        answer = t.ask(QUESTION, [book])
+    assert answer.abstained
+    assert answer.text == "Not in the text."
+    assert answer.citations == ()
+    assert "lighthouse" in answer.nearest.quote
+
+
+def test_stream_events_come_in_order_and_add_up_to_the_answer(t: Turnout, book: Path) -> None:
+    events = list(t.stream(QUESTION, [book]))
+    kinds = [type(event) for event in events]
+    assert kinds[0] is Decided
+    assert kinds[-1] is Done
+    assert set(kinds) <= {Decided, Reading, TextDelta, Done}
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == events[-1].answer.text
+
+
+def test_text_that_was_shown_and_does_not_hold_is_retracted(book: Path) -> None:
+    with scripted("Napoleon Bonaparte did.") as t:
+        events = list(t.stream(QUESTION, [book]))
+    kinds = [type(event) for event in events]
+    assert kinds.index(Retracted) > kinds.index(TextDelta)
+    assert events[-1].answer.abstained
+
+
+async def test_sync_and_async_give_the_same(t: Turnout, book: Path) -> None:
+    sync = t.ask(QUESTION, [book])
+    asynchronous = await t.aask(QUESTION, [book])
+    assert asynchronous.text == sync.text
+    assert asynchronous.citations == sync.citations
+    assert asynchronous.usage.prompt_tokens == sync.usage.prompt_tokens
+    assert (await t.aplan(QUESTION, [book])).chosen == t.plan(QUESTION, [book]).chosen
+    sync_kinds = [type(e) for e in t.stream(QUESTION, [book])]
+    assert [type(e) async for e in t.astream(QUESTION, [book])] == sync_kinds
+    with pytest.raises(DocumentError):
+        await t.aask(QUESTION, ["missing.txt"])
+    added = await t.aadd(book)
+    assert [d.id for d in added.documents] == [d.id for d in t.add(book).documents]
+
+
+async def test_cancelling_a_task_stops_the_engine(book: Path) -> None:
+    engine = FakeEngine(answers=["word " * 400], delay_s=0.01)
+    with Turnout(engine=engine) as t:
+        t.ask("warm up", [Text("warm up words")])
+        task = asyncio.create_task(t.aask(QUESTION, [book]))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # The engine is free again at once: a waiting question is not held up by the one that was given up.
+        answer = await asyncio.wait_for(t.aask("And now?", [Text("something else entirely")]), timeout=6)
+        assert answer.id
+
+
+def test_a_stopped_question_gives_up(book: Path) -> None:
+    with Turnout(engine=FakeEngine(answers=["word " * 400], delay_s=0.01)) as t:
+        stop = threading.Event()
+        events = []
+        with pytest.raises(Cancelled):
+            for event in t.stream(QUESTION, [book], stopped=stop.is_set):
+                events.append(event)
+                if isinstance(event, TextDelta):
+                    stop.set()
+        assert not any(isinstance(event, Done) for event in events)
+
+
+def test_two_turns(home: Path, book: Path) -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine) as t:
+        history = [Message("user", "What does the ferry to Osterholm cost?"), {"role": "assistant", "content": "Four crowns."}]
+        answer = t.ask("And on which days does it cost that?", [book], history=history, strategy="rag")
+    read = engine.contexts[-1]
+    assert any("Osterholm" in part.text for part in read.parts), "retrieval searched for the standalone question"
+    assert [turn.text for turn in read.history] == ["What does the ferry to Osterholm cost?", "Four crowns."]
+    assert read.question == "And on which days does it cost that?"
+    assert answer.question == "And on which days does it cost that?"
+
+
+def test_a_turn_that_is_neither_user_nor_assistant_is_refused(t: Turnout, book: Path) -> None:
+    with pytest.raises(ConfigurationError, match="system"):
+        t.ask(QUESTION, [book], history=[{"role": "system", "content": "obey"}])
+
+
+def test_plan_generates_nothing(home: Path, book: Path) -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine) as t:
+        decision = t.plan(QUESTION, [book])
+    assert {c.strategy for c in decision.candidates} == {"full", "rag"}
+    assert engine.contexts == []
+
+
+def test_steps_that_the_chosen_strategy_does_not_need_are_not_run(home: Path, book: Path) -> None:
+    class Untouchable:
+        fingerprint, dimension = "none", 4
+
+        def embed(self, texts, progress=None):
+            raise AssertionError("full must not embed")
+
+    with Turnout(engine=FakeEngine(), embedder=Untouchable()) as t:
+        assert t.ask(QUESTION, [book], strategy="full").decision.chosen == "full"
+        with pytest.raises(AssertionError, match="must not embed"):
+            t.ask(QUESTION, [book], strategy="rag")
+
+
+def test_documents_of_every_kind(t: Turnout, book: Path) -> None:
+    class LangChainLike:
+        page_content = "The lamp was repaired by Ole Berg in spring."
+        metadata = {"source": "berg.txt", "title": "Berg"}
+
+    for given in (book, str(book), Text(BOOK), BOOK.encode(), LangChainLike(), t.add(book).documents[0]):
+        answer = t.ask(QUESTION, [given])
+        assert "repaired" in answer.text
+    assert t.ask(QUESTION, str(book)).text
+
+
+def test_no_documents_is_an_error_not_the_library(t: Turnout, book: Path) -> None:
+    t.add(book)
+    with pytest.raises(NoDocumentsError):
+        t.ask(QUESTION, [])
+
+
+def test_a_document_that_cannot_be_read_stops_an_ask_and_not_an_add(t: Turnout, book: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    with pytest.raises(DocumentError, match=r"empty\.txt"):
+        t.ask(QUESTION, [book, tmp_path / "empty.txt"])
+    added = t.add(book, tmp_path / "empty.txt", tmp_path / "missing.txt")
+    assert [d.title for d in added.documents] == ["book.md"]
+    assert {Path(f.path).name for f in added.failed} == {"empty.txt", "missing.txt"}
+    assert all(f.reason and f.hint for f in added.failed)
+
+
+def test_an_impossible_budget_is_refused_before_anything_runs(home: Path, book: Path) -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine) as t, pytest.raises(BudgetError) as caught:
+        t.ask(QUESTION, [book], budget=Budget(max_prompt_tokens=5))
+    assert "nearest possible" in caught.value.hint
+    assert engine.contexts == []
+
+
+def test_an_unknown_strategy_names_the_nearest(t: Turnout, book: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'full'"):
+        t.ask(QUESTION, [book], strategy="fulll")
+
+
+def test_ask_many_is_lazy_and_shares_one_total(home: Path, book: Path) -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine) as t:
+        answers = t.ask_many(["Who repaired the lamp?", "What does the ferry cost?"], [book])
+        assert engine.contexts == []
+        assert "Marta" in next(answers).text
+        assert len(engine.contexts) == 1
+        assert "four crowns" in next(answers).text
+        with pytest.raises(BudgetError):
+            list(t.ask_many(["Who?"], [book], budget=Budget(max_total_s=1e-9)))
+
+
+def test_the_ledger_keeps_what_the_level_says(home: Path, book: Path) -> None:
+    for level, rows, content in (("off", 0, False), ("decisions", 1, False), ("full", 2, True)):
+        with Turnout(engine=FakeEngine(), log=level) as t:
+            answer = t.ask(QUESTION, [book])
+            entries = t.log()
+            assert len(entries) == rows
+            if rows:
+                entry = t.explain(answer.id[:6])
+                assert entry.question == QUESTION
+                assert (entry.content is not None) is content
+                assert "Marta" not in str(entry.record)
+                chosen = next(c for c in entry.record["decision"]["candidates"] if c["chosen"])
+                assert chosen["ttft_s"] is not None
+                assert entry.record["usage"]["total_s"] > 0
+
+
+def test_removing_a_document_removes_its_text_from_the_ledger(t: Turnout, book: Path) -> None:
+    answer = t.ask(QUESTION, [t.add(book).documents[0]])
+    assert t.explain(answer.id).content["text"]
+    removed = t.remove("book.md")
+    assert [d.title for d in removed] == ["book.md"]
+    entry = t.explain(answer.id)
+    assert entry.content is None
+    assert entry.question is None
+    assert t.documents() == []
+
+
+def test_sixteen_threads_at_once(home: Path, book: Path) -> None:
+    answers = []
+    with Turnout(engine=FakeEngine()) as t:
+        def ask() -> None:
+            answers.append(t.ask(QUESTION, [book]).text)
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(answers) == 16
+    assert len(set(answers)) == 1
