@@ -50,7 +50,9 @@ def main() -> None:
                             "outside_engine_s": (answer.usage.ttft_s or 0) - (answer.usage.first_token_s or 0),
                         }
                     )
-                    print(f"{len(rows):4} {strategy:5} {rows[-1]['prompt_tokens']:6} {chosen.ttft_s:.2f} {answer.usage.ttft_s:.2f}")
+                    print(
+                        f"{len(rows):4} {strategy:5} {rows[-1]['prompt_tokens']:6} {chosen.ttft_s:.2f} {answer.usage.ttft_s:.2f}"
+                    )
     ratio = [row["measured_s"] / row["predicted_s"] for row in rows]
     figures: dict[str, Any] = {"questions": len(picked), "measured_over_predicted": results_file.spread(ratio)}
     for strategy in ("rag", "full"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from turnout.router.words import content_words
-from turnout.types import Citation, Context, Document, DocumentInfo, Part
+from turnout.types import Citation, Context, Document, Part
 
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""
@@ -98,7 +98,10 @@ def cite(
     if matched is None:
         return cited
     part, start, end = matched
-    return (*cited, citation_at(by_id[part.span.document_id], part.span.start + start, part.span.start + end, "matched"))
+    return (
+        *cited,
+        citation_at(by_id[part.span.document_id], part.span.start + start, part.span.start + end, "matched"),
+    )
 
 
 def _cite_quote(quote: str, parts: Sequence[Part], documents: Sequence[Document]) -> Citation:
@@ -127,7 +130,7 @@ def citation_at(
     """The citation of characters [start, end) of a document."""
     place = document.place(start)
     return Citation(
-        document=DocumentInfo(document.id, document.title, document.source),
+        document=document.info(),
         quote=document.text[start:end] if quote is None else quote,
         found=found,
         start=start,

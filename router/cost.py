@@ -38,7 +38,9 @@ def candidate(
     excluded = None
     if needed > signals.window:
         excluded = Exclusion("window", signals.window, needed)
-    elif memory_bytes is not None and signals.free_memory_bytes is not None and memory_bytes > signals.free_memory_bytes:
+    elif (
+        memory_bytes is not None and signals.free_memory_bytes is not None and memory_bytes > signals.free_memory_bytes
+    ):
         excluded = Exclusion("memory", signals.free_memory_bytes, memory_bytes)
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(

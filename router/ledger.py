@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from turnout.config import LogLevel
 from turnout.database import Database
 from turnout.errors import UnknownNameError
-from turnout.router.profile import ModelProfile
 from turnout.record import summary, text_of
+from turnout.router.profile import ModelProfile
 from turnout.types import Answer
 
 RECENT = 30
@@ -120,7 +120,9 @@ class Ledger:
                 ratios.setdefault(chosen, []).append(first / raw)
             if ttft is not None:
                 outside.setdefault(chosen, []).append(max(0.0, ttft - first))
-        return dataclasses.replace(profile, corrections=_medians(ratios, 0.33, 3.0), outside_s=_medians(outside, 0.0, 5.0))
+        return dataclasses.replace(
+            profile, corrections=_medians(ratios, 0.33, 3.0), outside_s=_medians(outside, 0.0, 5.0)
+        )
 
 
 _COLUMNS = "SELECT id, created, model, chosen, question, record, content FROM answers"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from turnout.contracts import Engine, Stopper, Strategy
 from turnout.engines.device import available_memory_bytes
 from turnout.engines.prompt import REFUSAL
+from turnout.errors import Cancelled
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.sentences import sentences
 from turnout.router import citations, policy
@@ -84,7 +85,7 @@ def answer(
     engine, question = machinery.engine, request.question
     with clock.step("decide"):
         decision = plan(request, machinery)
-    yield Decided(decision)
+    yield Decided(decision, tuple(document.info() for document in request.corpus.documents))
 
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
     with clock.aside("index"):
@@ -110,6 +111,8 @@ def answer(
                     finished = event
     if finished is None:
         raise RuntimeError("the engine ended without a Finished event")
+    if finished.reason == "cancelled":
+        raise Cancelled("given up before the answer was complete")
 
     with clock.step("check"):
         text, abstained, cited, nearest = _check("".join(pieces), question, context, request.corpus)

@@ -58,7 +58,7 @@ def decide(
         candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
         budget=budget,
         signals={**signals.record(), "profile": profile, "basis": BASIS},
-        because=contributions(signals) if {"full", "rag"} <= {c.strategy for c in judged} else (),
+        because=_because(judged, signals),
         would_flip=_flips(final),
     )
 
@@ -69,7 +69,9 @@ def check(budget: Budget) -> None:
         raise UnknownNameError("objective", budget.optimize, OPTIMIZE)
     for name, value in budget.limits().items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise ConfigurationError(f"{name} is {value!r}, not a positive number", hint=f"leave {name} out for no limit")
+            raise ConfigurationError(
+                f"{name} is {value!r}, not a positive number", hint=f"leave {name} out for no limit"
+            )
 
 
 def new_id() -> str:
@@ -136,6 +138,15 @@ def _explained(candidate: Candidate, best: Candidate, why: str) -> Candidate:
     return dataclasses.replace(candidate, reasons=(", ".join(parts), *candidate.reasons))
 
 
+def _because(candidates: Sequence[Candidate], signals: Signals) -> tuple[str, ...]:
+    by_name = {candidate.strategy: candidate for candidate in candidates}
+    if not {"full", "rag"} <= by_name.keys():
+        return ()
+    if by_name["full"].quality == by_name["rag"].quality:
+        return ("full and rag would read the same text",)
+    return contributions(signals)
+
+
 def _flips(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     flips = []
     for candidate in candidates:
@@ -170,9 +181,7 @@ def _impossible(candidates: Sequence[Candidate], budget: Budget) -> BudgetError:
     if possible:
         _, limit, _, nearest = min(possible, key=lambda row: row[0])
         needs = {name: getattr(nearest, LIMITS[name]) for name in budget.limits()}
-        fields = ", ".join(
-            f"{name}={_round_up(name, value)}" for name, value in needs.items() if value is not None
-        )
+        fields = ", ".join(f"{name}={_round_up(name, value)}" for name, value in needs.items() if value is not None)
         hint = f"nearest possible: {nearest.strategy} with {fields} (limit broken: {limit})"
     return BudgetError(f"no strategy is inside the limits: {'; '.join(wanted)}", hint=hint)
 

@@ -8,18 +8,25 @@ from typing import Any
 
 from turnout.contracts import Engine
 from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.merge import whole
 from turnout.router.questions import new_tokens
 from turnout.types import Context, Question
+
+SURELY_OVER = 1.1
+"""Share of the window from which the sum of the parts' tokens decides; below, the whole prompt is counted exactly.
+Tokens of a text can differ by a few from the sum over its pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Figures in the reader's tokens; `overhead_tokens` is the prompt without any document text."""
+    """Figures in the reader's tokens: `overhead_tokens` is the prompt without any document text, `full_tokens` the
+    prompt with all of it."""
 
     task: str
     question_tokens: int
     overhead_tokens: int
     document_tokens: int
+    full_tokens: int
     documents: int
     segments: int
     window: int
@@ -28,11 +35,6 @@ class Signals:
     parameters: int | None
     counts_exact: bool
     free_memory_bytes: int | None
-
-    @property
-    def full_tokens(self) -> int:
-        """Prompt tokens with every document in it."""
-        return self.overhead_tokens + self.document_tokens
 
     @property
     def fill(self) -> float:
@@ -49,12 +51,16 @@ def gather(
 ) -> Signals:
     """Collects the signals of one question over one corpus."""
     most, expected = new_tokens(question.task)
-    empty = Context((), question.text, question.history, question.task)
+    overhead = engine.count(Context((), question.text, question.history, question.task))
+    full = overhead + document_tokens
+    if full < SURELY_OVER * engine.model.window:
+        full = engine.count(Context(whole(corpus), question.text, question.history, question.task))
     return Signals(
         task=question.task,
         question_tokens=engine.count_text(question.text),
-        overhead_tokens=engine.count(empty),
+        overhead_tokens=overhead,
         document_tokens=document_tokens,
+        full_tokens=full,
         documents=len(corpus.documents),
         segments=len(corpus.segments),
         window=engine.model.window,

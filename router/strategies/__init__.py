@@ -29,7 +29,9 @@ class Entry:
 
 STRATEGIES: tuple[Entry, ...] = (
     Entry("full", "stable", "give the model every document whole", "LaRA (arXiv 2502.09977)"),
-    Entry("rag", "stable", "give it the passages that match, in document order", "LaRA; order: OP-RAG (arXiv 2409.01666)"),
+    Entry(
+        "rag", "stable", "give it the passages that match, in document order", "LaRA; order: OP-RAG (arXiv 2409.01666)"
+    ),
 )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from turnout.contracts import Engine
 from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.merge import whole
 from turnout.router.cost import candidate
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import quality
 from turnout.router.signals import Signals
-from turnout.types import Budget, Candidate, Context, Part, Question, Span
+from turnout.types import Budget, Candidate, Context, Question
 
 
 class Full:
@@ -30,11 +31,4 @@ class Full:
 
     def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
         """All documents, untouched, first to last."""
-        return Context(all_parts(corpus), question.text, question.history, question.task)
-
-
-def all_parts(corpus: Corpus) -> tuple[Part, ...]:
-    """Every document of a corpus as one part each."""
-    return tuple(
-        Part(document.text, Span(document.id, 0, len(document.text)), document.title) for document in corpus.documents
-    )
+        return Context(whole(corpus), question.text, question.history, question.task)

@@ -41,7 +41,7 @@ _PUBLIC = {
     "Usage": "turnout.types",
 }
 
-__all__ = [  # noqa: F822 - looked up by __getattr__
+__all__ = [
     "Added",
     "Answer",
     "Budget",

@@ -154,7 +154,7 @@ class Turnout:
         library = self._opened().library
         found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
         library.remove([document.id for document in found])
-        return [DocumentInfo(d.id, d.title, d.source) for d in found]
+        return [document.info() for document in found]
 
     # --- questions ---------------------------------------------------------------------------------------------------
 

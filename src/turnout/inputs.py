@@ -65,7 +65,7 @@ class Reader:
             collection=collection,
             progress=lambda done, total: self._progress("embedding", done, total),
         )
-        documents = {r.document.id: DocumentInfo(r.document.id, r.document.title, r.document.source) for r in results}
+        documents = {result.document.id: result.document.info() for result in results}
         status: dict[str, str] = {result.document.id: result.status for result in reversed(results)}
         return Added(tuple(documents.values()), tuple(failed), status, skipped)
 
@@ -103,16 +103,14 @@ class Reader:
         """A document that the library holds already: given by its info, or named by id or title and not a path."""
         if isinstance(item, DocumentInfo):
             return self._library.get(item.id)
-        if isinstance(item, str) and not set(item) & set("*?[/") and not Path(item).expanduser().exists():
+        if isinstance(item, str) and not set(item) & set("*?[/~") and not Path(item).exists():
             try:
                 return self._library.get(item)
             except UnknownNameError:
                 return None
         return None
 
-    def _pending(
-        self, inputs: Iterable[Input], failed: list[Failure], skipped: dict[str, int]
-    ) -> Iterator[Pending]:
+    def _pending(self, inputs: Iterable[Input], failed: list[Failure], skipped: dict[str, int]) -> Iterator[Pending]:
         """Converted documents one at a time, so that a large folder is never held in memory whole."""
         for item in inputs:
             if not isinstance(item, str | os.PathLike):
@@ -136,7 +134,7 @@ class Reader:
         """A file as it was converted before, or converted now."""
         converter = convert.converter_for(path.name)
         file_hash = _hash(path, self._max_bytes)
-        document = self._library.known(file_hash, converter, source=str(path)) if file_hash else None
+        document = self._library.known(file_hash, converter, source=convert.absolute(path)) if file_hash else None
         return Pending(document or convert.convert_file(path, max_bytes=self._max_bytes), file_hash, converter)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from turnout.config import DEFAULT_EMBEDDER, Settings
@@ -10,6 +10,7 @@ from turnout.contracts import Embedder, Engine, Strategy
 from turnout.database import Database
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
+from turnout.engines.probe import CostSamples, measure
 from turnout.errors import MissingExtraError, ModelError
 from turnout.progress import Progress
 from turnout.retrieval.hybrid import HybridRetriever
@@ -63,6 +64,16 @@ class Parts:
             known = self.engine.count_text(document.text)
             self.library.set_token_count(document.id, fingerprint, known)
         return known
+
+    def _probe(self) -> Callable[[], CostSamples] | None:
+        """How to measure the engine, or None where measuring would cost the user money or mean nothing."""
+        from turnout.engines.local import LocalEngine
+
+        engine = self.engine
+        if not isinstance(engine, LocalEngine):
+            return None
+        self.progress("measuring", 0, 2)
+        return lambda: measure(engine)
 
     def machinery(self) -> Machinery:
         """What the pipeline needs. The first call for a model on this machine loads and measures it."""

@@ -45,6 +45,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """A document without its text: what `add` returns, `ask` takes and an answer cites.
+
+    `pages` is 0 where the source has none; `notes` say what conversion could not read.
+    """
+
+    id: str
+    title: str
+    source: str
+    pages: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """Converted text, never altered after conversion.
 
@@ -59,6 +73,10 @@ class Document:
     kind: str
     pages: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def info(self) -> DocumentInfo:
+        """The document without its text."""
+        return DocumentInfo(self.id, self.title, self.source, len(self.pages), self.notes)
 
     def place(self, offset: int) -> Place:
         """Names the place of a character offset: "msa.pdf p.14 l.22", "app.py:12", "notes.md l.3"."""
@@ -302,15 +320,6 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentInfo:
-    """What an answer says of a document, without its text."""
-
-    id: str
-    title: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class Citation:
     """A quote with its span. `found` says how it stands there; `support` (calibrated) that it bears the claim.
 
@@ -381,9 +390,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The choice is made; nothing has been generated yet."""
+    """The choice is made; nothing has been generated yet. `documents` are those that the question is asked over."""
 
     decision: Decision
+    documents: tuple[DocumentInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

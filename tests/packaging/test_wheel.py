@@ -15,10 +15,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     # From a copy of what git knows, so that neither build leftovers nor the editable install take part.
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=ROOT, capture_output=True, check=True,
-    ).stdout.decode().split("\0")
+    listed = (
+        subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        .stdout.decode()
+        .split("\0")
+    )
     for name in filter(None, listed):
         origin, target = ROOT / name, source / name
         if not origin.exists() and not origin.is_symlink():
@@ -29,7 +35,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             target.write_bytes(origin.read_bytes())
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            str(folder),
+            str(source),
+        ],
         check=True,
     )
     return next(folder.glob("turnout-*.whl"))
@@ -54,7 +71,11 @@ def test_the_base_install_alone_runs_doctor_and_help(wheel: Path, tmp_path: Path
     python = tmp_path / "env/bin/python"
     subprocess.run([python, "-m", "pip", "install", "-q", str(wheel)], check=True)
     turnout = tmp_path / "env/bin/turnout"
-    options = {"capture_output": True, "text": True, "env": {"TURNOUT_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}}
+    options = {
+        "capture_output": True,
+        "text": True,
+        "env": {"TURNOUT_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"},
+    }
     assert "ask" in subprocess.run([turnout, "--help"], check=True, **options).stdout
     doctor = subprocess.run([turnout, "doctor"], check=False, **options)
     assert "turnout 0." in doctor.stdout

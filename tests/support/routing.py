@@ -28,7 +28,9 @@ def signals(**changes: Any) -> Signals:
         "counts_exact": True,
         "free_memory_bytes": 8 * 2**30,
     }
-    return Signals(**(figures | changes))
+    figures |= changes
+    figures.setdefault("full_tokens", figures["overhead_tokens"] + figures["document_tokens"])
+    return Signals(**figures)
 
 
 def candidate(strategy: str, **changes: Any) -> Candidate:

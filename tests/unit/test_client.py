@@ -59,7 +59,9 @@ def test_ask_answers_with_a_citation_and_a_decision(t: Turnout, book: Path) -> N
 
 
 def test_quotes_by_the_model_are_located_and_a_made_up_one_is_flagged(book: Path) -> None:
-    said = 'Marta Lindqvist.\nQuote: "Marta Lindqvist repaired the lighthouse lamp"\nQuote: "she was paid in silver coins"'
+    said = (
+        'Marta Lindqvist.\nQuote: "Marta Lindqvist repaired the lighthouse lamp"\nQuote: "she was paid in silver coins"'
+    )
     with scripted(said) as t:
         answer = t.ask(QUESTION, [book])
     assert answer.text == "Marta Lindqvist."
@@ -110,7 +112,7 @@ async def test_sync_and_async_give_the_same(t: Turnout, book: Path) -> None:
 
 
 async def test_cancelling_a_task_stops_the_engine(book: Path) -> None:
-    engine = FakeEngine(answers=["word " * 400], delay_s=0.01)
+    engine = FakeEngine(answers=["word " * 400], token_s=0.01)
     with Turnout(engine=engine) as t:
         t.ask("warm up", [Text("warm up words")])
         task = asyncio.create_task(t.aask(QUESTION, [book]))
@@ -124,7 +126,7 @@ async def test_cancelling_a_task_stops_the_engine(book: Path) -> None:
 
 
 def test_a_stopped_question_gives_up(book: Path) -> None:
-    with Turnout(engine=FakeEngine(answers=["word " * 400], delay_s=0.01)) as t:
+    with Turnout(engine=FakeEngine(answers=["word " * 400], token_s=0.01)) as t:
         stop = threading.Event()
         events = []
         with pytest.raises(Cancelled):
@@ -138,7 +140,10 @@ def test_a_stopped_question_gives_up(book: Path) -> None:
 def test_two_turns(home: Path, book: Path) -> None:
     engine = FakeEngine()
     with Turnout(engine=engine) as t:
-        history = [Message("user", "What does the ferry to Osterholm cost?"), {"role": "assistant", "content": "Four crowns."}]
+        history = [
+            Message("user", "What does the ferry to Osterholm cost?"),
+            {"role": "assistant", "content": "Four crowns."},
+        ]
         answer = t.ask("And on which days does it cost that?", [book], history=history, strategy="rag")
     read = engine.contexts[-1]
     assert any("Osterholm" in part.text for part in read.parts), "retrieval searched for the standalone question"
@@ -255,6 +260,7 @@ def test_removing_a_document_removes_its_text_from_the_ledger(t: Turnout, book: 
 def test_sixteen_threads_at_once(home: Path, book: Path) -> None:
     answers = []
     with Turnout(engine=FakeEngine()) as t:
+
         def ask() -> None:
             answers.append(t.ask(QUESTION, [book]).text)
 

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "faiss", "transformers", "sentence_transformers", "redis", "sqlalchemy", "openai", "langchain_core", "numpy"}
+HEAVY = {
+    "torch",
+    "faiss",
+    "transformers",
+    "sentence_transformers",
+    "redis",
+    "sqlalchemy",
+    "openai",
+    "langchain_core",
+    "numpy",
+}
 BASE = {"types", "errors", "config", "contracts", "progress", "record"}
 FACADE = BASE | {"client", "inputs", "system", "cli"}
 
@@ -31,7 +41,9 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize("module", ["turnout", "turnout.types", "turnout.client", "turnout.cli.main", "turnout.cli.ask"])
+@pytest.mark.parametrize(
+    "module", ["turnout", "turnout.types", "turnout.client", "turnout.cli.main", "turnout.cli.ask"]
+)
 def test_import_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print(*sorted(m.split('.')[0] for m in sys.modules))"
     loaded = set(run(script).split())
@@ -95,4 +107,4 @@ def imported(path: Path) -> set[str]:
 
 
 def run(script: str) -> str:
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

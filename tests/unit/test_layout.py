@@ -34,7 +34,7 @@ def test_every_other_package_has_an_init() -> None:
 def test_no_file_is_too_long_to_read() -> None:
     for path in source_files():
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        limit = 600 if "kernels" in path.parts else 400
+        limit = 600 if "kernels" in path.parts else 500
         assert lines <= limit, f"{path} has {lines} lines"
 
 
@@ -42,8 +42,11 @@ def test_the_readme_maps_every_top_folder() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| ([a-z]+)/", readme, re.MULTILINE))
     tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.split("\n")
     folders = {line.split("/")[0] for line in tracked if "/" in line}
     assert listed == {folder for folder in folders if not folder.startswith(".")}

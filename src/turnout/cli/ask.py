@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 @click.option("--max-file-mb", type=float, metavar="MB", help="Largest file to read (TURNOUT_MAX_FILE_MB).")
 @budget_options
 @model_options
-def ask(
-    words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, as_json: bool, **options: Any
-) -> int:
+def ask(words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, as_json: bool, **options: Any) -> int:
     """Answer QUESTION over PATHS: files, folders, globs, or - for standard input. Without PATHS: over the library.
 
     Answer and citations go to stdout, everything else to stderr. Exit code 3: not in the text.
@@ -52,12 +51,13 @@ def ask(
 def _ask(
     t: Any, question: str, documents: list[Any], chosen: dict[str, Any], bars: Bars, stream: bool, as_json: bool
 ) -> int:
-    shown = False
+    shown, started = False, time.monotonic()
     for event in t.stream(question, documents, **chosen):
         match event:
-            case Decided(decision):
+            case Decided(decision, read):
                 bars.clear()
-                click.echo(render.decision_line(decision), err=True)
+                lines = [*render.document_lines(read, decision, time.monotonic() - started)]
+                click.echo("\n".join([*lines, render.decision_line(decision)]), err=True)
             case Reading(done, total):
                 bars("prefill", done, total)
             case TextDelta(text):
@@ -86,6 +86,8 @@ def _show(answer: Answer, streamed: bool, as_json: bool) -> int:
             click.echo("".join(f" [{i}]" for i, _ in enumerate(answer.citations, start=1)))
         click.echo("\n".join(lines[1:] if streamed else lines))
     click.echo(render.usage_line(answer), err=True)
+    if answer.model.is_demonstration:
+        click.echo(render.DEMONSTRATION, err=True)
     return EXIT_NOT_IN_TEXT if answer.abstained else 0
 
 
@@ -107,6 +109,8 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], str]:
     if not words:
         raise click.UsageError('what is the question? turnout ask [PATHS...] "your question"')
     *paths, question = words
+    if not question.strip():
+        raise click.UsageError("the question is empty")
     if _is_path(question):
         raise click.UsageError(f'no question after the paths: turnout ask {" ".join(words)} "your question"')
     if len(paths) > 1 and not any(_is_path(word) or "." in word or "/" in word for word in paths):

@@ -40,7 +40,7 @@ def demo(**options: Any) -> int:
     with tempfile.TemporaryDirectory() as folder, Bars() as bars, Turnout(progress=bars, **options) as t:
         documents = _documents(Path(folder))
         for name, question in QUESTIONS:
-            click.secho(f"\n$ turnout ask {name} \"{question}\"", bold=True)
+            click.secho(f'\n$ turnout ask {name} "{question}"', bold=True)
             answer = t.ask(question, [documents[name]])
             click.echo(render.decision_line(answer.decision), err=True)
             click.echo("\n".join(render.answer_lines(answer)))

@@ -50,6 +50,9 @@ def add(paths: tuple[str, ...], as_json: bool, **options: Any) -> int:
         click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing to add")
         for reason, count in sorted(added.skipped.items()):
             click.echo(f"skipped {count}: {reason}", err=True)
+        for document in added.documents:
+            for note in document.notes:
+                click.echo(f"note: {document.title}: {note}", err=True)
         for failure in added.failed:
             click.secho(f"failed {failure.path}: {failure.reason}", fg="red", err=True)
             if failure.hint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -31,7 +32,6 @@ _COMMANDS = {
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_IN_TEXT = 3
-EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
@@ -47,7 +47,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, name)
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in _COMMANDS and not name.startswith("-"):
             near = difflib.get_close_matches(name, _COMMANDS, n=1)
@@ -72,15 +74,22 @@ def cli() -> None:
     """
 
 
+def console() -> None:
+    """The installed command: `main`, with Ctrl-C left to the system.
+
+    Python would answer Ctrl-C only between two of its own instructions, which loading a library or reading a long
+    prompt can hold up for seconds. Ending at once is safe: whatever is being written is a transaction or a temporary
+    file, so nothing is ever half done.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    main()
+
+
 def main(args: list[str] | None = None) -> None:
-    """Entry point. Exit codes: 0 answered, 1 failed, 2 usage, 3 not in the text, 130 interrupted."""
+    """Runs one command. Exit codes: 0 answered, 1 failed, 2 usage, 3 not in the text."""
     try:
         code: Any = cli.main(args, prog_name="turnout", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        _interrupted()
-    except KeyboardInterrupt:
-        _interrupted()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -105,12 +114,5 @@ def _failed(error: Exception) -> int:
     return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED
 
 
-def _interrupted() -> None:
-    """Ends at once: whatever was being written is a transaction or a temporary file, so nothing is half done."""
-    click.echo("\ninterrupted", err=True)
-    sys.stderr.flush()
-    os._exit(EXIT_INTERRUPTED)
-
-
 if __name__ == "__main__":
-    main()
+    console()

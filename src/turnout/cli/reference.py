@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from turnout.cli.main import cli
 
+WIDTH = 100
+
 _HEAD = """# Command line
 
 This page is generated from the commands (`make docs`); a test holds it.
 
 Answer and citations go to stdout, everything else to stderr. Exit codes: 0 answered, 1 failed, 2 usage, 3 not in the
-text, 130 interrupted.
+text, 130 (by the shell) after Ctrl-C, which ends at once and leaves nothing half done.
 """
 
 
 def reference() -> str:
     """The page: each command's own help text."""
-    root = click.Context(cli, info_name="turnout", max_content_width=100)
-    sections = [_HEAD, _section(root)]
-    for name in cli.list_commands(root):
-        command = cli.get_command(root, name)
-        if command is None:
-            raise RuntimeError(f"the command {name} is listed but not defined")
-        context = click.Context(command, info_name=name, parent=root, max_content_width=100)
-        sections.append(_section(context))
-        if isinstance(command, click.Group):
-            for sub in command.list_commands(context):
-                child = command.get_command(context, sub)
-                if child is not None:
-                    sections.append(_section(click.Context(child, info_name=sub, parent=context, max_content_width=100)))
-    return "\n".join(sections)
+    return "\n".join([_HEAD, *_sections("turnout", cli, None)])
 
 
-def _section(context: click.Context) -> str:
-    return f"## {context.command_path}\n\n```\n{context.get_help()}\n```\n"
+def _sections(name: str, command: click.Command, parent: click.Context | None) -> Iterator[str]:
+    # Made as a call would make it: a command's help depends on its context settings.
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True, terminal_width=WIDTH)
+    yield f"## {context.command_path}\n\n```\n{context.get_help()}\n```\n"
+    if isinstance(command, click.Group):
+        for sub in command.list_commands(context):
+            child = command.get_command(context, sub)
+            if child is None:
+                raise RuntimeError(f"the command {sub} is listed but not defined")
+            yield from _sections(sub, child, context)
 
 
 if __name__ == "__main__":

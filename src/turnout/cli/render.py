@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from turnout.types import Answer, Citation, Decision
+from turnout.types import Answer, Citation, Decision, DocumentInfo
 
 QUOTE_WIDTH = 160
+DEMONSTRATION = (
+    "note: answered by a small demonstration model; name a better one with --model URL|PATH|ID or TURNOUT_MODEL"
+)
 
 
 def answer_lines(answer: Answer) -> list[str]:
@@ -17,7 +22,7 @@ def answer_lines(answer: Answer) -> list[str]:
         near = answer.nearest
         text = answer.text
         if near is not None:
-            text += f' Nearest passage, not an answer: {near.place} "{_short(near.quote, 80)}"'
+            text += f' Nearest passage, not an answer: {shown(near.place)} "{_short(near.quote, 80)}"'
         return [text]
     marks = "".join(f"[{i}]" for i, _ in enumerate(answer.citations, start=1))
     lines = [f"{answer.text} {marks}".rstrip()]
@@ -34,13 +39,22 @@ def citation_line(citation: Citation) -> str:
     if citation.origin == "matched":
         how = "matched"
     support = "" if citation.support is None else f", support {citation.support:.2f}"
-    return f"{citation.place}  {quote}  {how}{support}"
+    return f"{shown(citation.place)}  {quote}  {how}{support}"
+
+
+def shown(place: str) -> str:
+    """A place with its path as seen from the current folder: app/main.py:12, not the absolute path."""
+    return place.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def usage_line(answer: Answer) -> str:
     """Seconds, tokens and how to see why; with the limits that were broken, if any."""
     usage = answer.usage
-    aside = [f"{name} {seconds:.1f} s" for name, seconds in (("load", usage.load_s), ("index", usage.index_s)) if seconds > 0.05]
+    aside = [
+        f"{name} {seconds:.1f} s"
+        for name, seconds in (("load", usage.load_s), ("index", usage.index_s))
+        if seconds > 0.05
+    ]
     first_use = f" (and {', '.join(aside)})" if aside else ""
     line = (
         f"{usage.total_s:.1f} s{first_use}"
@@ -50,6 +64,18 @@ def usage_line(answer: Answer) -> str:
     if answer.budget.broken:
         line += f"\nbudget not met: {', '.join(answer.budget.broken)}"
     return line
+
+
+def document_lines(documents: Sequence[DocumentInfo], decision: Decision, seconds: float) -> list[str]:
+    """What was read, in one line, and one more for each thing that conversion could not read."""
+    signals = decision.signals
+    pages = sum(document.pages for document in documents)
+    what = documents[0].title if len(documents) == 1 else f"{len(documents)} documents"
+    figures = [f"{signals['document_tokens']:,} tokens", f"{signals['segments']:,} segments"]
+    if pages:
+        figures.insert(0, f"{pages:,} pages")
+    notes = [f"note: {document.title}: {note}" for document in documents for note in document.notes]
+    return [f"{what}  {', '.join(figures)}, read in {seconds:.1f} s", *notes]
 
 
 def decision_line(decision: Decision) -> str:
@@ -73,7 +99,9 @@ def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
         name = f"{'>' if c['chosen'] else ' '} {c['strategy']}"
         prompt = f"{c['prompt_tokens']:,}" if c["prompt_tokens"] is not None else "-"
         if broken:
-            why = broken["why"] or f"{_number(broken['needed'])} > {_limit(broken['limit'])} {_number(broken['allowed'])}"
+            why = (
+                broken["why"] or f"{_number(broken['needed'])} > {_limit(broken['limit'])} {_number(broken['allowed'])}"
+            )
             rows.append((name, "-", "-", "-", prompt, "-", f"excluded: {why}"))
             continue
         spread = (c["quality_high"] - c["quality_low"]) / 2 if c["quality_high"] is not None else 0.0
@@ -91,7 +119,11 @@ def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]).rstrip() for row in rows]
+    widths[0] = max(widths[0], 10)
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]).rstrip()
+        for row in rows
+    ]
 
 
 def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
@@ -108,8 +140,7 @@ def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
     )
     if limits:
         measured += ", budget met" if kept["met"] else f", budget not met: {', '.join(kept['broken'])}"
-    table = candidate_table(decision["candidates"])
-    rows = [
+    head = [
         ("question", f"{question or '(not kept)'}   ({signals['task']})"),
         (
             "documents",
@@ -121,8 +152,8 @@ def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
             f"{model['name']}   profile {model['profile'] or 'not measured'}   policy {decision['policy']}"
             f"   budget {limits or 'none'}",
         ),
-        ("", table[0]),
-        *((line[:2], line[2:]) if line.startswith(">") else ("", line[2:]) for line in table[1:]),
+    ]
+    tail = [
         ("measured", measured),
         ("outcome", f"{outcome}, {_cited(record['citations'])}"),
         *(("because", text) for text in decision["because"]),
@@ -130,14 +161,17 @@ def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
         ("steps", ", ".join(record["trace"])),
         ("based on", signals["basis"]),
     ]
-    return [f"{name:12}{text}" for name, text in rows]
+    table = candidate_table(decision["candidates"])
+    return [*(f"{name:12}{text}" for name, text in head), *table, *(f"{name:12}{text}" for name, text in tail)]
 
 
 def _cited(citations: Sequence[Mapping[str, Any]]) -> str:
     found = sum(1 for c in citations if c["found"] and c["origin"] == "quoted")
     matched = sum(1 for c in citations if c["origin"] == "matched")
     lost = sum(1 for c in citations if not c["found"])
-    parts = [f"{n} {word}" for n, word in ((found, "quotes found"), (matched, "matched"), (lost, "quotes not found")) if n]
+    parts = [
+        f"{n} {word}" for n, word in ((found, "quotes found"), (matched, "matched"), (lost, "quotes not found")) if n
+    ]
     return ", ".join(parts) or "no citation"
 
 

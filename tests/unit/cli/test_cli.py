@@ -62,16 +62,47 @@ def test_ask_json_is_the_documented_shape(turnout, book) -> None:
     answer = json.loads(turnout("ask", str(book), QUESTION, "--json").out)
     assert answer["schema"] == 1
     assert set(answer) == {
-        "schema", "id", "question", "text", "abstained", "confidence", "citations", "nearest", "usage", "decision",
-        "budget", "model", "trace",
+        "schema",
+        "id",
+        "question",
+        "text",
+        "abstained",
+        "confidence",
+        "citations",
+        "nearest",
+        "usage",
+        "decision",
+        "budget",
+        "model",
+        "trace",
     }
     assert set(answer["citations"][0]) == {
-        "doc_id", "title", "start", "end", "page", "line", "place", "quote", "found", "support", "origin",
+        "doc_id",
+        "title",
+        "start",
+        "end",
+        "page",
+        "line",
+        "place",
+        "quote",
+        "found",
+        "support",
+        "origin",
     }
     assert {c["strategy"] for c in answer["decision"]["candidates"]} == {"full", "rag"}
     assert set(answer["decision"]["candidates"][0]) == {
-        "strategy", "chosen", "excluded_by", "quality", "quality_low", "quality_high", "ttft_s", "total_s",
-        "prompt_tokens", "memory_bytes", "cost", "reasons",
+        "strategy",
+        "chosen",
+        "excluded_by",
+        "quality",
+        "quality_low",
+        "quality_high",
+        "ttft_s",
+        "total_s",
+        "prompt_tokens",
+        "memory_bytes",
+        "cost",
+        "reasons",
     }
 
 

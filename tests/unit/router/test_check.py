@@ -29,8 +29,14 @@ def test_refusals_in_any_words(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Acme.", "Not before May 2021.", "No.", "The text message was sent on Monday.", "Noting the delay, he left.",
-     "The contract does not allow assignment."],
+    [
+        "Acme.",
+        "Not before May 2021.",
+        "No.",
+        "The text message was sent on Monday.",
+        "Noting the delay, he left.",
+        "The contract does not allow assignment.",
+    ],
 )
 def test_answers_that_only_look_like_refusals(text: str) -> None:
     assert not is_refusal(text)

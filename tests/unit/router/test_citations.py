@@ -26,7 +26,7 @@ def part(doc: Document, start: int = 0, end: int | None = None) -> Part:
         ("three (3) years following", "normalised:whitespace"),
         ("following termination of this Agreement", "normalised:hyphen"),
         ("The final offer stands", "normalised:ligature"),
-        ("The Landlord's \"notice period\" is", "normalised:marks"),
+        ('The Landlord\'s "notice period" is', "normalised:marks"),
     ],
 )
 def test_a_quote_is_found_exactly_or_after_one_named_normalisation(quote: str, how: str) -> None:

@@ -1,8 +1,8 @@
 import math
 
 import pytest
-
 from support.routing import candidate, signals
+
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
 from turnout.router.policy import budget_from, decide
 from turnout.types import Budget, Exclusion

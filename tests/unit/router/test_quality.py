@@ -1,6 +1,6 @@
 import pytest
-
 from support.routing import signals
+
 from turnout.router.quality import quality
 
 SMALL, LARGE = 135_000_000, 400_000_000_000

@@ -38,7 +38,12 @@ def test_without_history_nothing_is_put_in_front() -> None:
 
 def test_history_keeps_the_latest_whole_turns_and_starts_with_the_user() -> None:
     long = "word " * (HISTORY_TOKENS - 10)
-    history = [Message("user", long), Message("assistant", "short answer"), Message("user", "next"), Message("assistant", "yes")]
+    history = [
+        Message("user", long),
+        Message("assistant", "short answer"),
+        Message("user", "next"),
+        Message("assistant", "yes"),
+    ]
     kept = read("And then?", history, words).history
     assert [turn.text for turn in kept] == [long, "short answer", "next", "yes"]
     history[1] = Message("assistant", "word " * 30)

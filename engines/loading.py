@@ -1,0 +1,121 @@
+"""The torch side of the local engine: load a model, feed a sequence, pick a token."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from turnout.engines.folder import ModelFolder
+from turnout.errors import MissingExtraError, ModelError
+from turnout.types import GenerationParams
+
+if TYPE_CHECKING:
+    import torch
+
+WARM_UP_TOKENS = 64
+
+
+def load(model: ModelFolder, device: str, dtype: str) -> Any:
+    """The transformers model of a folder, ready for inference; only safetensors, never code from the folder.
+
+    Raises:
+        ModelError: transformers does not know the architecture, or the weights do not fit the configuration.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingExtraError("a local model", "local") from error
+    loader: Any = AutoModelForCausalLM
+    with _quiet(logging):
+        try:
+            network, report = loader.from_pretrained(
+                model.path,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(
+                f"transformers can't load {model.path}: {reason}",
+                hint=f"model_type is {model.config.get('model_type')!r}: a decoder-only model such as llama, qwen2, "
+                "qwen3 or mistral is needed",
+            ) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(
+            f"{model.path} lacks {len(missing)} of the weights that its config.json asks for, first {missing[0]}",
+            hint="the folder is damaged or belongs to another kind of model: get it again",
+        )
+    network = network.to(device).eval()
+    # The weights are mapped from disk and the kernels made at first use: that belongs to loading, not to a request.
+    warm_up = Sequence(network, device)
+    warm_up.append([0] * WARM_UP_TOKENS)
+    warm_up.append([0])
+    return network
+
+
+@contextlib.contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """Hides the progress bar of transformers, and leaves the caller's choice as it was."""
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+class Sequence:
+    """One prompt with its KV cache, batch size 1."""
+
+    def __init__(self, network: Any, device: str) -> None:
+        from transformers import DynamicCache
+
+        self._network = network
+        self._device = device
+        self._cache = DynamicCache(config=network.config)
+        self.length = 0
+
+    def append(self, ids: list[int]) -> torch.Tensor:
+        """Reads tokens; returns the logits [vocabulary] after the last one."""
+        import torch
+
+        with torch.inference_mode():
+            output = self._network(
+                input_ids=torch.tensor([ids], device=self._device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        self.length += len(ids)
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits
+
+
+def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], int]:
+    """Picks the next token from logits [vocabulary]: the best one at temperature 0, else a random one."""
+    import torch
+
+    if params.temperature <= 0:
+        return lambda logits: int(logits.argmax())
+    random = torch.Generator(device=device)
+    if params.seed is None:
+        random.seed()
+    else:
+        random.manual_seed(params.seed)
+
+    def sample(logits: torch.Tensor) -> int:
+        weights = torch.softmax(logits.float() / params.temperature, dim=-1)
+        return int(torch.multinomial(weights, 1, generator=random))
+
+    return sample

@@ -1,0 +1,204 @@
+"""The local engine: a transformers model on this machine, read from a folder, with its own generation loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from turnout.config import DEFAULT_MODEL
+from turnout.contracts import Stopper
+from turnout.engines import folder, loading, memory, prompt
+from turnout.engines.decode import Detokenizer, StopFilter
+from turnout.engines.device import available_memory_bytes, pick_device, pick_dtype
+from turnout.engines.folder import ModelFolder
+from turnout.engines.memory import PREFILL_CHUNK
+from turnout.engines.meter import Meter
+from turnout.engines.tokenizer import ChatTokenizer
+from turnout.errors import EngineError, MemoryLimitError
+from turnout.types import Context, EngineEvent, FinishReason, GenerationParams, ModelInfo, Prefilled, Token
+
+DTYPE_BYTES = {"bfloat16": 2, "float32": 4}
+
+
+class LocalEngine:
+    """Runs a decoder-only model of transformers: llama, qwen2, qwen3, mistral and their kin.
+
+    Args:
+        path: folder with config.json, tokenizer.json and safetensors weights.
+        name: how answers name the model; the folder's name by default.
+        device: "cpu", "cuda" or "cuda:N"; the best one by default.
+        chunk_tokens: prompt tokens per forward pass.
+    """
+
+    capabilities: frozenset[str] = frozenset()
+    count_is_exact = True
+
+    def __init__(
+        self, path: Path, name: str | None = None, device: str | None = None, chunk_tokens: int = PREFILL_CHUNK
+    ) -> None:
+        self._path = path
+        self._name = name or path.name
+        self._device_name = device
+        self._chunk_tokens = chunk_tokens
+        self._network: Any = None
+
+    @cached_property
+    def model(self) -> ModelInfo:
+        """What the files say; read at first use, without loading the model."""
+        return ModelInfo(
+            name=self._name,
+            window=self._folder.window,
+            fingerprint=f"{self._folder.fingerprint[:32]}-{self.dtype}-{self.device.partition(':')[0]}",
+            parameters=self._folder.parameters,
+            is_demonstration=self._name == DEFAULT_MODEL,
+        )
+
+    @cached_property
+    def device(self) -> str:
+        return pick_device(self._device_name)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model knows."""
+        return self._folder.vocabulary
+
+    @cached_property
+    def prompt_format(self) -> prompt.PromptFormat:
+        return prompt.format_for(self._folder.parameters)
+
+    def open(self) -> None:
+        """Loads the weights.
+
+        Raises:
+            ModelError: a file is missing, damaged or refused, or the architecture is not known.
+            MissingExtraError: torch or transformers is not installed.
+        """
+        if self._network is None:
+            self._network = loading.load(self._folder, self.device, self.dtype)
+
+    def close(self) -> None:
+        self._network = None
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def encode(self, context: Context) -> list[int]:
+        """The token ids that `generate` feeds for this context."""
+        return self.tokenizer.encode(prompt.pieces(context, self.prompt_format))
+
+    def count(self, context: Context) -> int:
+        return self.tokenizer.count(prompt.pieces(context, self.prompt_format))
+
+    def count_text(self, text: str) -> int:
+        return self.tokenizer.count_text(text)
+
+    def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
+        """Weights and request, in the memory of the device, without the libraries themselves."""
+        size = DTYPE_BYTES[self.dtype]
+        request = memory.request_bytes(self._folder, prompt_tokens, new_tokens, size)
+        return memory.weight_bytes(self._folder, size) + request
+
+    def generate(
+        self, context: Context, params: GenerationParams, stopped: Stopper | None = None
+    ) -> Iterator[EngineEvent]:
+        """Streams events; greedy at temperature 0, otherwise sampled, repeatable with a seed.
+
+        Raises:
+            EngineError: prompt and `max_tokens` do not fit the window.
+            MemoryLimitError: they do not fit the memory that is free.
+            EngineTimeoutError: `timeout_s` is over.
+        """
+        ids = self.encode(context)
+        self._check_size(len(ids), params.max_tokens)
+        self.open()
+        yield from self._run(ids, params, stopped or (lambda: False))
+
+    def _run(self, ids: list[int], params: GenerationParams, stopped: Stopper) -> Iterator[EngineEvent]:
+        meter = Meter(self.device, memory.weight_bytes(self._folder, DTYPE_BYTES[self.dtype]), params.timeout_s)
+        sequence = self.sequence()
+        for begin in range(0, len(ids), self._chunk_tokens):
+            meter.check()
+            if stopped():
+                yield meter.finished("cancelled", len(ids), 0)
+                return
+            logits = sequence.append(ids[begin : begin + self._chunk_tokens])
+            meter.sample()
+            yield Prefilled(sequence.length, len(ids))
+        pick = loading.sampler(params, self.device)
+        text, stops = Detokenizer(self.tokenizer.decode), StopFilter(params.stop)
+        reason: FinishReason = "length"
+        made = 0
+        while made < params.max_tokens:
+            token = pick(logits)
+            made += 1
+            meter.token()
+            if token in self._end_tokens:
+                reason = "stop"
+                break
+            shown = stops.push(text.push(token))
+            if shown:
+                yield Token(shown)
+            if stops.stopped:
+                reason = "stop"
+                break
+            meter.check()
+            if stopped():
+                reason = "cancelled"
+                break
+            if made < params.max_tokens:
+                logits = sequence.append([token])
+        rest = "" if stops.stopped else stops.push(text.finish()) + stops.finish()
+        if rest and reason != "cancelled":
+            yield Token(rest)
+        meter.sample()
+        yield meter.finished(reason, len(ids), made)
+
+    def sequence(self) -> loading.Sequence:
+        """An empty sequence on the loaded model, for measurements."""
+        self.open()
+        return loading.Sequence(self._network, self.device)
+
+    def _check_size(self, prompt_tokens: int, new_tokens: int) -> None:
+        window = self._folder.window
+        if prompt_tokens + new_tokens > window:
+            raise EngineError(
+                f"{prompt_tokens:,} prompt tokens and {new_tokens:,} new ones are over the window of {window:,}",
+                hint="give fewer documents, use another strategy, or a model with a larger window",
+            )
+        free = available_memory_bytes(self.device)
+        size = DTYPE_BYTES[self.dtype]
+        needed = memory.request_bytes(self._folder, prompt_tokens, new_tokens, size)
+        if self._network is None:
+            needed += memory.weight_bytes(self._folder, size)
+        if needed > free:
+            raise MemoryLimitError(
+                f"{prompt_tokens:,} prompt tokens need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
+            )
+
+    @cached_property
+    def dtype(self) -> str:
+        return pick_dtype(self.device)
+
+    @cached_property
+    def _folder(self) -> ModelFolder:
+        return folder.read(self._path)
+
+    @cached_property
+    def tokenizer(self) -> ChatTokenizer:
+        return ChatTokenizer(self._path)
+
+    @cached_property
+    def _end_tokens(self) -> frozenset[int]:
+        file = self._path / "generation_config.json"
+        configs = [json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else []
+        found = set()
+        for config in (*configs, self._folder.config):
+            value = config.get("eos_token_id")
+            found.update(value if isinstance(value, list) else [value])
+        found.add(self.tokenizer.id_of(self.tokenizer.special("eos_token")))
+        return frozenset(token for token in found if token is not None)

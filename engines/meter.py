@@ -1,0 +1,69 @@
+"""Time and memory of one request."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from turnout.errors import EngineTimeoutError
+from turnout.types import Finished, FinishReason
+
+
+class Meter:
+    """Starts when it is made, which is the acceptance of the request.
+
+    Args:
+        device: where the model runs.
+        weight_bytes: memory of the weights, which were there before.
+        timeout_s: seconds after which `check` raises; None for no limit.
+    """
+
+    def __init__(self, device: str, weight_bytes: int, timeout_s: float | None) -> None:
+        self._device = device
+        self._weight_bytes = weight_bytes
+        self._timeout_s = timeout_s
+        self._begin = time.perf_counter()
+        self._first_token_s: float | None = None
+        self._process = psutil.Process()
+        self._cuda = device.startswith("cuda")
+        self._resident = 0 if self._cuda else self._process.memory_info().rss
+        self._peak = 0
+        if self._cuda:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def check(self) -> None:
+        """Raises EngineTimeoutError once the time is over."""
+        elapsed = time.perf_counter() - self._begin
+        if self._timeout_s is not None and elapsed > self._timeout_s:
+            raise EngineTimeoutError(
+                f"the local model was stopped after {elapsed:.1f} s, the limit is {self._timeout_s:g} s",
+                hint="allow more time, or give fewer documents",
+            )
+
+    def token(self) -> None:
+        """Notes the first token's time."""
+        if self._first_token_s is None:
+            self._first_token_s = time.perf_counter() - self._begin
+
+    def sample(self) -> None:
+        """Looks at the memory now; on a GPU the driver keeps the peak itself."""
+        if not self._cuda:
+            self._peak = max(self._peak, self._process.memory_info().rss - self._resident)
+
+    def finished(self, reason: FinishReason, prompt_tokens: int, completion_tokens: int) -> Finished:
+        """The last event; peak memory is weights plus what this request added."""
+        peak = self._weight_bytes + self._peak
+        if self._cuda:
+            import torch
+
+            peak = int(torch.cuda.max_memory_allocated(self._device))
+        return Finished(
+            reason=reason,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            first_token_s=self._first_token_s,
+            peak_memory_bytes=peak,
+        )

@@ -1,0 +1,69 @@
+"""Runs one asynchronous stream in a thread of its own, so that waiting for it can be given up at once."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+POLL_S = 0.05
+
+
+class Pump(Generic[Item]):
+    """Iterate it, or leave it with `close()`, which cancels the stream and waits until its connection is closed.
+
+    Args:
+        source: makes the stream; runs inside the thread.
+    """
+
+    def __init__(self, source: Callable[[], AsyncIterator[Item]]) -> None:
+        self._source = source
+        self._items: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="turnout-remote", daemon=True)
+        self._task: asyncio.Task[None] | None = None
+
+    def poll(self) -> Iterator[Item | None]:
+        """The items as they come, and None each time that nothing came for a moment. Raises what the stream raised."""
+        self._thread.start()
+        while True:
+            try:
+                item, error = self._items.get(timeout=POLL_S)
+            except queue.Empty:
+                yield None
+                continue
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+
+    def close(self) -> None:
+        """Cancels what still runs."""
+        if self._thread.is_alive() and self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._task = self._loop.create_task(self._drain())
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            self._items.put((None, None))
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _drain(self) -> None:
+        try:
+            async for item in self._source():
+                self._items.put((item, None))
+            self._items.put((None, None))
+        except Exception as error:  # handed to the thread that reads
+            self._items.put((None, error))

@@ -1,0 +1,76 @@
+"""What a remote server's failures mean, in this project's errors. An API key never gets into a message."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from turnout.errors import EngineError, EngineTimeoutError, TurnoutError
+
+
+def shown_url(url: str) -> str:
+    """The URL without user, password, query and fragment."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
+
+
+def normalise(error: Exception, url: str, model: str | None, key: str | None, known: tuple[str, ...]) -> TurnoutError:
+    """The error to raise for what the client raised.
+
+    Args:
+        error: from the openai client or its transport.
+        known: names of the models that the server has, for the hint.
+    """
+    import openai
+
+    if isinstance(error, TurnoutError):
+        return error
+    where = shown_url(url)
+    said = _said(error, key)
+    match error:
+        case openai.APITimeoutError() | TimeoutError():
+            return EngineTimeoutError(f"{where} did not answer in time", hint="allow more time, or try again")
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            given = "the API key was refused" if key else "it wants an API key and none was given"
+            return EngineError(f"{where}: {given} (HTTP {error.status_code})", hint="set TURNOUT_API_KEY")
+        case openai.NotFoundError():
+            names = f"the server has: {', '.join(known)}" if known else "check the URL: it usually ends in /v1"
+            return EngineError(f"{where} does not know the model {model!r} (HTTP 404){said}", hint=names)
+        case openai.RateLimitError():
+            return EngineError(
+                f"{where} refuses more requests for now (HTTP 429){said}",
+                hint="wait, or ask less often",
+                retryable=True,
+            )
+        case openai.APIStatusError() if error.status_code >= 500:
+            return EngineError(
+                f"{where} failed (HTTP {error.status_code}){said}", hint="look at the server's log", retryable=True
+            )
+        case openai.APIStatusError():
+            return EngineError(
+                f"{where} refused the request (HTTP {error.status_code}){said}",
+                hint="check --model-name and the window of the model",
+            )
+        case openai.APIConnectionError():
+            return EngineError(
+                f"{where} can't be reached{said}", hint="check the URL, and that the server runs", retryable=True
+            )
+    return EngineError(f"the answer of {where} broke off{said}", hint="try again", retryable=True)
+
+
+def broke_off(url: str) -> EngineError:
+    """The stream ended before the server said that the answer was complete."""
+    return EngineError(f"the answer of {shown_url(url)} broke off", hint="try again", retryable=True)
+
+
+def _said(error: Exception, key: str | None) -> str:
+    body = getattr(error, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    if not isinstance(message, str):
+        cause = error.__cause__ or error
+        message = str(cause)
+    line = (message.strip().splitlines() or [""])[0][:200]
+    if key:
+        line = line.replace(key, "***")
+    return f": {line}" if line else ""

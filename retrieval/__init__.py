@@ -1,0 +1,1 @@
+"""Documents become text, segments, vectors and an index; retrievers pick passages from them."""

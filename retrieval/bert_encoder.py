@@ -1,0 +1,133 @@
+"""BERT with mean pooling, over transformers' model class and the tokenizers library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.errors import MissingExtraError, ModelError
+from turnout.retrieval.embed import Progress
+from turnout.retrieval.embedder_folder import EmbedderFolder
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH_TOKENS = 4096
+"""Tokens per forward pass: about 16 segments, whose activations stay in a processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    text: int
+    tokens: list[int]
+
+
+class BertEncoder:
+    """Texts to unit vectors: the mean of the last layer over all tokens of a text.
+
+    A text over the model's window is read in several windows, and the mean is over the tokens of all of them.
+    """
+
+    def __init__(self, model: torch.nn.Module, tokenizer: Any, device: str) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._device = device
+
+    @classmethod
+    def load(cls, folder: EmbedderFolder, device: str | None, dtype: str) -> BertEncoder:
+        """Reads weights and tokenizer.
+
+        Raises:
+            ModelError: the weights do not fit the configuration, or a file is damaged.
+            MissingExtraError: torch, transformers or tokenizers is not installed.
+        """
+        try:
+            import torch
+            from safetensors.torch import load_file
+            from tokenizers import Tokenizer
+
+            # Straight from its module: `sentence_transformers` takes twice as long to import.
+            from transformers.models.bert.configuration_bert import BertConfig
+            from transformers.models.bert.modeling_bert import BertModel
+        except ImportError as error:
+            raise MissingExtraError(f"embedding text ({error.name})", "local") from error
+
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
+            weights: dict[str, torch.Tensor] = {}
+            for file in sorted(folder.path.glob("*.safetensors")):
+                weights.update(load_file(file))
+        except Exception as error:
+            raise ModelError(f"{folder.path} can't be loaded: {error}", hint="turnout models verify") from error
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(folder.positions)
+        model: torch.nn.Module = BertModel(BertConfig(**folder.config), add_pooling_layer=False)
+        weights = {name.removeprefix("bert."): value for name, value in weights.items()}
+        try:
+            missing = model.load_state_dict(weights, strict=False).missing_keys
+        except RuntimeError as error:
+            raise ModelError(
+                f"the weights in {folder.path} have other shapes than config.json says", hint="turnout models verify"
+            ) from error
+        if missing:
+            raise ModelError(
+                f"the weights in {folder.path} lack {missing[0]} and {len(missing) - 1} more",
+                hint="turnout models verify",
+            )
+        return cls(model.to(device=where, dtype=getattr(torch, dtype)).eval(), tokenizer, where)
+
+    def encode(self, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
+        """[len(texts), dimension] float32, rows of length 1; `progress` gets the number of texts just begun."""
+        windows = [
+            _Window(number, part.ids)
+            for number, encoding in enumerate(self._tokenizer.encode_batch(list(texts)))
+            for part in (encoding, *encoding.overflowing)
+        ]
+        sums: NDArray[np.float32] | None = None
+        seen: set[int] = set()
+        for batch in _batches(windows):
+            pooled = self._token_sums(batch)
+            if sums is None:
+                sums = np.zeros((len(texts), pooled.shape[1]), np.float32)
+            numbers = [window.text for window in batch]
+            np.add.at(sums, numbers, pooled)
+            progress(len(set(numbers) - seen))
+            seen.update(numbers)
+        if sums is None:
+            raise ValueError("no texts")
+        # The mean and the sum have one direction, so the division by the number of tokens falls away.
+        vectors: NDArray[np.float32] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        return vectors
+
+    def _token_sums(self, batch: Sequence[_Window]) -> NDArray[np.float32]:
+        """[len(batch), dimension]: the last layer summed over each window's tokens."""
+        import torch
+
+        lengths = [len(window.tokens) for window in batch]
+        ids = torch.zeros(len(batch), max(lengths), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, window in enumerate(batch):
+            ids[row, : lengths[row]] = torch.tensor(window.tokens)
+            mask[row, : lengths[row]] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        with torch.inference_mode():
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+            pooled: NDArray[np.float32] = (hidden * mask.unsqueeze(-1)).sum(dim=1).cpu().numpy()
+        return pooled
+
+
+def _batches(windows: list[_Window]) -> Iterator[list[_Window]]:
+    """Windows of like length together, longest first: little padding, and memory peaks at once."""
+    batch: list[_Window] = []
+    for window in sorted(windows, key=lambda window: -len(window.tokens)):
+        if batch and len(batch[0].tokens) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch

@@ -1,0 +1,82 @@
+"""The documents of one question, with what retrievers need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.retrieval.lexical import LexicalIndex
+from turnout.types import Document, Segment, Span
+
+Vectors = Callable[[], NDArray[np.float32]]
+Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class Corpus:
+    """Documents in the caller's order and their segments in document order. Cheap to build; the rest is made at
+    first use and kept.
+
+    Args:
+        documents: each one once.
+        segments: of all documents, in the same order.
+        fingerprint: of the embedder that `vectors` come from; None where there is none.
+        vectors: loads [len(segments), dimension], rows of length 1.
+        index: where many segments are searched, gives the cosine of each with a vector without loading all vectors.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        segments: Sequence[Segment],
+        *,
+        fingerprint: str | None = None,
+        vectors: Vectors | None = None,
+        index: Scores | None = None,
+    ) -> None:
+        self.documents = tuple(documents)
+        self.segments = tuple(segments)
+        self.fingerprint = fingerprint
+        self._load = vectors
+        self._index = index
+        self._order = {document.id: number for number, document in enumerate(self.documents)}
+
+    def document(self, document_id: str) -> Document:
+        """The document of an id.
+
+        Raises:
+            KeyError: it is not in this corpus.
+        """
+        return self.documents[self._order[document_id]]
+
+    def position(self, span: Span) -> tuple[int, int]:
+        """Sorts spans into document order."""
+        return self._order[span.document_id], span.start
+
+    def text(self, span: Span) -> str:
+        """The untouched text of a span."""
+        return self.document(span.document_id).text[span.start : span.end]
+
+    def neighbours(self, number: int) -> tuple[int, ...]:
+        """The segments right before and right after segment `number` in its own document."""
+        own = self.segments[number].span.document_id
+        near = (number - 1, number + 1)
+        return tuple(n for n in near if 0 <= n < len(self.segments) and self.segments[n].span.document_id == own)
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float32] | None:
+        """[segments, dimension] float32, rows of length 1; None without an embedder."""
+        return self._load() if self._load else None
+
+    def cosines(self, vector: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """[segments] cosines with a vector of length 1; None without an embedder."""
+        if self._index:
+            return self._index(vector)
+        return None if self.vectors is None else self.vectors @ vector
+
+    @cached_property
+    def lexical(self) -> LexicalIndex:
+        """Search by words over the segments."""
+        return LexicalIndex([self.text(segment.span) for segment in self.segments])

@@ -1,0 +1,102 @@
+"""The default retriever: words and meaning, fused by rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.contracts import Embedder
+from turnout.errors import ConfigurationError
+from turnout.retrieval.corpus import Corpus
+from turnout.types import Passage
+
+if TYPE_CHECKING:
+    from turnout.contracts import Retriever
+
+RANK_CONSTANT = 60
+"""k of reciprocal rank fusion, as published."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Passages, best first, and every segment's score by meaning and by words, in the order of `corpus.segments`.
+
+    `cosines` is None where there is no embedder.
+    """
+
+    passages: list[Passage]
+    cosines: NDArray[np.float32] | None
+    bm25: NDArray[np.float32]
+
+
+class HybridRetriever:
+    """BM25 and dense cosine, fused by reciprocal rank; BM25 alone without an embedder.
+
+    Args:
+        embedder: the one that made the corpus' vectors.
+    """
+
+    name = "hybrid"
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        self._embedder = embedder
+
+    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
+        """At most `limit` passages, best first, scored by the fused rank."""
+        return self.search(question, corpus, limit).passages
+
+    def search(self, question: str, corpus: Corpus, limit: int) -> SearchResult:
+        """Like `retrieve`, with the scores behind the ranks.
+
+        Raises:
+            ConfigurationError: the corpus' vectors come from another embedder.
+        """
+        words = corpus.lexical.scores(question)
+        cosines = self._cosines(question, corpus)
+        by_words = np.argsort(-words, kind="stable")
+        rankings = [by_words[words[by_words] > 0]]
+        if cosines is not None:
+            rankings.append(np.argsort(-cosines, kind="stable"))
+        fused = reciprocal_rank(rankings, len(corpus.segments))
+        best = np.argsort(-fused, kind="stable")[: max(limit, 0)]
+        passages = [
+            Passage(span, corpus.text(span), float(fused[number]))
+            for number in best
+            if fused[number] > 0
+            for span in (corpus.segments[number].span,)
+        ]
+        return SearchResult(passages, cosines, words)
+
+    def _cosines(self, question: str, corpus: Corpus) -> NDArray[np.float32] | None:
+        if self._embedder is None or corpus.fingerprint is None or not corpus.segments:
+            return None
+        if corpus.fingerprint != self._embedder.fingerprint:
+            raise ConfigurationError(
+                "the question's embedder is not the one that the documents were indexed with",
+                hint="open the library with the same embedder",
+            )
+        return corpus.cosines(self._embedder.embed([question])[0])
+
+
+def reciprocal_rank(rankings: Sequence[NDArray[np.intp]], size: int) -> NDArray[np.float64]:
+    """[size] scores: the sum over rankings of 1 / (60 + rank), rank from 1; 0 for what no ranking holds.
+
+    Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods",
+    SIGIR 2009.
+
+    Args:
+        rankings: item numbers, best first; a ranking may leave items out.
+        size: number of items.
+    """
+    fused = np.zeros(size, np.float64)
+    for ranking in rankings:
+        fused[ranking] += 1.0 / (RANK_CONSTANT + 1 + np.arange(len(ranking)))
+    return fused
+
+
+if TYPE_CHECKING:
+    _: type[Retriever] = HybridRetriever

@@ -1,0 +1,262 @@
+"""The library of documents: what was added, its segments and vectors, kept whole and in step in one database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from turnout.contracts import Embedder
+from turnout.database import Database
+from turnout.errors import ConfigurationError
+from turnout.retrieval import catalogue, index, store
+from turnout.retrieval.catalogue import Entry
+from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.segment import segment
+from turnout.retrieval.vector_store import Count, Progress, VectorStore
+from turnout.types import Document, Segment, title_of
+
+LIBRARY = "library"
+"""The collection that documents go to when none is named."""
+
+CACHED_DOCUMENTS = 200
+"""Documents that are kept although they were only asked about."""
+
+_BATCH_SEGMENTS, _BATCH_DOCUMENTS = 256, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A converted document on its way in. `file_hash` and `converter` let an unchanged file skip conversion."""
+
+    document: Document
+    file_hash: str = ""
+    converter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What adding did: `new` segments had never been seen, `reused` ones were stored for some document already."""
+
+    document: Document
+    status: Literal["added", "unchanged", "updated"]
+    new: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    pending: Pending
+    segments: list[Segment]
+
+
+class Library:
+    """Documents in collections. Every document is stored with all its segments and vectors, or not at all.
+
+    Args:
+        database: where everything is.
+        home: the folder of the FAISS files.
+        embedder: makes the vectors; without one documents are found by words alone, and a library that has one makes
+            the missing vectors when a search first needs them.
+        cached: documents to keep that were asked about without being added.
+    """
+
+    def __init__(
+        self, database: Database, home: Path, embedder: Embedder | None, *, cached: int = CACHED_DOCUMENTS
+    ) -> None:
+        self._database = database
+        self._home = home
+        self._vectors = VectorStore(database, home, embedder) if embedder is not None else None
+        self._cached = cached
+
+    def add(
+        self,
+        document: Document,
+        *,
+        file_hash: str = "",
+        converter: str = "",
+        collection: str | None = LIBRARY,
+        progress: Progress | None = None,
+    ) -> Added:
+        """Adds one document; see `add_many`."""
+        return self.add_many([Pending(document, file_hash, converter)], collection=collection, progress=progress)[0]
+
+    def add_many(
+        self,
+        pending: Iterable[Pending],
+        *,
+        collection: str | None = LIBRARY,
+        progress: Progress | None = None,
+        added: Callable[[Added], None] | None = None,
+    ) -> list[Added]:
+        """Adds documents, in small batches that each appear whole.
+
+        The same content is one document, however many sources hold it. A source whose content changed lets go of the
+        old document, which is purged when nothing else holds it. In the bounded cache (`collection=None`) vectors are
+        made later, when a search first needs them.
+
+        Args:
+            pending: may be a generator, so that conversion and embedding take turns.
+            collection: a name, or None for the cache.
+            progress: called during embedding.
+            added: called after each document is stored.
+
+        Raises:
+            ModelError: the embedder failed; batches before this one are stored.
+            StoreError: the database can't be written.
+        """
+        if collection == store.CACHE:
+            raise ConfigurationError("a collection needs a name", hint="leave it out for the default one")
+        vectors = self._vectors if collection is not None else None
+        done: list[Added] = []
+        count = Count(progress)
+        for batch in _batches(pending):
+            for result in self._add_batch(batch, collection or store.CACHE, vectors, count):
+                done.append(result)
+                if added:
+                    added(result)
+        if collection is None:
+            self._prune(result.document.id for result in done)
+        if vectors and done:
+            vectors.sync()
+        return done
+
+    def _add_batch(self, batch: list[_Cut], collection: str, vectors: VectorStore | None, count: Count) -> list[Added]:
+        texts = {s.hash: cut.pending.document.text[s.span.start : s.span.end] for cut in batch for s in cut.segments}
+        fresh: dict[str, bytes] = {}
+        while True:
+            if vectors:
+                with self._database.read() as connection:
+                    missing = vectors.missing(connection, texts) - fresh.keys()
+                fresh |= vectors.embed({h: text for h, text in texts.items() if h in missing}, count)
+            with self._database.write() as connection:
+                # Another process may have purged a vector that was counted on: then once more, without the lock.
+                if vectors and not vectors.missing(connection, texts) <= fresh.keys():
+                    continue
+                seen = store.known_hashes(connection, list(texts))
+                results = [_put(connection, cut, collection, seen) for cut in batch]
+                if vectors:
+                    store.put_vectors(connection, fresh, vectors.fingerprint)
+                return results
+
+    def known(self, file_hash: str, converter: str, source: str = "") -> Document | None:
+        """The document that this converter made of a file with this hash, so that it need not be converted again.
+
+        With `source`, the document bears that source and its name, even where another file had the same content.
+        """
+        with self._database.read() as connection:
+            document = store.converted(connection, file_hash, converter, source)
+        if document is None or not source or document.source == source:
+            return document
+        has_file_name = document.title == title_of(document.source)
+        return replace(document, source=source, title=title_of(source) if has_file_name else document.title)
+
+    def get(self, name: str) -> Document:
+        """The document with this id, beginning of an id, source, path or title.
+
+        Raises:
+            UnknownNameError: there is none; the nearest name is in the hint.
+            ConfigurationError: there are several.
+        """
+        with self._database.read() as connection:
+            return catalogue.find(connection, name)
+
+    def documents(self, collection: str = LIBRARY) -> tuple[Document, ...]:
+        """All documents of a collection, by title."""
+        with self._database.read() as connection:
+            ids = [entry.document_id for entry in catalogue.entries(connection, collection)]
+            stored = store.documents(connection, ids)
+        return tuple(stored[id_] for id_ in ids)
+
+    def segments(self, document_id: str) -> tuple[Segment, ...]:
+        """The segments of a stored document, in document order; empty where it is not stored."""
+        with self._database.read() as connection:
+            return tuple(store.segments(connection, [document_id]).get(document_id, ()))
+
+    def remove(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Purges documents and all that derives from them: sources, segments, vectors, token counts, index entries,
+        cached versions of the same source, and questions and texts in the ledger. Returns the ids that are gone.
+        """
+        with self._database.write() as connection:
+            doomed = store.with_cached_versions(connection, sorted(set(ids)))
+            store.forget_content(connection, doomed)
+            store.release_all(connection, doomed)
+            store.purge(connection, doomed)
+        index.refresh(self._database, self._home)
+        self._database.compact()
+        return tuple(doomed)
+
+    def token_count(self, document_id: str, fingerprint: str) -> int | None:
+        """The stored number of tokens of a document for a model, if there is one."""
+        with self._database.read() as connection:
+            return store.token_count(connection, document_id, fingerprint)
+
+    def set_token_count(self, document_id: str, fingerprint: str, tokens: int) -> None:
+        """Keeps the number of tokens of a stored document for a model; does nothing where it is not stored."""
+        with self._database.write() as connection:
+            store.set_token_count(connection, document_id, fingerprint, tokens)
+
+    def corpus(self, documents: Sequence[Document], *, progress: Progress | None = None) -> Corpus:
+        """The documents with their segments, ready to be searched; those that are not stored go into the cache.
+
+        Args:
+            documents: the same one twice counts once.
+            progress: called while vectors are made, if that happens.
+        """
+        unique = list({document.id: document for document in documents}.values())
+        ids = [document.id for document in unique]
+        with self._database.read() as connection:
+            cuts = store.segments(connection, ids)
+        absent = [_Cut(Pending(document), segment(document)) for document in unique if document.id not in cuts]
+        cuts |= {cut.pending.document.id: cut.segments for cut in absent}
+        with self._database.write() as connection:
+            for cut in absent:
+                _put(connection, cut, store.CACHE, set())
+            store.touch(connection, ids, time.time())
+        if absent:
+            self._prune(ids)
+        segments = [s for id_ in ids for s in cuts[id_]]
+        return self._vectors.corpus(unique, segments, progress) if self._vectors else Corpus(unique, segments)
+
+    def _prune(self, needed: Iterable[str]) -> None:
+        with self._database.write() as connection:
+            store.prune(connection, self._cached, needed)
+
+    # Last, because inside the class its name hides the type.
+    def list(self, collection: str = LIBRARY) -> list[Entry]:
+        """What a collection holds, by title."""
+        with self._database.read() as connection:
+            return catalogue.entries(connection, collection)
+
+
+def _batches(pending: Iterable[Pending]) -> Iterator[list[_Cut]]:
+    """Documents with their segments, in batches large enough to embed well and small enough to lose."""
+    batch: list[_Cut] = []
+    for item in pending:
+        batch.append(_Cut(item, segment(item.document)))
+        if len(batch) >= _BATCH_DOCUMENTS or sum(len(cut.segments) for cut in batch) >= _BATCH_SEGMENTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _put(connection: Connection, cut: _Cut, collection: str, seen: set[str]) -> Added:
+    document, item = cut.pending.document, cut.pending
+    # Text that came from nowhere in particular is its own source: another one never replaces it.
+    source = document.source if document.source not in ("", "-") else document.id
+    was_held = store.is_held(connection, collection, document.id)
+    store.put(connection, document, cut.segments, time.time())
+    before = store.hold(connection, collection, source, document.id, item.file_hash, item.converter)
+    outdated = {before} if before else set()
+    if collection != store.CACHE:
+        outdated |= store.release(connection, store.CACHE, source)
+    store.purge(connection, outdated)
+    status: Literal["added", "unchanged", "updated"]
+    status = "updated" if before not in (None, document.id) else "unchanged" if was_held else "added"
+    hashes = {s.hash for s in cut.segments}
+    return Added(document, status, new=len(hashes - seen), reused=len(hashes & seen))

@@ -1,0 +1,84 @@
+"""Where sentences end: spans that tile a text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import pairwise
+
+import sentencex
+
+LONGEST_BYTES = 1260
+"""A sentence over this size (300 estimated tokens, a whole segment) is cut at its line ends, then between words."""
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_WORD = re.compile(r"\S+\s*")
+_CUT_EVERY = 16
+_HARD_CUT = LONGEST_BYTES // 4
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Spans [start, end) in characters that cover the text wholly and in order; white space ends a span, never
+    makes one. A text of white space alone is one span, an empty text none.
+
+    Abbreviations, quotes and brackets are handled by sentencex (Wikimedia). What has no sentence ends (tables, logs,
+    data) is cut into pieces of at most `LONGEST_BYTES`; those cuts depend on nearby text only, so that an edit does
+    not move the ones further on.
+    """
+    starts = sorted({0, *(found["start_index"] for found in sentencex.get_sentence_boundaries("en", text))})
+    return _tiled(text, _without_giants(text, starts))
+
+
+def lines(text: str) -> list[tuple[int, int]]:
+    """Like `sentences`, for text whose unit is the line (source code)."""
+    return _tiled(text, _without_giants(text, [0, *(line.end() for line in _LINE.finditer(text))]))
+
+
+def _tiled(text: str, starts: list[int]) -> list[tuple[int, int]]:
+    """Spans from one start to the next; white space joins the span before it, or the first one."""
+    kept: list[int] = []
+    for start, end in pairwise([*starts, len(text)]):
+        if not kept or (end > start and not text[start:end].isspace()):
+            kept.append(start)
+    if len(kept) > 1 and text[: kept[1]].isspace():
+        del kept[1]
+    return list(pairwise([*kept, len(text)])) if text else []
+
+
+def _without_giants(text: str, starts: list[int]) -> list[int]:
+    """`starts` with further starts inside every span that is too long."""
+    out = starts[:1]
+    for start, end in pairwise([*starts, len(text)]):
+        out.append(start)
+        if _too_long(text, start, end):
+            for line in _LINE.finditer(text, start, end):
+                out.append(line.start())
+                if _too_long(text, *line.span()):
+                    out.extend(_cuts(text, *line.span()))
+    return sorted(set(out))
+
+
+def _too_long(text: str, start: int, end: int) -> bool:
+    if (end - start) * 4 <= LONGEST_BYTES:
+        return False
+    return end - start > LONGEST_BYTES or len(text[start:end].encode()) > LONGEST_BYTES
+
+
+def _cuts(text: str, start: int, end: int) -> Iterator[int]:
+    """Starts of further pieces of a line without sentence ends.
+
+    A cut follows every word whose own hash says so, one in sixteen: content alone decides. Where no such word comes
+    in time, or a word is itself too long, the cut falls where the piece is full.
+    """
+    piece = start
+    for word in _WORD.finditer(text, start, end):
+        if word.end() - piece > _HARD_CUT and word.start() > piece:
+            piece = word.start()
+            yield piece
+        while word.end() - piece > _HARD_CUT:
+            piece += _HARD_CUT
+            yield piece
+        if word.end() < end and blake2b(word.group().strip().encode(), digest_size=1).digest()[0] % _CUT_EVERY == 0:
+            piece = word.end()
+            yield piece

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from turnout.config import Settings
+from turnout.engines.local import LocalEngine
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.build(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_folder: Path) -> LocalEngine:
+    engine = LocalEngine(tiny_folder, device="cpu", chunk_tokens=16)
+    engine.open()
+    return engine
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")

@@ -1,0 +1,53 @@
+"""The order and wording of prompts, and what in them is trusted."""
+
+import pytest
+from tiny_models import context
+
+from turnout.engines import prompt
+from turnout.types import Context, Message, Part, Span
+
+
+def user_text(given: Context, wording: prompt.PromptFormat) -> str:
+    return prompt.pieces(given, wording)[-1].text
+
+
+@pytest.mark.parametrize("wording", prompt.FORMATS.values(), ids=lambda wording: wording.name)
+@pytest.mark.parametrize("task", ["location", "summarisation"])
+def test_documents_come_before_the_question_and_the_question_is_last(wording: prompt.PromptFormat, task: str):
+    text = user_text(context("the sea {question}", question="why {documents}?", task=task), wording)
+    assert 0 <= text.index("the sea {question}") < text.index("why {documents}?")
+    assert text.endswith("why {documents}?")
+
+
+def test_only_our_own_words_are_trusted():
+    given = context("doc one", "doc two", question="asked")
+    given = Context(given.parts, given.question, (Message("user", "earlier"), Message("assistant", "said")))
+    untrusted = {piece.text for m in prompt.pieces(given, prompt.QUOTING) for piece in m.pieces if not piece.trusted}
+    assert untrusted == {"doc one", "doc two", "asked", "earlier", "said", "Title 0", "Title 1"}
+
+
+def test_one_document_has_no_title_and_several_have_one_each():
+    parts = tuple(Part(text, Span(doc, 0, 1), f"title of {doc}") for text, doc in [("1", "a"), ("2", "a"), ("3", "b")])
+    assert "title of" not in user_text(Context(parts[:2], "q"), prompt.PLAIN)
+    text = user_text(Context(parts, "q"), prompt.PLAIN)
+    assert text.count("Document: title of a") == text.count("Document: title of b") == 1
+    assert text.index("title of a") < text.index("1\n\n2") < text.index("title of b") < text.index("3")
+
+
+def test_earlier_turns_stand_before_the_documents_as_messages():
+    given = Context(context("the sea").parts, "q", (Message("user", "first"), Message("assistant", "second")))
+    roles = [message.role for message in prompt.pieces(given, prompt.QUOTING)]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"), [(135_000_000, "plain"), (1_500_000_000, "quoting"), (None, "quoting")]
+)
+def test_small_models_get_the_plain_format(parameters: int | None, name: str):
+    assert prompt.format_for(parameters).name == name
+
+
+def test_a_summary_is_asked_for_as_such_and_a_refusal_word_for_word():
+    assert "ummar" in user_text(context(task="summarisation"), prompt.PLAIN)
+    assert "ummar" not in user_text(context(task="location"), prompt.PLAIN)
+    assert prompt.REFUSAL in user_text(context(), prompt.QUOTING)
