@@ -1,4 +1,4 @@
-"""Is the answer in the text? When not, the outcome is abstention: its own sentence, with the nearest passage beside it."""
+"""Is the answer in the text? When it is not, the outcome is an abstention with the nearest passage beside it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from turnout.engines.prompt import REFUSAL
 from turnout.router.words import content_words
 from turnout.types import Part
 
+_TEXT = r"(?:the|this|these) (?:\w+ )?(?:text|document|passage|context|excerpt)s?"
+_STATES = r"(?:mention|state|say|provide|contain|specify|give|include|answer|discuss|indicate)"
 _REFUSAL = re.compile(
     r"^\W*(?:(?:sorry|unfortunately)\W+)?(?:"
-    r"not (?:in|stated in|mentioned in|given in|specified in|provided in|found in) (?:the|this) (?:\w+ )?(?:text|document|passage|context)"
+    rf"not (?:in|(?:stated|mentioned|given|specified|provided|found) in) {_TEXT}"
     r"|(?:the |this )?(?:answer|information) (?:is |was )?(?:not|cannot be|can't be) "
-    r"|(?:the|this) (?:\w+ )?(?:text|document|passage|context|excerpt)s? (?:does|do) not (?:explicitly |directly )?"
-    r"(?:mention|state|say|provide|contain|specify|give|include|answer|discuss|indicate)"
-    r"|(?:the|this) (?:\w+ )?(?:text|document|passage|context) doesn['’]t "
+    rf"|{_TEXT} (?:does|do) not (?:explicitly |directly )?{_STATES}"
+    rf"|{_TEXT} doesn['’]t (?:explicitly |directly )?{_STATES}"
     r"|there is no (?:mention|information|answer)"
     r"|(?:i )?(?:can ?not|can['’]t|don['’]t|do not|am unable to) (?:find|answer|know|determine)"
     r"|unanswerable\b)",

@@ -1,4 +1,4 @@
-"""Importing is light, and imports go one way: types <- kernels <- engines <- retrieval, compression <- router <- doors."""
+"""Importing is light, and imports go one way: types, kernels, engines, retrieval, router, and the doors last."""
 
 import ast
 import subprocess

@@ -82,10 +82,10 @@ def decision_line(decision: Decision) -> str:
     """One line before work starts: the choice, its predicted first word, and what the others lack."""
     chosen = decision[decision.chosen]
     about = "" if chosen.ttft_s is None else f"first word in about {chosen.ttft_s:.1f} s"
+    lacking = [(c.strategy, c.excluded_by) for c in decision.candidates if c.excluded_by is not None]
     others = [
-        f"{c.strategy} needs {_number(c.excluded_by.needed)}, {_limit(c.excluded_by.limit)} is {_number(c.excluded_by.allowed)}"
-        for c in decision.candidates
-        if c.excluded_by is not None
+        f"{name} needs {_number(broken.needed)}, {_limit(broken.limit)} is {_number(broken.allowed)}"
+        for name, broken in lacking
     ]
     beside = f"  ({'; '.join(others)})" if others else ""
     return f"{decision.chosen}: {about}{beside}"
