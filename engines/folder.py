@@ -48,10 +48,10 @@ def check(folder: Path, *, tokenizer: bool = True) -> dict[str, Any]:
         ModelError: configuration, tokenizer or safetensors weights are missing or damaged, the model needs code
             from its own folder, or its weights are pickled.
     """
-    config = _json(folder / "config.json", "a model folder needs config.json, tokenizer.json and *.safetensors")
+    config = read_json(folder / "config.json", "a model folder needs config.json, tokenizer.json and *.safetensors")
     for name in ("config.json", "tokenizer_config.json"):
         path = folder / name
-        if path.is_file() and "auto_map" in _json(path, ""):
+        if path.is_file() and "auto_map" in read_json(path):
             raise ModelError(
                 f"{folder} is refused: its {name} has auto_map, which runs code from the model's folder",
                 hint="use a model of an architecture that transformers has itself",
@@ -113,7 +113,12 @@ def read(folder: Path) -> ModelFolder:
         ) from error
 
 
-def _json(path: Path, hint: str) -> dict[str, Any]:
+def read_json(path: Path, hint: str = "get the model again") -> dict[str, Any]:
+    """A JSON object from a file of the model.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

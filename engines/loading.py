@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from turnout.engines.folder import ModelFolder
-from turnout.errors import MissingExtraError, ModelError
+from turnout.errors import MemoryLimitError, MissingExtraError, ModelError
 from turnout.types import GenerationParams
 
 if TYPE_CHECKING:
@@ -87,16 +87,28 @@ class Sequence:
         self.length = 0
 
     def append(self, ids: list[int]) -> torch.Tensor:
-        """Reads tokens; returns the logits [vocabulary] after the last one."""
+        """Reads tokens; returns the logits [vocabulary] after the last one.
+
+        Raises:
+            MemoryLimitError: the device has no memory left.
+        """
         import torch
 
-        with torch.inference_mode():
-            output = self._network(
-                input_ids=torch.tensor([ids], device=self._device),
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+        try:
+            with torch.inference_mode():
+                output = self._network(
+                    input_ids=torch.tensor([ids], device=self._device),
+                    past_key_values=self._cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has no class of its own
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise MemoryLimitError(
+                f"{self._device} has no memory left after {self.length:,} tokens",
+                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
+            ) from error
         self.length += len(ids)
         logits: torch.Tensor = output.logits[0, -1]
         return logits

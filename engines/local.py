@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -195,7 +194,7 @@ class LocalEngine:
     @cached_property
     def _end_tokens(self) -> frozenset[int]:
         file = self._path / "generation_config.json"
-        configs = [json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else []
+        configs = [folder.read_json(file)] if file.is_file() else []
         found = set()
         for config in (*configs, self._folder.config):
             value = config.get("eos_token_id")

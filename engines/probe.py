@@ -41,7 +41,7 @@ def measure(engine: LocalEngine, budget_s: float = 3.0) -> CostSamples:
     # Which tokens they are does not change the cost; a seed keeps two runs alike.
     source = random.Random(0)  # noqa: S311
     room = engine.model.window - 2 * DECODE_STEPS
-    chunk = min(PREFILL_CHUNK, max(room // 2, 1))
+    chunk = min(PREFILL_CHUNK, max((room - DECODE_STEPS) // 2, 1))
     prefill: list[tuple[int, int, float]] = []
     decode: list[tuple[int, float]] = []
     read_s = 0.0

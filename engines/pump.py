@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 POLL_S = 0.05
+CLOSE_TIMEOUT_S = 2.0
 
 
 class Pump(Generic[Item]):
@@ -44,10 +45,16 @@ class Pump(Generic[Item]):
 
     def close(self) -> None:
         """Cancels what still runs."""
-        if self._thread.is_alive() and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
         if self._thread.ident is not None:
-            self._thread.join(timeout=1.0)
+            # The loop is closed here and not by the thread, so that this call is safe whenever the stream ends.
+            self._loop.call_soon_threadsafe(self._cancel)
+            self._thread.join(timeout=CLOSE_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -58,7 +65,6 @@ class Pump(Generic[Item]):
             self._items.put((None, None))
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
 
     async def _drain(self) -> None:
         try:

@@ -13,7 +13,7 @@ from turnout.contracts import Stopper
 from turnout.engines import prompt, remote_server
 from turnout.engines.decode import StopFilter
 from turnout.engines.pump import Pump
-from turnout.engines.remote_errors import broke_off, normalise, shown_url
+from turnout.engines.remote_errors import broke_off, cause, normalise, shown_url
 from turnout.errors import EngineError, EngineTimeoutError
 from turnout.types import Context, EngineEvent, Finished, FinishReason, GenerationParams, ModelInfo, Prefilled, Token
 
@@ -102,7 +102,8 @@ class RemoteEngine:
         try:
             yield from self._read(pump, params, stopped or (lambda: False), expected)
         except Exception as error:
-            raise normalise(error, self._url, self._found.name, self._key, self._found.known) from error
+            ours = normalise(error, self._url, self._found.name, self._key, self._found.known)
+            raise ours from cause(error, self._key)
         finally:
             pump.close()
 

@@ -59,6 +59,11 @@ def normalise(error: Exception, url: str, model: str | None, key: str | None, kn
     return EngineError(f"the answer of {where} broke off{said}", hint="try again", retryable=True)
 
 
+def cause(error: Exception, key: str | None) -> Exception | None:
+    """What to chain to the error: nothing where the server's message repeats the key."""
+    return None if key and key in f"{error} {error!r}" else error
+
+
 def broke_off(url: str) -> EngineError:
     """The stream ended before the server said that the answer was complete."""
     return EngineError(f"the answer of {shown_url(url)} broke off", hint="try again", retryable=True)
@@ -66,7 +71,8 @@ def broke_off(url: str) -> EngineError:
 
 def _said(error: Exception, key: str | None) -> str:
     body = getattr(error, "body", None)
-    message = body.get("message") if isinstance(body, dict) else None
+    # OpenAI says "message", FastAPI servers say "detail".
+    message = body.get("message") or body.get("detail") if isinstance(body, dict) else body
     if not isinstance(message, str):
         cause = error.__cause__ or error
         message = str(cause)

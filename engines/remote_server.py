@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from turnout.engines.remote_errors import normalise, shown_url
+from turnout.engines.remote_errors import cause, normalise, shown_url
 from turnout.errors import ConfigurationError, EngineError, UnknownNameError
 
 DEFAULT_WINDOW = 8192
@@ -67,7 +67,7 @@ def find_model(url: str, name: str | None, key: str | None) -> RemoteModel:
             f"{shown_url(url)} has no list of models", hint="name one with --model-name, and check the URL"
         ) from error
     except Exception as error:
-        raise normalise(error, url, name, key, ()) from error
+        raise normalise(error, url, name, key, ()) from cause(error, key)
     known = tuple(entry.id for entry in entries)
     if name is None and len(known) != 1:
         raise ConfigurationError(

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from turnout.engines.folder import read_json
 from turnout.engines.prompt import ChatMessage, Piece
 from turnout.errors import MissingExtraError, ModelError
 
@@ -81,7 +82,7 @@ class ChatTokenizer:
             if self._tokenizer is None:
                 self._tokenizer = _load(self._folder / "tokenizer.json")
                 path = self._folder / "tokenizer_config.json"
-                self._config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+                self._config = read_json(path) if path.is_file() else {}
             return self._tokenizer
 
     def _start(self) -> str:

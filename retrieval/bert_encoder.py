@@ -16,8 +16,8 @@ from turnout.retrieval.embedder_folder import EmbedderFolder
 if TYPE_CHECKING:
     import torch
 
-BATCH_TOKENS = 4096
-"""Tokens per forward pass: about 16 segments, whose activations stay in a processor's cache."""
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 32_768
+"""Tokens per forward pass. On a processor about five segments, whose activations stay in its cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class BertEncoder:
     """
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any, device: str) -> None:
+        self._batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
         self._model = model
         self._tokenizer = tokenizer
         self._device = device
@@ -90,7 +91,7 @@ class BertEncoder:
         ]
         sums: NDArray[np.float32] | None = None
         seen: set[int] = set()
-        for batch in _batches(windows):
+        for batch in _batches(windows, self._batch_tokens):
             pooled = self._token_sums(batch)
             if sums is None:
                 sums = np.zeros((len(texts), pooled.shape[1]), np.float32)
@@ -121,11 +122,11 @@ class BertEncoder:
         return pooled
 
 
-def _batches(windows: list[_Window]) -> Iterator[list[_Window]]:
+def _batches(windows: list[_Window], most_tokens: int) -> Iterator[list[_Window]]:
     """Windows of like length together, longest first: little padding, and memory peaks at once."""
     batch: list[_Window] = []
     for window in sorted(windows, key=lambda window: -len(window.tokens)):
-        if batch and len(batch[0].tokens) * (len(batch) + 1) > BATCH_TOKENS:
+        if batch and len(batch[0].tokens) * (len(batch) + 1) > most_tokens:
             yield batch
             batch = []
         batch.append(window)

@@ -151,9 +151,11 @@ class Turnout:
 
     def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
         """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes."""
-        library = self._opened().library
+        parts = self._opened()
+        library = parts.library
         found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
         library.remove([document.id for document in found])
+        parts.forget()
         return [document.info() for document in found]
 
     # --- questions ---------------------------------------------------------------------------------------------------
@@ -321,7 +323,7 @@ class Turnout:
         engine = parts.engine
         return Request(
             question=read(question, [_message(turn) for turn in history], engine.count_text),
-            corpus=parts.library.corpus(documents),
+            corpus=parts.corpus(documents),
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,

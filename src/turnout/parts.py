@@ -13,6 +13,7 @@ from turnout.engines.models import model_folder
 from turnout.engines.probe import CostSamples, measure
 from turnout.errors import MissingExtraError, ModelError
 from turnout.progress import Progress
+from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.library import Library
 from turnout.router import strategies
@@ -20,6 +21,9 @@ from turnout.router.ledger import Ledger
 from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile, load_or_measure
 from turnout.types import Document
+
+CORPORA = 4
+"""Corpora kept in memory between questions; one of a 300-page document takes a few megabytes."""
 
 
 @dataclass
@@ -35,6 +39,7 @@ class Parts:
     ledger: Ledger
     progress: Progress
     _profile: ModelProfile | None = field(default=None, repr=False)
+    _corpora: dict[tuple[str, ...], Corpus] = field(default_factory=dict, repr=False)
 
     @classmethod
     def at(cls, settings: Settings, engine: Engine | None, embedder: Embedder | None, progress: Progress) -> Parts:
@@ -53,6 +58,7 @@ class Parts:
         )
 
     def close(self) -> None:
+        self.forget()
         self.engine.close()
         self.database.close()
 
@@ -64,6 +70,23 @@ class Parts:
             known = self.engine.count_text(document.text)
             self.library.set_token_count(document.id, fingerprint, known)
         return known
+
+    def corpus(self, documents: Sequence[Document]) -> Corpus:
+        """The corpus of these documents; the last few are kept, with their word index and vectors."""
+        key = tuple(document.id for document in documents)
+        corpus = self._corpora.pop(key, None)
+        if corpus is None:
+            corpus = self.library.corpus(
+                documents, progress=lambda done, total: self.progress("embedding", done, total)
+            )
+        self._corpora[key] = corpus
+        while len(self._corpora) > CORPORA:
+            self._corpora.pop(next(iter(self._corpora)), None)
+        return corpus
+
+    def forget(self) -> None:
+        """Lets go of document text held in memory."""
+        self._corpora.clear()
 
     def _probe(self) -> Callable[[], CostSamples] | None:
         """How to measure the engine, or None where measuring would cost the user money or mean nothing."""

@@ -7,6 +7,14 @@ from turnout.config import Settings
 from turnout.engines.local import LocalEngine
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Threads wait for each other far longer than a tiny model computes."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.build(tmp_path_factory.mktemp("models") / "tiny")
