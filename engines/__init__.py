@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from turnout.config import Settings
 from turnout.contracts import Engine
 
@@ -30,4 +32,5 @@ def open_engine(settings: Settings) -> Engine:
     from turnout.engines.models import model_folder
 
     folder = model_folder(settings.model, settings, role="generator")
-    return LocalEngine(folder, name=settings.model_name or settings.model, device=settings.device)
+    is_path = Path(settings.model).expanduser().is_dir()
+    return LocalEngine(folder, name=folder.name if is_path else settings.model, device=settings.device)

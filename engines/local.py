@@ -195,7 +195,7 @@ class LocalEngine:
     def _end_tokens(self) -> frozenset[int]:
         file = self._path / "generation_config.json"
         configs = [folder.read_json(file)] if file.is_file() else []
-        found = set()
+        found: set[int | None] = set()
         for config in (*configs, self._folder.config):
             value = config.get("eos_token_id")
             found.update(value if isinstance(value, list) else [value])

@@ -13,6 +13,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,7 @@ from turnout.engines.prompt import ChatMessage, Piece
 from turnout.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from tokenizers import Tokenizer
 
 CACHED_CHARACTERS = 16_000_000
@@ -45,6 +47,7 @@ class ChatTokenizer:
         self._cached_characters = 0
         self._tokenizer: Tokenizer | None = None
         self._config: dict[str, Any] = {}
+        self._source: str | None = None
 
     def encode(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Token ids of a chat up to where the assistant's answer begins."""
@@ -83,6 +86,7 @@ class ChatTokenizer:
                 self._tokenizer = _load(self._folder / "tokenizer.json")
                 path = self._folder / "tokenizer_config.json"
                 self._config = read_json(path) if path.is_file() else {}
+                self._source = _template_source(self._folder, self._config)
             return self._tokenizer
 
     def _start(self) -> str:
@@ -132,40 +136,42 @@ class ChatTokenizer:
 
     def _apply_template(self, messages: list[dict[str, str]]) -> str:
         self._loaded()
-        source = _template_source(self._folder, self._config)
-        if source is None:
-            turns = [message["content"] for message in messages]
-            return self._start() + "\n\n".join(turns) + "\nAnswer:"
+        if self._source is None:
+            return self._start() + "\n\n".join(message["content"] for message in messages) + "\nAnswer:"
         from jinja2 import TemplateError
 
+        variables = {name: self.special(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
         try:
-            return self._expand(source, messages)
+            template = compile_template(self._source)
+            try:
+                return template.render(**_OPTIONS, **variables, messages=messages)
+            except TemplateError:
+                # Some templates have no system role: there it goes before the first turn.
+                if messages[0]["role"] != "system" or len(messages) < 2:
+                    raise
+                first = {**messages[1], "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+                return template.render(**_OPTIONS, **variables, messages=[first, *messages[2:]])
         except TemplateError as error:
-            if messages[0]["role"] != "system" or len(messages) < 2:
-                raise ModelError(f"the chat template of {self._folder} failed: {error}") from error
-        # Some templates have no system role: there it goes before the first turn.
-        first = {**messages[1], "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
-        try:
-            return self._expand(source, [first, *messages[2:]])
-        except TemplateError as error:
-            raise ModelError(f"the chat template of {self._folder} failed: {error}") from error
+            raise ModelError(
+                f"the chat template of {self._folder} failed: {error}", hint="use a model with a working chat template"
+            ) from error
 
-    def _expand(self, source: str, messages: list[dict[str, str]]) -> str:
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        # The options that transformers renders chat templates with; a template is code from outside, hence sandboxed.
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-        environment.globals["raise_exception"] = _raise_template_error
-        environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-        names = ("bos_token", "eos_token", "unk_token", "pad_token")
-        return environment.from_string(_GENERATION_TAG.sub("", source)).render(
-            messages=messages,
-            add_generation_prompt=True,
-            enable_thinking=False,
-            **{name: self.special(name) for name in names},
-        )
+# enable_thinking: the templates of reasoning models answer at once where it is off.
+_OPTIONS = {"add_generation_prompt": True, "enable_thinking": False}
+
+
+@lru_cache(maxsize=8)
+def compile_template(source: str) -> Template:
+    """A chat template with the options that transformers renders it with; sandboxed, since it is code from outside."""
+    from jinja2.ext import loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    environment.globals["raise_exception"] = _raise_template_error
+    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
+    return environment.from_string(_GENERATION_TAG.sub("", source))
 
 
 def _load(file: Path) -> Tokenizer:

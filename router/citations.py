@@ -12,7 +12,8 @@ from turnout.types import Citation, Context, Document, Part
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""
 
-_QUOTE_LINE = re.compile(r"^\s*(?:[-*]\s*)?(?:quotes?|evidence)\s*:\s*(.+)$", re.IGNORECASE | re.MULTILINE)
+_QUOTE_LINE = re.compile(r"^\s*(?:[-*]\s*)?(?:quotes?|evidence)\s*:\s*(.+)$", re.IGNORECASE)
+_LABELS = ("quote:", "quotes:", "evidence:")
 _QUOTED = re.compile(r'["“«]([^"“”«»\n]{2,}?)["”»]')
 _LIGATURES = {"fi": "ﬁ", "fl": "ﬂ", "ff": "ﬀ", "ffi": "ﬃ", "ffl": "ﬄ"}
 
@@ -20,12 +21,26 @@ _LIGATURES = {"fi": "ﬁ", "fl": "ﬂ", "ff": "ﬀ", "ffi": "ﬃ", "ffl": "ﬄ"}
 def split_quotes(text: str) -> tuple[str, tuple[str, ...]]:
     """(answer without its quote lines, quotes in order): from `Quote: "..."` lines and from quotes in the sentence."""
     quotes = []
-    for line in _QUOTE_LINE.findall(text):
-        found = _QUOTED.findall(line)
-        quotes.extend(found or [line.strip().strip("\"“”«»'")])
-    answer = _QUOTE_LINE.sub("", text).strip()
+    for line in text.splitlines():
+        if match := _QUOTE_LINE.match(line):
+            quotes.extend(_QUOTED.findall(match[1]) or [match[1].strip().strip("\"“”«»'")])
+    answer = without_quote_lines(text)
     quotes.extend(quote for quote in _QUOTED.findall(answer) if len(quote) >= MIN_QUOTE)
     return answer, tuple(dict.fromkeys(quote.strip() for quote in quotes if quote.strip()))
+
+
+def without_quote_lines(text: str, *, growing: bool = False) -> str:
+    """An answer as people see it. While it is `growing`, a last line that may become a quote line is left out too, so
+    that each result begins with the one before it."""
+    lines = text.splitlines()
+    if growing and lines and not text.endswith("\n") and _may_be_quote_line(lines[-1]):
+        del lines[-1]
+    return "\n".join(line for line in lines if not _QUOTE_LINE.match(line)).strip()
+
+
+def _may_be_quote_line(line: str) -> bool:
+    start = line.strip(" \t-*").lower()
+    return any(label.startswith(start) or start.startswith(label) for label in _LABELS)
 
 
 def locate(quote: str, text: str) -> tuple[str, int, int] | None:

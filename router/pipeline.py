@@ -17,7 +17,7 @@ from turnout.router.clock import Clock
 from turnout.router.ledger import Ledger
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import gather
-from turnout.router.visible import visible
+from turnout.router.visible import Visible
 from turnout.types import (
     Answer,
     Budget,
@@ -35,6 +35,7 @@ from turnout.types import (
     Retracted,
     StreamEvent,
     TextDelta,
+    Token,
     Usage,
 )
 
@@ -96,17 +97,16 @@ def answer(
         engine.open()
 
     params = request.params or GenerationParams(max_tokens=decision.signals["max_new_tokens"])
-    shown, pieces, finished = "", [], None
+    growing, finished = Visible(), None
     with clock.step("generate"):
-        for event in visible(engine.generate(context, params, stopped)):
+        for event in engine.generate(context, params, stopped):
             match event:
                 case Prefilled(done, total):
                     yield Reading(done, total)
-                case TextDelta(text):
-                    clock.first_word()
-                    shown += text
-                    pieces.append(text)
-                    yield event
+                case Token(text):
+                    for delta in growing.push(text):
+                        clock.first_word()
+                        yield TextDelta(delta)
                 case Finished():
                     finished = event
     if finished is None:
@@ -115,8 +115,11 @@ def answer(
         raise Cancelled("given up before the answer was complete")
 
     with clock.step("check"):
-        text, abstained, cited, nearest = _check("".join(pieces), question, context, request.corpus)
-    if abstained and shown:
+        text, abstained, cited, nearest = _check(growing.raw, question, context, request.corpus)
+    for delta in growing.finish():
+        clock.first_word()
+        yield TextDelta(delta)
+    if abstained and growing.shown:
         yield Retracted("not in the text that was read")
     clock.first_word()
     result = _answer(request, machinery, decision, finished, clock, (text, abstained, cited, nearest))

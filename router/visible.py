@@ -1,27 +1,35 @@
-"""From engine events to what a caller may see: text that could still become the refusal sentence is held back."""
+"""From engine events to what a caller may see: no quote lines, and no text that could still become a refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from turnout.router.check import is_refusal, may_become_refusal
-from turnout.types import EngineEvent, Finished, Prefilled, TextDelta, Token
+from turnout.router.citations import without_quote_lines
 
 
-def visible(events: Iterable[EngineEvent]) -> Iterator[Prefilled | TextDelta | Finished]:
-    """Passes progress on and joins held text with what follows; a whole answer that is a refusal is never shown."""
-    held, open_ = "", False
-    for event in events:
-        match event:
-            case Token(text):
-                held += text
-                if open_ or not may_become_refusal(held):
-                    open_ = True
-                    yield TextDelta(held)
-                    held = ""
-            case Finished():
-                if held and not is_refusal(held):
-                    yield TextDelta(held)
-                yield event
-            case Prefilled():
-                yield event
+class Visible:
+    """Follows a growing answer. What was shown, put together, is the answer's text; `raw` is all of it."""
+
+    def __init__(self) -> None:
+        self.raw = ""
+        self.shown = ""
+
+    def push(self, text: str) -> Iterator[str]:
+        """New text that may be shown, if there is any."""
+        self.raw += text
+        visible = without_quote_lines(self.raw, growing=True)
+        if not may_become_refusal(visible):
+            yield from self._show(visible)
+
+    def finish(self) -> Iterator[str]:
+        """What was held back; a whole answer that is a refusal is never shown."""
+        visible = without_quote_lines(self.raw)
+        if self.shown or not is_refusal(visible):
+            yield from self._show(visible)
+
+    def _show(self, visible: str) -> Iterator[str]:
+        new = visible[len(self.shown) :]
+        if new:
+            self.shown = visible
+            yield new

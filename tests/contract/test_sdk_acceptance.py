@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from support.library import BOOK
-from support.openai_server import serve
+from support.openai_stub import Stub, serve
 
 from turnout import Budget, Decided, Done, Retracted, Text, TextDelta, Turnout
 
@@ -19,10 +19,9 @@ async def test_the_snippet(home: Path, tmp_path: Path) -> None:
         {"role": "assistant", "content": "The mail of 12 May."},
     ]
     shown: list[str] = []
-    with (
-        serve('With written consent.\nQuote: "assignment is allowed with written consent"') as url,
-        Turnout(model=url, model_name="qwen3-8b", log="decisions") as t,
-    ):
+    said = ["With written", " consent.\n", 'Quote: "assignment is allowed with written consent"']
+    server = Stub(models=[{"id": "qwen3-8b", "max_model_len": 32768}], words=said)
+    with serve(server), Turnout(model=f"{server.url}/v1", model_name="qwen3-8b", log="decisions") as t:
         added = t.add(str(contracts), Text(mail, title="mail 12 May"), contracts / "scan.pdf", collection="acme")
         docs, limits = added.documents, Budget(max_ttft_s=20)
         assert [failure.path for failure in added.failed] == [str(contracts / "scan.pdf")]

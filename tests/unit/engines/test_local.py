@@ -1,5 +1,6 @@
 """The generation loop of the local engine on a tiny random llama."""
 
+import json
 import time
 from pathlib import Path
 
@@ -136,8 +137,6 @@ def test_open_twice_loads_once_and_close_frees(tiny_folder: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("config", "message"), [({"model_type": "nonesuch"}, "nonesuch"), ({"vocab_size": 9999}, "")])
 def test_a_model_that_transformers_cannot_load_is_an_error_with_its_type(tmp_path: Path, config, message):
-    import json
-
     folder = tiny_models.build(tmp_path / "broken")
     changed = json.loads((folder / "config.json").read_text()) | config
     (folder / "config.json").write_text(json.dumps(changed))
@@ -146,8 +145,6 @@ def test_a_model_that_transformers_cannot_load_is_an_error_with_its_type(tmp_pat
 
 
 def test_weights_that_are_not_there_are_an_error(tmp_path: Path):
-    import json
-
     folder = tiny_models.build(tmp_path / "short")
     changed = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 3, "layer_types": None}
     (folder / "config.json").write_text(json.dumps(changed))
@@ -162,3 +159,16 @@ def test_cancelling_takes_less_than_a_chunk(engine: LocalEngine):
     )
     assert events[-1].reason == "cancelled"
     assert time.perf_counter() - begin < 0.35
+
+
+def test_memory_that_runs_out_on_the_way_is_an_error_of_ours(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    sequence = engine.sequence()
+
+    def fail(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sequence, "_network", fail)
+    with pytest.raises(MemoryLimitError, match="no memory left after 0 tokens"):
+        sequence.append([1, 2])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,23 @@ def test_counting_loads_neither_torch_nor_transformers(tiny_folder: Path):
         "assert not {'torch', 'transformers'} & set(sys.modules), 'heavy'"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_sixteen_threads_count_alike(tiny_folder: Path):
+    tokenizer = ChatTokenizer(tiny_folder)
+    texts = [f"the light number {i} <|im_end|> shines" for i in range(64)]
+
+    def both(text: str) -> tuple[int, list[int]]:
+        return tokenizer.count_text(text), tokenizer.encode([ChatMessage("user", (Piece(text, False),))])
+
+    expected = [both(text) for text in texts]
+    tokenizer = ChatTokenizer(tiny_folder)
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(both, texts)) == expected
+
+
+def test_a_damaged_tokenizer_is_named(tmp_path: Path):
+    folder = tiny_models.build(tmp_path / "t")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"tokenizer\.json can't be read"):
+        ChatTokenizer(folder).count_text("x")

@@ -1,11 +1,10 @@
 import pytest
 
 from turnout.router.check import is_grounded, is_refusal
-from turnout.router.visible import visible
-from turnout.types import Finished, Part, Span, TextDelta, Token
+from turnout.router.visible import Visible
+from turnout.types import Part, Span
 
 READ = [Part("The lease began on 3 May 2021. Rent is 1,200 euros, paid by Acme.", Span("d", 0, 66))]
-END = Finished("stop", 10, 5)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +58,8 @@ def test_an_answer_must_be_able_to_stand_in_the_text(answer: str, task: str, gro
 
 
 def shown(*tokens: str) -> list[str]:
-    events = [*map(Token, tokens), END]
-    return [event.text for event in visible(events) if isinstance(event, TextDelta)]
+    growing = Visible()
+    return [delta for token in tokens for delta in growing.push(token)] + list(growing.finish())
 
 
 def test_text_that_may_become_the_refusal_is_held_back() -> None:
@@ -68,3 +67,11 @@ def test_text_that_may_become_the_refusal_is_held_back() -> None:
     assert shown("Not", " in", " force", " yet") == ["Not in force", " yet"]
     assert shown("No", "t") == ["Not"]
     assert shown("Ac", "me") == ["Ac", "me"]
+
+
+def test_quote_lines_are_never_shown_and_nothing_else_is_lost() -> None:
+    assert shown("Three years.", "\n", "Quo", "te: ", '"for three years"', "\n") == ["Three years."]
+    assert shown("Yes", "\nQuiet", " hours") == ["Yes", "\nQuiet", " hours"]
+    assert shown('Quote: "for three years"\n', "Three", " years") == ["Three", " years"]
+    assert shown("One\n", "Evidence: x y\nTwo") == ["One", "\nTwo"]
+    assert shown("ends with q", "\nq") == ["ends with q", "\nq"]
