@@ -1,4 +1,4 @@
-"""The SDK as the design shows it: a server by URL, documents added once, a plan, an answer, a conversation as a stream."""
+"""The SDK as the design shows it: a server by URL, documents added once, a plan, an answer, a stream."""
 
 from pathlib import Path
 

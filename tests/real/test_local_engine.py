@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import text_of
+from support.tiny_models import text_of
 
 from turnout.config import Settings
 from turnout.engines import models, open_engine

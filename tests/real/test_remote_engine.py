@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_models import text_of
+from support.tiny_models import text_of
 
 from turnout.engines.remote import RemoteEngine
 from turnout.errors import EngineError, TurnoutError

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-import tiny_models
+from support import tiny_models
 
 from turnout.config import Settings
 from turnout.engines.local import LocalEngine

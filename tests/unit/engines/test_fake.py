@@ -1,7 +1,7 @@
 """The fake engine keeps the contract that tests rely on."""
 
 import pytest
-from tiny_models import context, text_of
+from support.tiny_models import context, text_of
 
 from turnout.config import Settings
 from turnout.contracts import Engine

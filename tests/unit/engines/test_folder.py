@@ -81,7 +81,7 @@ def test_a_configuration_without_sizes_is_not_a_language_model(model: Path):
 
 @pytest.mark.parametrize("what", ["config", "tokenizer", "template", "weights"])
 def test_the_fingerprint_follows_every_file_that_changes_answers(model: Path, tiny_folder: Path, what: str):
-    import tiny_models
+    from support import tiny_models
 
     before = folder.read(model).fingerprint
     assert before == folder.read(tiny_folder).fingerprint

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_models
-from tiny_models import context, text_of
+from support import tiny_models
+from support.tiny_models import context, text_of
 
 from turnout.engines import loading
 from turnout.engines.local import LocalEngine

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny_models
+from support import tiny_models
 
 from turnout.config import Settings
 from turnout.engines import download, models, open_engine

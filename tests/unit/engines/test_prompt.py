@@ -1,7 +1,7 @@
 """The order and wording of prompts, and what in them is trusted."""
 
 import pytest
-from tiny_models import context
+from support.tiny_models import context
 
 from turnout.engines import prompt
 from turnout.types import Context, Message, Part, Span

@@ -5,9 +5,9 @@ import time
 import traceback
 from collections.abc import Iterator
 
-import openai_stub
 import pytest
-from tiny_models import context, text_of
+from support import openai_stub
+from support.tiny_models import context, text_of
 
 from turnout.config import Settings
 from turnout.engines import open_engine

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import tiny_models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import context
+from support import tiny_models
+from support.tiny_models import context
 
 from turnout.engines import prompt
 from turnout.engines.local import LocalEngine
