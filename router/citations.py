@@ -160,7 +160,7 @@ def citation_at(
 def best_sentence(
     answer: str, question: str, parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
 ) -> tuple[Part, int, int] | None:
-    """The sentence that holds most of the answer's content words, then most of the question's.
+    """The sentence that holds most of the answer's content words, then most of the question's, then the shortest.
 
     None where no sentence holds at least half of the answer's: then nothing that was read bears it.
     """
@@ -168,16 +168,16 @@ def best_sentence(
     new = wanted - asked or wanted
     if not new:
         return None
-    best: tuple[float, float, Part, int, int] | None = None
+    best: tuple[tuple[float, float, int], Part, int, int] | None = None
     for part, start, end in _sentences(parts, sentences):
         words = content_words(part.text[start:end])
         held = len(new & words) / len(new)
         if held < 0.5:
             continue
-        score = (held, len(asked & words) / (len(asked) or 1))
-        if best is None or score > best[:2]:
-            best = (*score, part, start, end)
-    return best[2:] if best else None
+        score = (held, len(asked & words) / (len(asked) or 1), start - end)
+        if best is None or score > best[0]:
+            best = (score, part, start, end)
+    return best[1:] if best else None
 
 
 def nearest_sentence(

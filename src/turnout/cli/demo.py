@@ -45,6 +45,8 @@ def demo(**options: Any) -> int:
             click.echo(render.decision_line(answer.decision), err=True)
             click.echo("\n".join(render.answer_lines(answer)))
             click.echo(render.usage_line(answer), err=True)
+    if answer.model.is_demonstration:
+        click.echo(f"\n{render.DEMONSTRATION}", err=True)
     click.echo(f"\nthree questions in {time.monotonic() - started:.0f} s", err=True)
     return 0
 

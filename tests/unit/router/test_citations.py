@@ -87,6 +87,14 @@ def test_without_a_quote_the_sentence_that_bears_the_answer_is_attached_and_mark
     assert doc.text[cited[0].start : cited[0].end] == cited[0].quote
 
 
+def test_of_two_sentences_that_bear_it_the_shorter_is_attached() -> None:
+    table = "| TURNOUT_HOME | moves the data directory and much else that a long table says about other variables |\n"
+    doc = document(f"{table}\nThe variable TURNOUT_HOME moves the data directory.")
+    found = best_sentence("TURNOUT_HOME", "Which variable moves the data directory?", [part(doc)], sentences)
+    assert found is not None
+    assert doc.text[found[1] : found[2]] == "The variable TURNOUT_HOME moves the data directory."
+
+
 def test_nothing_is_attached_when_nothing_read_bears_the_answer() -> None:
     doc = document(LEASE)
     assert best_sentence("A purple elephant from Madagascar", "q", [part(doc)], sentences) is None
