@@ -53,6 +53,7 @@ class FakeEngine:
         self.contexts: list[Context] = []
         self.params: list[GenerationParams] = []
         self.is_open = False
+        self.free_memory: int | None = None
         self._answers = answers
         self._window = window
         self._token_s = token_s
@@ -79,6 +80,9 @@ class FakeEngine:
 
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
         return WEIGHT_BYTES + (prompt_tokens + new_tokens) * BYTES_PER_TOKEN
+
+    def free_memory_bytes(self) -> int | None:
+        return self.free_memory
 
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None

@@ -101,6 +101,11 @@ class LocalEngine:
         request = memory.request_bytes(self._folder, prompt_tokens, new_tokens, size)
         return memory.weight_bytes(self._folder, size) + request
 
+    def free_memory_bytes(self) -> int:
+        """Of the device; loaded weights count as free, because `memory_bytes` counts them too."""
+        free = available_memory_bytes(self.device)
+        return free if self._network is None else free + memory.weight_bytes(self._folder, DTYPE_BYTES[self.dtype])
+
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
     ) -> Iterator[EngineEvent]:

@@ -81,6 +81,9 @@ class RemoteEngine:
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> None:
         return None
 
+    def free_memory_bytes(self) -> None:
+        return None
+
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
     ) -> Iterator[EngineEvent]:

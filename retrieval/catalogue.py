@@ -62,14 +62,19 @@ def entries(connection: Connection, collection: str) -> list[Entry]:
     ]
 
 
-def find(connection: Connection, name: str) -> Document:
+def find(connection: Connection, name: str, *, cached: bool) -> Document:
     """The document with this id, beginning of an id, source, path or title.
+
+    Args:
+        cached: whether documents count that were asked about and never added.
 
     Raises:
         UnknownNameError: there is none; the nearest name is in the hint.
         ConfigurationError: there are several.
     """
     ids = _matches(connection, name)
+    if not cached:
+        ids = [id_ for id_ in ids if store.is_member(connection, id_)]
     if len(ids) == 1:
         return store.documents(connection, ids)[ids[0]]
     if ids:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,13 @@ class HybridRetriever:
 
     def __init__(self, embedder: Embedder | None = None) -> None:
         self._embedder = embedder
+        self._warm: WeakSet[Corpus] = WeakSet()
+
+    def warm(self, corpus: Corpus) -> None:
+        """Loads the embedder, and makes the word index and the vectors that are missing, by searching once."""
+        if corpus not in self._warm:
+            self.search("warm", corpus, 1)
+            self._warm.add(corpus)
 
     def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
         """At most `limit` passages, best first, scored by the fused rank."""

@@ -155,15 +155,18 @@ class Library:
         has_file_name = document.title == title_of(document.source)
         return replace(document, source=source, title=title_of(source) if has_file_name else document.title)
 
-    def get(self, name: str) -> Document:
+    def get(self, name: str, *, cached: bool = True) -> Document:
         """The document with this id, beginning of an id, source, path or title.
+
+        Args:
+            cached: whether documents count that were asked about and never added.
 
         Raises:
             UnknownNameError: there is none; the nearest name is in the hint.
             ConfigurationError: there are several.
         """
         with self._database.read() as connection:
-            return catalogue.find(connection, name)
+            return catalogue.find(connection, name, cached=cached)
 
     def documents(self, collection: str = LIBRARY) -> tuple[Document, ...]:
         """All documents of a collection, by title."""

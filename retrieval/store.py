@@ -119,6 +119,15 @@ def is_held(connection: Connection, collection: str, document_id: str) -> bool:
     return found.scalar() is not None
 
 
+def is_member(connection: Connection, document_id: str) -> bool:
+    """Whether a document was added to some collection."""
+    found = connection.execute(
+        sa.text("SELECT 1 FROM sources WHERE collection <> :cache AND document_id = :id LIMIT 1"),
+        {"cache": CACHE, "id": document_id},
+    )
+    return found.scalar() is not None
+
+
 def purge(connection: Connection, ids: Iterable[str]) -> None:
     """Deletes those of the documents that nothing holds, and all that derives from them alone."""
     for some in _parts(sorted(set(ids))):
@@ -240,12 +249,15 @@ def put_vectors(connection: Connection, packed: dict[str, bytes], fingerprint: s
 
 
 def forget_content(connection: Connection, ids: Sequence[str]) -> None:
-    """Takes questions and texts out of the ledger for all answers that read one of the documents."""
+    """Takes questions and texts out of the ledger for all answers that read one of the documents, or an earlier
+    version of one of their sources."""
     for some in _parts(ids):
         connection.execute(
             _in(
                 "UPDATE answers SET content = NULL, question = NULL WHERE id IN"
-                " (SELECT answer_id FROM answer_documents WHERE document_id IN :ids)"
+                " (SELECT answer_id FROM answer_documents WHERE document_id IN :ids"
+                " OR source IN (SELECT source FROM sources WHERE document_id IN :ids)"
+                " OR source IN (SELECT source FROM documents WHERE id IN :ids))"
             ),
             {"ids": some},
         )

@@ -10,20 +10,27 @@ from turnout.router.words import content_words
 from turnout.types import Part
 
 _TEXT = r"(?:the|this|these) (?:\w+ )?(?:text|document|passage|context|excerpt)s?"
-_STATES = r"(?:mention|state|say|provide|contain|specify|give|include|answer|discuss|indicate)"
+_NOT = r"(?:does|do|did)(?: not|n['’]t) (?:explicitly |directly |specifically )?"
+_TOLD = r"(?:given|stated|mentioned|specified|provided|available|found|included|contained|in)"
+_NOTHING = r"(?:(?:any|an|the|this|that|enough|sufficient) )*(?:information|answer|details?|mention|data)"
 _REFUSAL = re.compile(
     r"^\W*(?:(?:sorry|unfortunately)\W+)?(?:"
-    rf"not (?:in|(?:stated|mentioned|given|specified|provided|found) in) {_TEXT}"
-    r"|(?:the |this )?(?:answer|information) (?:is |was )?(?:not|cannot be|can't be) "
-    rf"|{_TEXT} (?:does|do) not (?:explicitly |directly )?{_STATES}"
-    rf"|{_TEXT} doesn['’]t (?:explicitly |directly )?{_STATES}"
-    r"|there is no (?:mention|information|answer)"
-    r"|(?:i )?(?:can ?not|can['’]t|don['’]t|do not|am unable to) (?:find|answer|know|determine)"
+    rf"not (?:in|{_TOLD} in) {_TEXT}"
+    rf"|(?:the |this )?(?:answer|information|question) (?:(?:is|was) not {_TOLD}|can(?: ?not|['’]t) be )"
+    rf"|{_TEXT} {_NOT}(?:mention|state|say|specify|indicate|discuss|answer)\b"
+    rf"|{_TEXT} {_NOT}(?:provide|contain|give|include|hold) (?:{_NOTHING}|this|that|it)\b"
+    r"|there is no (?:mention|information|answer)\b"
+    r"|i (?:can ?not|can['’]t|could not|am unable to|do not|don['’]t) (?:find|answer|know|determine)\b"
     r"|unanswerable\b)",
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\d[\d.,]*")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_COUNTING = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen twenty"
+)
+_WORD = re.compile(r"\w+")
 
 
 def is_refusal(text: str) -> bool:
@@ -38,17 +45,24 @@ def may_become_refusal(text: str) -> bool:
 
 
 def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) -> bool:
-    """What was read bears the answer, by a check that only fails what is plainly made up.
+    """What was read can bear the answer, by a check that only fails what is plainly made up.
 
-    For questions that ask for one place: a number that the answer gives must stand in the text, and at least one
-    content word beyond the question's own must. Answers that are reasoned, compared or summarised use words of their
-    own and pass; so does yes or no.
+    For questions that ask for one place: of the numbers that the answer gives, one must stand in the text, and of its
+    content words beyond the question's own, one must. Answers that are reasoned, compared or summarised use words of
+    their own and pass; so does yes or no.
     """
     if task != "location" or _YES_NO.match(answer):
         return True
     read = " ".join(part.text for part in parts)
-    numbers = {number.strip(".,") for number in _NUMBER.findall(answer)} - set(_NUMBER.findall(question))
-    if numbers and not any(number in read for number in numbers):
+    numbers = _numbers(answer) - _numbers(question)
+    if numbers and not numbers & _numbers(read):
         return False
     new = content_words(answer) - content_words(question)
-    return not new or bool(new & content_words(read))
+    return not new or bool(numbers) or bool(new & content_words(read))
+
+
+def _numbers(text: str) -> set[str]:
+    """Numbers in one form: 1,200 and 1200 are one, three and 3 are one."""
+    digits = {number.replace(",", "") for number in _NUMBER.findall(text)}
+    words = set(map(str.lower, _WORD.findall(text)))
+    return digits | {str(value) for value, word in enumerate(_COUNTING.split()) if word in words}

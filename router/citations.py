@@ -12,35 +12,52 @@ from turnout.types import Citation, Context, Document, Part
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""
 
-_QUOTE_LINE = re.compile(r"^\s*(?:[-*]\s*)?(?:quotes?|evidence)\s*:\s*(.+)$", re.IGNORECASE)
-_LABELS = ("quote:", "quotes:", "evidence:")
+_LABEL = re.compile(r"^[\s*>-]*(?:quotes?|evidence)[\s*]*:[\s*]*(.*)$", re.IGNORECASE)
+_LABELS = ("quote", "quotes", "evidence")
 _QUOTED = re.compile(r'["“«]([^"“”«»\n]{2,}?)["”»]')
 _LIGATURES = {"fi": "ﬁ", "fl": "ﬂ", "ff": "ﬀ", "ffi": "ﬃ", "ffl": "ﬄ"}
 
 
 def split_quotes(text: str) -> tuple[str, tuple[str, ...]]:
-    """(answer without its quote lines, quotes in order): from `Quote: "..."` lines and from quotes in the sentence."""
-    quotes = []
-    for line in text.splitlines():
-        if match := _QUOTE_LINE.match(line):
-            quotes.extend(_QUOTED.findall(match[1]) or [match[1].strip().strip("\"“”«»'")])
-    answer = without_quote_lines(text)
+    """(answer, quotes in order): quotes from `Quote: "..."` lines and from inside the answer's sentences.
+
+    The answer is the text without its quote lines; where nothing else was said, it is the first quote itself.
+    """
+    lines, values = _split_lines(text.splitlines())
+    quotes = [quote for value in values for quote in _QUOTED.findall(value) or [value.strip(" \"“”«»'*")]]
+    answer = "\n".join(lines).strip()
     quotes.extend(quote for quote in _QUOTED.findall(answer) if len(quote) >= MIN_QUOTE)
-    return answer, tuple(dict.fromkeys(quote.strip() for quote in quotes if quote.strip()))
+    unique = tuple(dict.fromkeys(quote.strip() for quote in quotes if quote.strip()))
+    return answer or (unique[0] if unique else ""), unique
 
 
-def without_quote_lines(text: str, *, growing: bool = False) -> str:
-    """An answer as people see it. While it is `growing`, a last line that may become a quote line is left out too, so
-    that each result begins with the one before it."""
+def growing_answer(text: str) -> str:
+    """The part of an unfinished answer that is sure to stay: without quote lines, and without a last line that may
+    still become one. Each result begins with the one before it."""
     lines = text.splitlines()
-    if growing and lines and not text.endswith("\n") and _may_be_quote_line(lines[-1]):
-        del lines[-1]
-    return "\n".join(line for line in lines if not _QUOTE_LINE.match(line)).strip()
+    if lines and not text.endswith("\n"):
+        start = lines[-1].strip(" \t*>-").lower()
+        if any(label.startswith(start) or start.startswith(label) for label in _LABELS):
+            del lines[-1]
+    return "\n".join(_split_lines(lines)[0]).strip()
 
 
-def _may_be_quote_line(line: str) -> bool:
-    start = line.strip(" \t-*").lower()
-    return any(label.startswith(start) or start.startswith(label) for label in _LABELS)
+def _split_lines(lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(lines of the answer, values of quote lines); a label alone on its line takes the next line as its value."""
+    kept: list[str] = []
+    values: list[str] = []
+    expected = False
+    for line in lines:
+        label = _LABEL.match(line)
+        if label:
+            expected = not label[1].strip()
+            values.extend([label[1]] if label[1].strip() else [])
+        elif expected and line.strip():
+            values.append(line)
+            expected = False
+        else:
+            kept.append(line)
+    return kept, values
 
 
 def locate(quote: str, text: str) -> tuple[str, int, int] | None:

@@ -9,8 +9,9 @@ from turnout.router.quality import HALF_WIDTH
 from turnout.router.signals import Signals
 from turnout.types import Candidate, Exclusion
 
-OUTSIDE_S = {"full": 0.02, "rag": 0.06}
-"""Seconds to first word outside the engine before the ledger knows better; benchmarks/results/outside-engine.json."""
+OUTSIDE_S = {"full": 0.01, "rag": 0.03}
+"""Seconds to first word outside the engine before the ledger knows better, from outside_engine_s in
+benchmarks/results/predicted_first_word.json, rounded up."""
 
 MemoryOf = Callable[[int, int], int | None]
 

@@ -17,7 +17,7 @@ from turnout.database import Database
 from turnout.errors import UnknownNameError
 from turnout.record import summary, text_of
 from turnout.router.profile import ModelProfile
-from turnout.types import Answer
+from turnout.types import Answer, Document
 
 RECENT = 30
 """Answers per strategy that corrections are taken from."""
@@ -28,7 +28,8 @@ ENOUGH = 3
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One ledger row. `record` is surface JSON of decision, usage and model; `content` the text, at log=full only."""
+    """One ledger row. `record` is surface JSON of decision, usage and model; `content` the text, at log=full only;
+    `documents` are names like "msa.pdf@9c1e", filled by `Ledger.get`."""
 
     id: str
     created: float
@@ -37,6 +38,7 @@ class Entry:
     question: str | None
     record: Mapping[str, Any]
     content: Mapping[str, Any] | None
+    documents: tuple[str, ...] = ()
 
 
 class Ledger:
@@ -46,16 +48,17 @@ class Ledger:
         self._database = database
         self._level = level
 
-    def record(self, answer: Answer, documents: Sequence[str], raw_ttft_s: float | None) -> None:
+    def record(self, answer: Answer, documents: Sequence[Document], raw_first_token_s: float | None) -> None:
         """Stores one answer.
 
         Args:
-            documents: ids of the documents that it was asked over; removing one of them erases text from the row.
-            raw_ttft_s: predicted engine seconds to the first token before correction, to learn the correction from.
+            documents: those that it was asked over; removing one of them, or another version of its source, erases
+                text from the row.
+            raw_first_token_s: predicted engine seconds to the first token before correction, to learn from.
         """
         if self._level == "off":
             return
-        record = summary(answer) | {"raw_first_token_s": raw_ttft_s}
+        record = summary(answer) | {"raw_first_token_s": raw_first_token_s}
         content = json.dumps(text_of(answer)) if self._level == "full" else None
         with self._database.write() as connection:
             connection.execute(
@@ -73,10 +76,13 @@ class Ledger:
                     "content": content,
                 },
             )
-            for document in dict.fromkeys(documents):
+            for document in documents:
                 connection.execute(
-                    sa.text("INSERT INTO answer_documents (answer_id, document_id) VALUES (:answer, :document)"),
-                    {"answer": answer.id, "document": document},
+                    sa.text(
+                        "INSERT INTO answer_documents (answer_id, document_id, source)"
+                        " VALUES (:answer, :document, :source)"
+                    ),
+                    {"answer": answer.id, "document": document.id, "source": document.source},
                 )
 
     def get(self, answer_id: str) -> Entry:
@@ -90,9 +96,17 @@ class Ledger:
                 sa.text(f"{_COLUMNS} WHERE substr(id, 1, :size) = :id ORDER BY created DESC LIMIT 2"),
                 {"id": answer_id, "size": len(answer_id)},
             ).all()
-        if len(rows) != 1 or not answer_id:
-            raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5)])
-        return _entry(rows[0])
+            if len(rows) == 1 and answer_id:
+                titles = connection.execute(
+                    sa.text(
+                        "SELECT title, document_id FROM answer_documents LEFT JOIN documents"
+                        " ON documents.id = document_id WHERE answer_id = :id ORDER BY title"
+                    ),
+                    {"id": rows[0].id},
+                ).all()
+                named = tuple(f"{row.title or '(removed)'}@{row.document_id[:4]}" for row in titles)
+                return _entry(rows[0], named)
+        raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5)])
 
     def recent(self, limit: int = 20) -> list[Entry]:
         """The newest rows first."""
@@ -136,6 +150,6 @@ def _medians(values: Mapping[str, list[float]], low: float, high: float) -> dict
     }
 
 
-def _entry(row: Any) -> Entry:
+def _entry(row: Any, documents: tuple[str, ...] = ()) -> Entry:
     content = json.loads(row.content) if row.content else None
-    return Entry(row.id, row.created, row.model, row.chosen, row.question, json.loads(row.record), content)
+    return Entry(row.id, row.created, row.model, row.chosen, row.question, json.loads(row.record), content, documents)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from turnout.contracts import Engine, Stopper, Strategy
-from turnout.engines.device import available_memory_bytes
 from turnout.engines.prompt import REFUSAL
-from turnout.errors import Cancelled
+from turnout.errors import Cancelled, StoreError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.sentences import sentences
 from turnout.router import citations, policy
@@ -49,7 +48,6 @@ class Request:
     document_tokens: int
     budget: Budget
     strategy: str | None = None
-    params: GenerationParams | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +60,19 @@ class Machinery:
     ledger: Ledger
 
 
-def plan(request: Request, machinery: Machinery) -> Decision:
+def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
     """The decision alone: estimates every strategy from signals, runs nothing.
+
+    Args:
+        spent_s: seconds that reading and indexing took already; they count inside `max_total_s`.
 
     Raises:
         BudgetError: no strategy is inside the limits.
     """
-    signals = gather(
-        request.question, request.corpus, machinery.engine, request.document_tokens, available_memory_bytes()
-    )
-    candidates = [strategy.estimate(signals, machinery.profile) for strategy in machinery.strategies]
-    return policy.decide(candidates, request.budget, signals, machinery.profile.measured, request.strategy)
+    engine, budget = machinery.engine, request.budget
+    signals = gather(request.question, request.corpus, engine, request.document_tokens, engine.free_memory_bytes())
+    candidates = [strategy.estimate(signals, machinery.profile, budget) for strategy in machinery.strategies]
+    return policy.decide(candidates, budget, signals, machinery.profile.measured, request.strategy, spent_s)
 
 
 def answer(
@@ -82,24 +82,33 @@ def answer(
 
     Text that could still become the refusal sentence is held back; text that turns out not to be in the documents is
     `Retracted`, and the answer is then an abstention.
+
+    Raises:
+        Cancelled: `stopped` said so.
+        EngineTimeoutError: `max_total_s` was over before the answer was complete.
     """
-    engine, question = machinery.engine, request.question
+    engine, question, corpus = machinery.engine, request.question, request.corpus
+    go_on = _go_on(stopped)
     with clock.step("decide"):
-        decision = plan(request, machinery)
-    yield Decided(decision, tuple(document.info() for document in request.corpus.documents))
+        decision = plan(request, machinery, clock.seconds("index"))
+    yield Decided(decision, tuple(document.info() for document in corpus.documents), clock.seconds("index"))
 
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
+    go_on()
     with clock.aside("index"):
-        strategy.warm(request.corpus)
+        strategy.warm(corpus)
+    go_on()
     with clock.step("prepare"):
-        context = strategy.prepare(question, request.corpus, request.budget)
+        context = strategy.prepare(question, corpus, request.budget)
     with clock.aside("load"):
         engine.open()
+    go_on()
 
-    params = request.params or GenerationParams(max_tokens=decision.signals["max_new_tokens"])
-    growing, finished = Visible(), None
+    growing, finished = Visible(), NOTHING_READ
     with clock.step("generate"):
-        for event in engine.generate(context, params, stopped):
+        # Nothing that could be read means nothing that could be answered: the model is not asked.
+        events = engine.generate(context, _params(request, decision, clock), stopped) if context.parts else ()
+        for event in events:
             match event:
                 case Prefilled(done, total):
                     yield Reading(done, total)
@@ -109,55 +118,65 @@ def answer(
                         yield TextDelta(delta)
                 case Finished():
                     finished = event
-    if finished is None:
-        raise RuntimeError("the engine ended without a Finished event")
     if finished.reason == "cancelled":
         raise Cancelled("given up before the answer was complete")
 
     with clock.step("check"):
-        text, abstained, cited, nearest = _check(growing.raw, question, context, request.corpus)
+        checked = _check(growing.raw, question, context, corpus)
     for delta in growing.finish():
         clock.first_word()
         yield TextDelta(delta)
-    if abstained and growing.shown:
+    if checked.abstained and growing.shown:
         yield Retracted("not in the text that was read")
     clock.first_word()
-    result = _answer(request, machinery, decision, finished, clock, (text, abstained, cited, nearest))
-    machinery.ledger.record(
-        result,
-        [document.id for document in request.corpus.documents],
-        machinery.profile.prefill_seconds(finished.prompt_tokens),
-    )
-    yield Done(result)
+    yield Done(_recorded(_answer(request, machinery, decision, finished, clock, checked), corpus, machinery))
 
 
-def _check(
-    raw: str, question: Question, context: Context, corpus: Corpus
-) -> tuple[str, bool, tuple[Citation, ...], Citation | None]:
-    """(text, abstained, citations, nearest passage of an abstention)."""
+NOTHING_READ = Finished("stop", 0, 0)
+
+
+def _go_on(stopped: Stopper | None) -> Callable[[], None]:
+    def check() -> None:
+        if stopped is not None and stopped():
+            raise Cancelled("given up before the answer was complete")
+
+    return check
+
+
+def _params(request: Request, decision: Decision, clock: Clock) -> GenerationParams:
+    """How to decode: at most the task's new tokens, and no longer than `max_total_s` leaves."""
+    limit = request.budget.max_total_s
+    left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
+    return GenerationParams(max_tokens=decision.signals["max_new_tokens"], timeout_s=left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What is left of the model's text: the answer with its citations, or an abstention with the nearest passage."""
+
+    text: str
+    abstained: bool
+    citations: tuple[Citation, ...] = ()
+    nearest: Citation | None = None
+
+
+def _check(raw: str, question: Question, context: Context, corpus: Corpus) -> _Checked:
     text, quotes = citations.split_quotes(raw)
-    text = text or raw.strip()
-    if is_refusal(text) or not is_grounded(text, question.text, question.task, context.parts):
-        near = citations.nearest_sentence(question.standalone, context.parts, sentences)
-        nearest = None
-        if near:
-            part, start, end = near
-            document = corpus.document(part.span.document_id)
-            nearest = citations.citation_at(document, part.span.start + start, part.span.start + end, "matched")
-        return REFUSAL, True, (), nearest
-    return text, False, citations.cite(text, quotes, context, corpus.documents, sentences, question.text), None
+    if not is_refusal(text) and is_grounded(text, question.text, question.task, context.parts):
+        return _Checked(text, False, citations.cite(text, quotes, context, corpus.documents, sentences, question.text))
+    near = citations.nearest_sentence(question.standalone, context.parts, sentences)
+    if near is None:
+        return _Checked(REFUSAL, True)
+    part, start, end = near
+    document = corpus.document(part.span.document_id)
+    nearest = citations.citation_at(document, part.span.start + start, part.span.start + end, "matched")
+    return _Checked(REFUSAL, True, nearest=nearest)
 
 
 def _answer(
-    request: Request,
-    machinery: Machinery,
-    decision: Decision,
-    finished: Finished,
-    clock: Clock,
-    checked: tuple[str, bool, tuple[Citation, ...], Citation | None],
+    request: Request, machinery: Machinery, decision: Decision, finished: Finished, clock: Clock, checked: _Checked
 ) -> Answer:
-    text, abstained, cited, nearest = checked
-    local = decision[decision.chosen].cost is not None
+    priced = decision[decision.chosen].cost is not None
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,
@@ -168,21 +187,32 @@ def _answer(
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
         peak_memory_bytes=finished.peak_memory_bytes,
-        cost=clock.total_s() if local else None,
+        cost=clock.total_s() if priced else None,
     )
+    cut = finished.reason == "length" and not checked.abstained
     return Answer(
         id=decision.id,
         question=request.question.text,
-        text=text,
-        abstained=abstained,
-        citations=cited,
+        text=checked.text,
+        abstained=checked.abstained,
+        citations=checked.citations,
         usage=usage,
         decision=decision,
         budget=_kept(request.budget, usage),
         model=machinery.engine.model,
-        nearest=nearest,
+        nearest=checked.nearest,
         trace=clock.trace(),
+        notes=(f"cut at {finished.completion_tokens} new tokens",) if cut else (),
     )
+
+
+def _recorded(result: Answer, corpus: Corpus, machinery: Machinery) -> Answer:
+    """The answer, written to the ledger; a ledger that can't be written never costs the answer."""
+    try:
+        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(result.usage.prompt_tokens))
+    except StoreError as error:
+        return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
+    return result
 
 
 def _kept(budget: Budget, usage: Usage) -> BudgetResult:

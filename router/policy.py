@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
 from turnout.router.quality import BASIS, contributions
@@ -30,19 +29,21 @@ def decide(
     signals: Signals,
     profile: str | None = None,
     forced: str | None = None,
+    spent_s: float = 0.0,
 ) -> Decision:
     """Excludes what breaks a limit, then picks by name.
 
     Args:
         profile: when the model's costs were measured here; kept in the record.
         forced: a strategy that the caller insists on; it must still be inside the limits.
+        spent_s: seconds that reading and indexing have taken already; they count inside `max_total_s`.
 
     Raises:
         UnknownNameError: `forced` is not a candidate.
         BudgetError: nothing is left; the hint names the nearest budget that is possible.
     """
     check(budget)
-    judged = [_within(candidate, budget) for candidate in candidates]
+    judged = [_within(candidate, budget, spent_s) for candidate in candidates]
     if forced is not None and forced not in {candidate.strategy for candidate in judged}:
         raise UnknownNameError("strategy", forced, [candidate.strategy for candidate in judged])
     open_ = [c for c in judged if c.excluded_by is None and forced in (None, c.strategy)]
@@ -87,11 +88,13 @@ _WHY = {
 }
 
 
-def _within(candidate: Candidate, budget: Budget) -> Candidate:
+def _within(candidate: Candidate, budget: Budget, spent_s: float) -> Candidate:
     if candidate.excluded_by is not None:
         return candidate
     for limit, allowed in budget.limits().items():
         needed = getattr(candidate, LIMITS[limit])
+        if needed is not None and limit == "max_total_s":
+            needed += spent_s  # a first ask pays for reading and indexing inside its limit
         if needed is None:
             # An unknown is a risk, never zero: a hard limit can't be promised over it.
             return dataclasses.replace(candidate, excluded_by=Exclusion(limit, allowed, None, "not known"))
@@ -190,14 +193,3 @@ def _round_up(name: str, value: float) -> str:
     if _UNITS.get(name) == "s":
         return f"{math.ceil(value * 100) / 100:g}"
     return f"{math.ceil(value):d}" if name != "max_cost" else f"{value * 1.01:.3g}"
-
-
-def budget_from(values: Mapping[str, Any]) -> Budget:
-    """A Budget from named values; an unknown name is an error with the nearest valid one."""
-    known = set(Budget.__dataclass_fields__)
-    for name in values:
-        if name not in known:
-            raise UnknownNameError("budget field", name, known)
-    budget = Budget(**values)
-    check(budget)
-    return budget

@@ -1,11 +1,11 @@
-"""From engine events to what a caller may see: no quote lines, and no text that could still become a refusal."""
+"""From a growing answer to what a caller may see: no quote lines, and no text that could still become a refusal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from turnout.router.check import is_refusal, may_become_refusal
-from turnout.router.citations import without_quote_lines
+from turnout.router.citations import growing_answer, split_quotes
 
 
 class Visible:
@@ -18,13 +18,13 @@ class Visible:
     def push(self, text: str) -> Iterator[str]:
         """New text that may be shown, if there is any."""
         self.raw += text
-        visible = without_quote_lines(self.raw, growing=True)
+        visible = growing_answer(self.raw)
         if not may_become_refusal(visible):
             yield from self._show(visible)
 
     def finish(self) -> Iterator[str]:
         """What was held back; a whole answer that is a refusal is never shown."""
-        visible = without_quote_lines(self.raw)
+        visible, _ = split_quotes(self.raw)
         if self.shown or not is_refusal(visible):
             yield from self._show(visible)
 

@@ -61,10 +61,10 @@ def _document(kind: str, converted: Converted, *, title: str, source: str) -> Do
     text, notes = converted.text, list(converted.notes)
     if not converted.pages:
         text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    storable = _storable(text)
-    if storable != text:
+    clean = storable(text)
+    if clean != text:
         notes.append("characters that are not text were replaced")
-    text = storable
+    text = clean
     if not text.strip():
         raise DocumentError(
             source or title,
@@ -72,11 +72,12 @@ def _document(kind: str, converted: Converted, *, title: str, source: str) -> Do
             hint="there is nothing to read in it: leave it out",
         )
     identity = document_id(kind, text, converted.pages)
-    source = _storable(source) or f"text:{identity[:12]}"
-    return Document(identity, _storable(title), text, source, kind, converted.pages, tuple(notes))
+    source = storable(source) or f"text:{identity[:12]}"
+    return Document(identity, storable(title), text, source, kind, converted.pages, tuple(notes))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """A text without what no database takes: NUL and lone surrogates become the replacement character."""
     # NUL and lone surrogates (as in file names that are not UTF-8) can't be stored as text everywhere.
     text = text.replace("\x00", "\ufffd")
     try:

@@ -20,7 +20,7 @@ class Full:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def estimate(self, signals: Signals, profile: ModelProfile) -> Candidate:
+    def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """Reads `signals.full_tokens`; quality falls as the window fills (LaRA)."""
         return candidate(
             self.name, quality("full", signals), signals.full_tokens, signals, profile, self._engine.memory_bytes

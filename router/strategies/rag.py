@@ -5,6 +5,7 @@ from __future__ import annotations
 from turnout.contracts import Engine, Retriever
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import in_document_order
+from turnout.retrieval.segment import MAX_TOKENS
 from turnout.router.cost import candidate
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import quality
@@ -14,6 +15,9 @@ from turnout.types import Budget, Candidate, Context, Part, Question
 
 PASSAGE_TOKENS = 1000
 """Tokens of passages in a prompt: about five segments. LaRA's retrieval arm keeps five chunks of 600."""
+
+SEGMENT_TOKENS = MAX_TOKENS
+"""The least that is worth reading: one segment. Where it does not fit, rag excludes itself."""
 
 PASSAGES = 24
 """Most passages asked of the retriever; the token budget decides how many of them are read."""
@@ -28,9 +32,13 @@ class Rag:
         self._engine = engine
         self._retriever = retriever
 
-    def estimate(self, signals: Signals, profile: ModelProfile) -> Candidate:
-        """Reads at most PASSAGE_TOKENS of the documents; short documents are read whole either way."""
-        read = min(signals.document_tokens, self._room(signals))
+    def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
+        """Reads what fits of the window, the passage budget and `max_prompt_tokens`, and at least one segment; short
+        documents are read whole either way."""
+        room = signals.window - signals.overhead_tokens - signals.max_new_tokens
+        if budget.max_prompt_tokens is not None:
+            room = min(room, budget.max_prompt_tokens - signals.overhead_tokens)
+        read = min(signals.document_tokens, max(min(room, PASSAGE_TOKENS), SEGMENT_TOKENS))
         way = "full" if read >= signals.document_tokens else "rag"
         return candidate(
             self.name,
@@ -42,8 +50,8 @@ class Rag:
         )
 
     def warm(self, corpus: Corpus) -> None:
-        """Loads the embedder and indexes the corpus, by searching once."""
-        self._retriever.retrieve("warm", corpus, 1)
+        """Loads the embedder and indexes the corpus."""
+        self._retriever.warm(corpus)
 
     def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
         """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
@@ -58,7 +66,3 @@ class Rag:
 
         parts = in_document_order(passages, corpus, lambda kept: self._engine.count(context(tuple(kept))) <= most)
         return context(parts)
-
-    @staticmethod
-    def _room(signals: Signals) -> int:
-        return max(0, min(PASSAGE_TOKENS, signals.window - signals.overhead_tokens - signals.max_new_tokens))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import threading
@@ -12,16 +13,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from turnout.config import Settings
-from turnout.errors import BudgetError, Cancelled, ConfigurationError
+from turnout.errors import BudgetError, Cancelled, ConfigurationError, UnknownNameError
 from turnout.inputs import Added, Input, Reader
 from turnout.progress import Progress, silent
+from turnout.turn import Turn
 from turnout.types import Answer, Budget, Decision, Document, DocumentInfo, Done, Message, StreamEvent
 
 if TYPE_CHECKING:
     from turnout.contracts import Embedder, Engine
     from turnout.parts import Parts
     from turnout.router.ledger import Entry
-    from turnout.router.pipeline import Machinery, Request
+    from turnout.router.pipeline import Request
 
 History = Sequence[Message | Mapping[str, str]]
 
@@ -70,7 +72,7 @@ class Turnout:
         self._progress = progress
         self._parts: Parts | None = None
         self._opening = threading.Lock()
-        self._answering = threading.Lock()
+        self._turn = Turn()
 
     # --- life cycle --------------------------------------------------------------------------------------------------
 
@@ -80,8 +82,11 @@ class Turnout:
         return self
 
     def close(self) -> None:
-        """Frees the model and the database connections; the object can be used again."""
-        with self._opening:
+        """Stops an answer that is running, then frees the model and the database connections.
+
+        The object can be used again; it opens anew.
+        """
+        with self._turn.closing(), self._opening:
             if self._parts is not None:
                 self._parts.close()
                 self._parts = None
@@ -106,7 +111,7 @@ class Turnout:
                 from turnout.parts import Parts
 
                 settings = Settings.load(**self._options)
-                self._parts = Parts.at(settings, self._engine, self._embedder, self._progress)
+                self._parts = Parts(settings, self._engine, self._embedder, self._progress)
             return self._parts
 
     # --- documents ---------------------------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ class Turnout:
     def plan(
         self,
         question: str,
-        documents: Iterable[Input],
+        documents: Input | Iterable[Input],
         *,
         budget: Budget | None = None,
         strategy: str | None = None,
@@ -172,13 +177,15 @@ class Turnout:
         """The decision for a question without answering it: candidates, estimates, limits, reasons."""
         from turnout.router.pipeline import plan
 
-        request = self._request(question, documents, budget, strategy, history)
-        return plan(request, self._machinery())
+        self._check(question, budget, strategy)
+        read = self._documents(documents)
+        with self._turn.taken():
+            return plan(self._request(question, read, budget, strategy, history), self._opened().machinery())
 
     def stream(
         self,
         question: str,
-        documents: Iterable[Input],
+        documents: Input | Iterable[Input],
         *,
         budget: Budget | None = None,
         strategy: str | None = None,
@@ -187,29 +194,34 @@ class Turnout:
     ) -> Iterator[StreamEvent]:
         """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
 
+        Other questions wait until the iterator is read to its end or closed.
+
         Args:
             documents: documents, paths or texts; never the whole library by accident.
-            stopped: asked between steps; True gives up with `Cancelled`.
+            stopped: asked between steps and tokens; True gives up with `Cancelled`.
         """
         from turnout.router.clock import Clock
         from turnout.router.pipeline import answer
 
         clock = Clock()
+        self._check(question, budget, strategy)
+        if stopped is not None and stopped():
+            raise Cancelled("given up before anything was read")
         with clock.aside("index"):
-            request = self._request(question, documents, budget, strategy, history)
-        with clock.aside("wait"):
-            self._acquire(stopped)
-        try:
+            read = self._documents(documents)
+        with contextlib.ExitStack() as stack:
+            with clock.step("wait"):
+                gave_up = stack.enter_context(self._turn.taken(stopped))
+            with clock.aside("index"):
+                request = self._request(question, read, budget, strategy, history)
             with clock.aside("load"):
-                machinery = self._machinery()
-            yield from answer(request, machinery, clock, stopped)
-        finally:
-            self._answering.release()
+                machinery = self._opened().machinery()
+            yield from answer(request, machinery, clock, gave_up)
 
     def ask(
         self,
         question: str,
-        documents: Iterable[Input],
+        documents: Input | Iterable[Input],
         *,
         budget: Budget | None = None,
         strategy: str | None = None,
@@ -225,7 +237,7 @@ class Turnout:
         return _last(self.stream(question, documents, budget=budget, strategy=strategy, history=history))
 
     def ask_many(
-        self, questions: Iterable[str], documents: Iterable[Input], *, budget: Budget | None = None
+        self, questions: Iterable[str], documents: Input | Iterable[Input], *, budget: Budget | None = None
     ) -> Iterator[Answer]:
         """Answers questions one after the other, lazily. `max_total_s` is for all of them together."""
         read = self._documents(documents)
@@ -242,11 +254,11 @@ class Turnout:
                 each = dataclasses.replace(budget, max_total_s=left)
             yield self.ask(question, read, budget=each)
 
-    async def aplan(self, question: str, documents: Iterable[Input], **options: Any) -> Decision:
+    async def aplan(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Decision:
         """`plan` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.plan(question, documents, **options))
 
-    async def aask(self, question: str, documents: Iterable[Input], **options: Any) -> Answer:
+    async def aask(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Answer:
         """`ask` without blocking the event loop; cancelling the task stops the engine."""
         async for event in self.astream(question, documents, **options):
             if isinstance(event, Done):
@@ -257,10 +269,13 @@ class Turnout:
         """`add` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.add(*inputs, collection=collection))
 
-    async def astream(self, question: str, documents: Iterable[Input], **options: Any) -> AsyncIterator[StreamEvent]:
+    async def astream(
+        self, question: str, documents: Input | Iterable[Input], **options: Any
+    ) -> AsyncIterator[StreamEvent]:
         """`stream` for async callers: the same events; leaving the loop or cancelling the task stops the engine."""
         loop, gone = asyncio.get_running_loop(), threading.Event()
         queue: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
+        ended = asyncio.Event()
 
         def send(item: StreamEvent | BaseException | None) -> None:
             loop.call_soon_threadsafe(queue.put_nowait, item)
@@ -272,8 +287,11 @@ class Turnout:
                 send(None)
             except BaseException as error:
                 send(error)
+            finally:
+                loop.call_soon_threadsafe(ended.set)
 
-        worker = loop.run_in_executor(None, work)
+        # A thread of its own: in a shared pool a question that waits its turn would keep others from being cancelled.
+        threading.Thread(target=work, name="turnout", daemon=True).start()
         try:
             while (item := await queue.get()) is not None:
                 if isinstance(item, BaseException):
@@ -281,7 +299,7 @@ class Turnout:
                 yield item
         finally:
             gone.set()
-            await worker
+            await ended.wait()
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -295,20 +313,25 @@ class Turnout:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _acquire(self, stopped: Callable[[], bool] | None) -> None:
-        """One question at a time; one that was given up while waiting never runs."""
-        while not self._answering.acquire(timeout=0.1):
-            if stopped is not None and stopped():
-                raise Cancelled("given up while another question was being answered")
+    def _check(self, question: str, budget: Budget | None, strategy: str | None) -> None:
+        """Refuses what can't be meant before any document is read."""
+        from turnout.router import policy, strategies
 
-    def _documents(self, inputs: Iterable[Input]) -> list[Document]:
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask something about the documents")
+        policy.check(budget or Budget())
+        known = [entry.name for entry in strategies.STRATEGIES]
+        if strategy is not None and strategy not in known:
+            raise UnknownNameError("strategy", strategy, known)
+
+    def _documents(self, inputs: Input | Iterable[Input]) -> list[Document]:
         parts = self._opened()
         return Reader(parts.library, parts.settings, self._progress).read(inputs)
 
     def _request(
         self,
         question: str,
-        inputs: Iterable[Input],
+        documents: list[Document],
         budget: Budget | None,
         strategy: str | None,
         history: History,
@@ -316,21 +339,14 @@ class Turnout:
         from turnout.router.pipeline import Request
         from turnout.router.questions import read
 
-        if not question.strip():
-            raise ConfigurationError("the question is empty", hint="ask something about the documents")
         parts = self._opened()
-        documents = self._documents(inputs)
-        engine = parts.engine
         return Request(
-            question=read(question, [_message(turn) for turn in history], engine.count_text),
+            question=read(question, [_message(turn) for turn in history], parts.engine.count_text),
             corpus=parts.corpus(documents),
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,
         )
-
-    def _machinery(self) -> Machinery:
-        return self._opened().machinery()
 
 
 def _message(turn: Message | Mapping[str, str]) -> Message:

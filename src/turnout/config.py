@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ class Settings:
             raise ConfigurationError(
                 f"TURNOUT_MAX_FILE_MB is {size!r}, not a number", hint="for example TURNOUT_MAX_FILE_MB=500"
             ) from error
+        if not 0 < limit < math.inf:
+            raise ConfigurationError(f"the largest file is {size} MB", hint="give a positive number of megabytes")
         return cls(
             home=Path(where).expanduser().absolute(),
             model=model or env.get("TURNOUT_MODEL") or DEFAULT_MODEL,

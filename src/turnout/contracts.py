@@ -45,6 +45,9 @@ class Engine(Protocol):
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int | None:
         """Predicted peak memory of a request, weights included; None where it is not this machine's memory."""
 
+    def free_memory_bytes(self) -> int | None:
+        """Memory that weights and a request can have together; None where it is not this machine's memory."""
+
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
     ) -> Iterator[EngineEvent]:
@@ -69,6 +72,9 @@ class Retriever(Protocol):
 
     name: str
 
+    def warm(self, corpus: Corpus) -> None:
+        """Loads and indexes what searching this corpus needs; nothing the second time."""
+
     def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
         """At most `limit` passages, best first. Callers restore document order before prompting."""
 
@@ -78,8 +84,9 @@ class Strategy(Protocol):
 
     name: str
 
-    def estimate(self, signals: Signals, profile: ModelProfile) -> Candidate:
-        """Predicts quality, seconds, tokens and bytes from signals alone; runs nothing."""
+    def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
+        """Predicts quality, seconds, tokens and bytes from signals alone; runs nothing. A strategy that can be made
+        smaller sizes itself to the budget."""
 
     def warm(self, corpus: Corpus) -> None:
         """Loads and indexes what `prepare` needs. Its time is load and index time, never time to answer."""

@@ -15,7 +15,7 @@ from turnout.errors import ConfigurationError, DocumentError, NoDocumentsError, 
 from turnout.progress import Progress
 from turnout.retrieval import convert, walk
 from turnout.retrieval.library import Library, Pending
-from turnout.types import Document, DocumentInfo, Text
+from turnout.types import Document, DocumentInfo, Text, title_of
 
 
 @runtime_checkable
@@ -26,7 +26,15 @@ class LangChainDocument(Protocol):
     metadata: dict[str, Any]
 
 
-Input = str | os.PathLike[str] | Text | bytes | Document | DocumentInfo | LangChainDocument
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A document given as the bytes of a file; its kind is told from `name` and the content."""
+
+    data: bytes
+    name: str
+
+
+Input = str | os.PathLike[str] | Text | bytes | Bytes | Document | DocumentInfo | LangChainDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +77,14 @@ class Reader:
         status: dict[str, str] = {result.document.id: result.status for result in reversed(results)}
         return Added(tuple(documents.values()), tuple(failed), status, skipped)
 
-    def read(self, inputs: Iterable[Input]) -> list[Document]:
+    def read(self, inputs: Input | Iterable[Input]) -> list[Document]:
         """Reads documents to ask about; they are kept as a bounded cache, not as members of the library.
 
         Raises:
             DocumentError: one of them can't be read. An answer over half of what was asked would mislead.
             NoDocumentsError: there are none.
         """
-        given = [inputs] if isinstance(inputs, str | bytes | os.PathLike) else list(inputs)
+        given = _several(inputs)
         failed: list[Failure] = []
         skipped: dict[str, int] = {}
         documents: dict[str, Document] = {}
@@ -103,9 +111,9 @@ class Reader:
         """A document that the library holds already: given by its info, or named by id or title and not a path."""
         if isinstance(item, DocumentInfo):
             return self._library.get(item.id)
-        if isinstance(item, str) and not set(item) & set("*?[/~") and not Path(item).exists():
+        if isinstance(item, str) and not set(item) & set("*?[/~") and not _exists(item):
             try:
-                return self._library.get(item)
+                return self._library.get(item, cached=False)
             except UnknownNameError:
                 return None
         return None
@@ -115,7 +123,7 @@ class Reader:
         for item in inputs:
             if not isinstance(item, str | os.PathLike):
                 try:
-                    yield _given(item)
+                    yield _given(item, self._max_bytes)
                 except DocumentError as error:
                     failed.append(_failure(error))
                 continue
@@ -134,7 +142,8 @@ class Reader:
         """A file as it was converted before, or converted now."""
         converter = convert.converter_for(path.name)
         file_hash = _hash(path, self._max_bytes)
-        document = self._library.known(file_hash, converter, source=convert.absolute(path)) if file_hash else None
+        source = convert.storable(convert.absolute(path))
+        document = self._library.known(file_hash, converter, source=source) if file_hash else None
         return Pending(document or convert.convert_file(path, max_bytes=self._max_bytes), file_hash, converter)
 
 
@@ -149,29 +158,50 @@ def _hash(path: Path, max_bytes: int) -> str:
         return ""
 
 
+def _several(inputs: Input | Iterable[Input]) -> list[Input]:
+    if isinstance(inputs, str | bytes | os.PathLike | Text | Bytes | Document | DocumentInfo | LangChainDocument):
+        return [inputs]
+    return list(inputs)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # too long for a file name
+        return False
+
+
 def with_stdin(paths: Sequence[str]) -> list[Input]:
     """Paths as inputs, with "-" as the document on standard input."""
-    return [from_bytes(sys.stdin.buffer.read(), "stdin") if path == "-" else path for path in paths]
+    return [Bytes(sys.stdin.buffer.read(), "stdin") if path == "-" else path for path in paths]
 
 
-def from_bytes(data: bytes, name: str) -> Document:
-    """A document of bytes that are not a file; its kind is told from `name` and the content."""
-    return convert.convert_bytes(data, name=name, source=name)
+def _given(item: Input, max_bytes: int) -> Pending:
+    """A document that is not a file: text, bytes, or a LangChain document.
 
-
-def _given(item: Input) -> Pending:
-    """A document that is not a file: text, bytes, or a LangChain document."""
+    Only a path and a `Text` with a source are replaced by a later version; the others have a source of their own for
+    each content, since many of them may share a name (the pages of one PDF, two pipes).
+    """
     if isinstance(item, Document):
         return Pending(item)
     if isinstance(item, Text):
         return Pending(convert.convert_text(item))
     if isinstance(item, bytes):
-        digest = hashlib.sha256(item).hexdigest()
-        return Pending(from_bytes(item, f"bytes-{digest[:8]}"))
+        item = Bytes(item, f"bytes-{hashlib.sha256(item).hexdigest()[:8]}")
+    if isinstance(item, Bytes):
+        if len(item.data) > max_bytes:
+            raise DocumentError(
+                item.name,
+                f"has {len(item.data) / 2**20:,.0f} MB, the limit is {max_bytes / 2**20:,.0f}",
+                hint="--max-file-mb or TURNOUT_MAX_FILE_MB lifts it",
+            )
+        source = f"{item.name}#{hashlib.sha256(item.data).hexdigest()[:12]}"
+        return Pending(convert.convert_bytes(item.data, name=item.name, source=source, max_bytes=max_bytes))
     if isinstance(item, LangChainDocument):
-        source = str(item.metadata.get("source", ""))
-        title = str(item.metadata.get("title") or Path(source).name or "document")
-        return Pending(convert.convert_text(Text(item.page_content, title, source)))
+        origin = str(item.metadata.get("source", "")) or "document"
+        title = str(item.metadata.get("title") or title_of(origin))
+        digest = hashlib.sha256(item.page_content.encode("utf-8", "replace")).hexdigest()
+        return Pending(convert.convert_text(Text(item.page_content, title, f"{origin}#{digest[:12]}")))
     raise ConfigurationError(
         f"a document can't be made of {type(item).__name__} {item!r:.60}",
         hint="give a path, turnout.Text, bytes, a LangChain document, or a document of the library",

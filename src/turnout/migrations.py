@@ -37,8 +37,9 @@ _FIRST = (
     "CREATE INDEX answers_by_time ON answers(created)",
     """CREATE TABLE answer_documents (
         answer_id TEXT NOT NULL REFERENCES answers(id) ON DELETE CASCADE, document_id TEXT NOT NULL,
-        PRIMARY KEY (answer_id, document_id))""",
+        source TEXT NOT NULL, PRIMARY KEY (answer_id, document_id))""",
     "CREATE INDEX answers_by_document ON answer_documents(document_id)",
+    "CREATE INDEX answers_by_source ON answer_documents(source)",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 
 from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.contracts import Embedder, Engine, Strategy
@@ -20,46 +20,48 @@ from turnout.router import strategies
 from turnout.router.ledger import Ledger
 from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile, load_or_measure
-from turnout.types import Document
+from turnout.types import Document, DocumentInfo
 
 CORPORA = 4
 """Corpora kept in memory between questions; one of a 300-page document takes a few megabytes."""
 
 
-@dataclass
 class Parts:
-    """Built by `at`; the model's weights are loaded when first needed."""
+    """Made when a `Turnout` opens. The engine is made when a question needs it, and its weights are loaded later
+    still: listing, adding and removing documents work without any model."""
 
-    settings: Settings
-    database: Database
-    library: Library
-    engine: Engine
-    embedder: Embedder | None
-    strategies: Sequence[Strategy]
-    ledger: Ledger
-    progress: Progress
-    _profile: ModelProfile | None = field(default=None, repr=False)
-    _corpora: dict[tuple[str, ...], Corpus] = field(default_factory=dict, repr=False)
+    def __init__(
+        self, settings: Settings, engine: Engine | None, embedder: Embedder | None, progress: Progress
+    ) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.database = Database.at(settings)
+        self.embedder = embedder or default_embedder(settings)
+        self.library = Library(self.database, settings.home, self.embedder)
+        self.ledger = Ledger(self.database, settings.log)
+        self._given_engine = engine
+        self._profile: ModelProfile | None = None
+        self._corpora: dict[tuple[DocumentInfo, ...], Corpus] = {}
 
-    @classmethod
-    def at(cls, settings: Settings, engine: Engine | None, embedder: Embedder | None, progress: Progress) -> Parts:
-        database = Database.at(settings)
-        embedder = embedder or default_embedder(settings)
-        engine = engine or open_engine(settings)
-        return cls(
-            settings=settings,
-            database=database,
-            library=Library(database, settings.home, embedder),
-            engine=engine,
-            embedder=embedder,
-            strategies=strategies.build(engine, HybridRetriever(embedder)),
-            ledger=Ledger(database, settings.log),
-            progress=progress,
-        )
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine of the settings.
+
+        Raises:
+            ModelError: the model is not here; the hint names every way to get it.
+        """
+        return self._given_engine or open_engine(self.settings)
+
+    @cached_property
+    def strategies(self) -> Sequence[Strategy]:
+        """The strategies over this engine and embedder."""
+        return strategies.build(self.engine, HybridRetriever(self.embedder))
 
     def close(self) -> None:
+        """Frees the model and the connections."""
         self.forget()
-        self.engine.close()
+        if "engine" in self.__dict__:
+            self.engine.close()
         self.database.close()
 
     def tokens(self, document: Document) -> int:
@@ -73,7 +75,7 @@ class Parts:
 
     def corpus(self, documents: Sequence[Document]) -> Corpus:
         """The corpus of these documents; the last few are kept, with their word index and vectors."""
-        key = tuple(document.id for document in documents)
+        key = tuple(document.info() for document in documents)
         corpus = self._corpora.pop(key, None)
         if corpus is None:
             corpus = self.library.corpus(
@@ -95,8 +97,14 @@ class Parts:
         engine = self.engine
         if not isinstance(engine, LocalEngine):
             return None
-        self.progress("measuring", 0, 2)
-        return lambda: measure(engine)
+
+        def probe() -> CostSamples:
+            self.progress("measuring", 1, 2)
+            samples = measure(engine)
+            self.progress("measuring", 2, 2)
+            return samples
+
+        return probe
 
     def machinery(self) -> Machinery:
         """What the pipeline needs. The first call for a model on this machine loads and measures it."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with the stage ("reading", "embedding", "loading", "measuring"), what is done and what there is to do."""
+    """Called with the stage ("reading", "embedding", "measuring"), what is done and what there is to do."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 

@@ -43,6 +43,7 @@ def figures(answer: Answer) -> dict[str, Any]:
             "profile": answer.decision.signals.get("profile"),
         },
         "trace": list(answer.trace),
+        "notes": list(answer.notes),
     }
 
 
@@ -86,7 +87,7 @@ def summary(answer: Answer) -> dict[str, Any]:
     """The ledger's record: figures, whether it abstained, and what kind of citations it has, without any text."""
     return figures(answer) | {
         "abstained": answer.abstained,
-        "citations": [{"found": c.found, "origin": c.origin, "place": c.place} for c in answer.citations],
+        "citations": [{"found": c.found, "origin": c.origin, "page": c.page, "line": c.line} for c in answer.citations],
     }
 
 

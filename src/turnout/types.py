@@ -150,7 +150,7 @@ class Question:
     """A question with what is known of it before any document is read.
 
     `standalone` can be understood without the earlier turns and is what retrieval searches for; `task` is the cue that
-    picks the prompt's instruction and the quality rule (see router/signals.py).
+    picks the prompt's instruction and the quality rule (see router/questions.py).
     """
 
     text: str
@@ -172,7 +172,7 @@ class Part:
 class Context:
     """What the engine reads: document parts in document order, earlier turns, and the question last.
 
-    `task` is the task cue that picks the prompt's instruction (see router/signals.py).
+    `task` is the task cue that picks the prompt's instruction (see router/questions.py).
     """
 
     parts: tuple[Part, ...]
@@ -369,7 +369,10 @@ class BudgetResult:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text, checked citations, usage and the decision. On abstention `text` holds the refusal sentence."""
+    """Text, checked citations, usage and the decision. On abstention `text` holds the refusal sentence.
+
+    `notes` say what the caller should know besides: cut at the token limit, not recorded in the ledger.
+    """
 
     id: str
     question: str
@@ -383,6 +386,7 @@ class Answer:
     confidence: float | None = None
     nearest: Citation | None = None
     trace: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 # --- stream events that a caller sees --------------------------------------------------------------------------------
@@ -390,10 +394,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The choice is made; nothing has been generated yet. `documents` are those that the question is asked over."""
+    """The choice is made; nothing has been generated yet. `documents` are those that the question is asked over, and
+    `read_s` the seconds that reading and indexing them took so far."""
 
     decision: Decision
     documents: tuple[DocumentInfo, ...] = ()
+    read_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def test_the_table_and_the_builder_name_the_same_strategies() -> None:
 
 
 def test_estimates_are_whole(strategy) -> None:
-    candidate = strategy[0].estimate(signals(), PROFILE)
+    candidate = strategy[0].estimate(signals(), PROFILE, Budget())
     assert candidate.strategy == strategy[0].name
     assert 0 <= candidate.quality_low <= candidate.quality <= candidate.quality_high <= 1
     assert 0 < candidate.ttft_s < candidate.total_s
@@ -33,16 +33,17 @@ def test_estimates_are_whole(strategy) -> None:
 
 
 def test_what_is_over_the_window_excludes_itself(strategy) -> None:
-    candidate = strategy[0].estimate(signals(window=90), PROFILE)
-    assert candidate.excluded_by is None or candidate.excluded_by.limit == "window"
-    huge = strategy[0].estimate(signals(document_tokens=10**6), PROFILE)
+    candidate = strategy[0].estimate(signals(window=90), PROFILE, Budget())
+    assert candidate.excluded_by.limit == "window"
+    assert candidate.excluded_by.needed > 90
+    huge = strategy[0].estimate(signals(document_tokens=10**6), PROFILE, Budget())
     assert (huge.excluded_by is not None) == (strategy[0].name == "full")
 
 
 def test_what_would_not_fit_the_memory_excludes_itself(strategy) -> None:
-    candidate = strategy[0].estimate(signals(free_memory_bytes=1), PROFILE)
-    # The fake engine has no memory of its own: an engine that does not know its memory is never excluded by it.
-    assert candidate.excluded_by is None or candidate.excluded_by.limit == "memory"
+    candidate = strategy[0].estimate(signals(free_memory_bytes=1), PROFILE, Budget())
+    assert candidate.excluded_by.limit == "memory"
+    assert strategy[0].estimate(signals(free_memory_bytes=None), PROFILE, Budget()).excluded_by is None
 
 
 def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
@@ -56,11 +57,14 @@ def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
         assert part.text == corpus.document(part.span.document_id).text[part.span.start : part.span.end]
 
 
-def test_a_prompt_limit_is_kept_to_the_token(strategy, tmp_path) -> None:
-    name = strategy[0].name
+def test_a_prompt_limit_is_kept_by_the_context_or_excludes_the_strategy(strategy, tmp_path) -> None:
+    member, engine = strategy
     corpus = corpus_of(tmp_path, BOOK)
-    context = strategy[0].prepare(
-        read("Who repaired the lighthouse lamp?", [], len), corpus, Budget(max_prompt_tokens=600)
-    )
-    if name != "full":  # full never cuts: the decision excludes it instead
-        assert strategy[1].count(context) <= 600
+    budget = Budget(max_prompt_tokens=600)
+    estimate = member.estimate(signals(), PROFILE, budget)
+    if estimate.prompt_tokens <= 600:
+        context = member.prepare(read("Who repaired the lighthouse lamp?", [], len), corpus, budget)
+        assert context.parts
+        assert engine.count(context) <= 600
+    else:
+        assert member.name == "full"  # never cut: the decision excludes it instead

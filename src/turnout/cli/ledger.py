@@ -27,7 +27,7 @@ def explain(answer_id: str, as_json: bool, **options: Any) -> int:
         record = {"id": entry.id, "created": entry.created, "question": entry.question, **entry.record}
         click.echo(json.dumps(record | {"content": entry.content}, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(render.explanation(entry.record, entry.question)))
+        click.echo("\n".join(render.explanation(entry.record, entry.question, entry.documents)))
     return 0
 
 

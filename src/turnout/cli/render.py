@@ -126,7 +126,7 @@ def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
+def explanation(record: Mapping[str, Any], question: str | None, documents: Sequence[str]) -> list[str]:
     """The whole of `turnout explain`, from the ledger's record."""
     decision, usage, model, kept = record["decision"], record["usage"], record["model"], record["budget"]
     signals = decision["signals"]
@@ -141,7 +141,7 @@ def explanation(record: Mapping[str, Any], question: str | None) -> list[str]:
     if limits:
         measured += ", budget met" if kept["met"] else f", budget not met: {', '.join(kept['broken'])}"
     head = [
-        ("question", f"{question or '(not kept)'}   ({signals['task']})"),
+        ("question", f"{question or '(not kept)'}   ({signals['task']})   {', '.join(documents)}"),
         (
             "documents",
             f"{signals['documents']}, {signals['document_tokens']:,} tokens, {signals['segments']} segments,"

@@ -76,6 +76,7 @@ def test_ask_json_is_the_documented_shape(turnout, book) -> None:
         "budget",
         "model",
         "trace",
+        "notes",
     }
     assert set(answer["citations"][0]) == {
         "doc_id",
@@ -245,7 +246,10 @@ def test_a_server_that_is_not_there_is_named_with_a_hint(turnout, book) -> None:
 
 def test_a_server_answers_like_a_local_model_and_its_key_never_shows(turnout, book, monkeypatch) -> None:
     monkeypatch.setenv("TURNOUT_API_KEY", "sk-secret-of-the-user")
-    with serve(Stub(words=['Marta Lindqvist.\nQuote: "Marta Lindqvist repaired the lighthouse lamp"'])) as server:
+    big = [{"id": "tiny", "max_model_len": 8000}]
+    with serve(
+        Stub(models=big, words=['Marta Lindqvist.\nQuote: "Marta Lindqvist repaired the lighthouse lamp"'])
+    ) as server:
         for strategy in ("full", "rag"):
             run = turnout("ask", str(book), QUESTION, "--model", f"{server.url}/v1", "--strategy", strategy)
             assert run.code == 0, run.err

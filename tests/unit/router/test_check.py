@@ -35,6 +35,9 @@ def test_refusals_in_any_words(text: str) -> None:
         "The text message was sent on Monday.",
         "Noting the delay, he left.",
         "The contract does not allow assignment.",
+        "The information is not confidential after 2020.",
+        "The document does not give the landlord a right of entry.",
+        "Not in force before May.",
     ],
 )
 def test_answers_that_only_look_like_refusals(text: str) -> None:
@@ -46,6 +49,9 @@ def test_answers_that_only_look_like_refusals(text: str) -> None:
     [
         ("3 May 2021", "location", True),
         ("1,200 euros", "location", True),
+        ("1200 euros", "location", True),
+        ("2 euros", "location", False),
+        ("three May", "location", True),
         ("In 1987", "location", False),
         ("Acme", "location", True),
         ("Napoleon Bonaparte", "location", False),
@@ -75,3 +81,6 @@ def test_quote_lines_are_never_shown_and_nothing_else_is_lost() -> None:
     assert shown('Quote: "for three years"\n', "Three", " years") == ["Three", " years"]
     assert shown("One\n", "Evidence: x y\nTwo") == ["One", "\nTwo"]
     assert shown("ends with q", "\nq") == ["ends with q", "\nq"]
+    assert shown("Three.\n", "Quote:\n", '"for three years"') == ["Three."]
+    assert shown("Three.\n", "**Quote:** ", '"for three years"') == ["Three."]
+    assert shown('Quote: "for three years"') == ["for three years"]

@@ -4,7 +4,7 @@ import pytest
 from support.routing import candidate, signals
 
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
-from turnout.router.policy import budget_from, decide
+from turnout.router.policy import decide
 from turnout.types import Budget, Exclusion
 
 BOTH = [
@@ -87,9 +87,13 @@ def test_a_limit_must_be_a_positive_number(value: object) -> None:
         decide(BOTH, Budget(max_total_s=value), signals())  # type: ignore[arg-type]
 
 
-def test_budget_fields_are_checked_by_name() -> None:
-    assert budget_from({"max_ttft_s": 2}) == Budget(max_ttft_s=2)
-    with pytest.raises(UnknownNameError, match="did you mean 'max_ttft_s'"):
-        budget_from({"max_ttft": 2})
+def test_an_unknown_objective_is_named() -> None:
     with pytest.raises(UnknownNameError, match="objective"):
-        budget_from({"optimize": "speed"})
+        decide(BOTH, Budget(optimize="speed"), signals())  # type: ignore[arg-type]
+
+
+def test_indexing_that_was_done_already_counts_inside_the_total() -> None:
+    assert decide(BOTH, Budget(max_total_s=9), signals(), spent_s=0.5).chosen == "full"
+    assert decide(BOTH, Budget(max_total_s=9), signals(), spent_s=2).chosen == "rag"
+    with pytest.raises(BudgetError):
+        decide(BOTH, Budget(max_total_s=9), signals(), spent_s=8)
