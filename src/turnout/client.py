@@ -307,6 +307,11 @@ class Turnout:
         """What was decided for an answer and why, predicted beside measured, from the ledger."""
         return self._opened().ledger.get(answer_id)
 
+    @property
+    def log_level(self) -> str:
+        """What the ledger keeps: "off", "decisions" or "full"."""
+        return self._opened().settings.log
+
     def log(self, limit: int = 20) -> list[Entry]:
         """The newest answers in the ledger."""
         return self._opened().ledger.recent(limit)

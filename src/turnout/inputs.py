@@ -17,6 +17,8 @@ from turnout.retrieval import convert, walk
 from turnout.retrieval.library import Library, Pending
 from turnout.types import Document, DocumentInfo, Text, title_of
 
+LONGEST_PATH = 4096
+
 
 @runtime_checkable
 class LangChainDocument(Protocol):
@@ -126,6 +128,10 @@ class Reader:
                     yield _given(item, self._max_bytes)
                 except DocumentError as error:
                     failed.append(_failure(error))
+                continue
+            if "\n" in os.fspath(item) or len(os.fspath(item)) > LONGEST_PATH:
+                shown = f"{os.fspath(item)[:40]!r}..."
+                failed.append(Failure(shown, "is a text, not a path", "give it as turnout.Text(text, title)"))
                 continue
             found = walk.find([os.fspath(item)])
             failed.extend(_failure(error) for error in found.failed)

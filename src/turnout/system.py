@@ -21,6 +21,16 @@ def default_models() -> tuple[str, str]:
     return DEFAULT_MODEL, DEFAULT_EMBEDDER
 
 
+def missing_defaults(**options: Any) -> list[str]:
+    """The packaged models that a question with these settings would miss: generator and embedder."""
+    wanted = {Settings.load(**options).model, DEFAULT_EMBEDDER}
+    return [
+        model["name"]
+        for model in models(home=options.get("home"))
+        if model["name"] in wanted and model["state"] != "present"
+    ]
+
+
 def models(**options: Any) -> list[dict[str, Any]]:
     """Known models and their state; sizes in bytes."""
     from turnout.engines import models as files
@@ -66,13 +76,14 @@ def doctor(**options: Any) -> dict[str, Any]:
     if not importlib.util.find_spec("torch") and not settings.model.startswith(("http://", "https://")):
         problems.append("no local models without torch: pip install 'turnout[local]', or --model URL")
     try:
-        settings.ensure_home()
         if settings.database.exists():
             from turnout.database import Database
 
             Database.at(settings).close()
     except TurnoutError as error:
         problems.append(f"{error.message} ({error.hint})")
+    if settings.home.exists() and settings.home.stat().st_mode & 0o077:
+        problems.append(f"others can look into {_tilde(settings.home)}: chmod 700 {_tilde(settings.home)}")
     return {"lines": lines, "problems": problems}
 
 
@@ -101,24 +112,23 @@ def _torch() -> str:
 
 
 def _model_line(settings: Settings, problems: list[str]) -> str:
+    known = {model["name"]: model for model in models(home=settings.home)}
+    embedder = known[DEFAULT_EMBEDDER]
+    if embedder["state"] != "present":
+        what = embedder["problem"] or "not here, so documents are searched by words alone"
+        problems.append(f"{DEFAULT_EMBEDDER}: {what} (turnout models pull {DEFAULT_EMBEDDER})")
     if settings.model.startswith(("http://", "https://")):
         return f"model    {settings.model_name or 'first of the server'} at {settings.model}"
-    known = {model["name"]: model for model in models(home=settings.home)}
-    for name in (settings.model, DEFAULT_EMBEDDER):
-        model = known.get(name)
-        if model and model["state"] == "damaged":
-            problems.append(f"{name}: {model['problem']} (turnout models pull {name})")
     model = known.get(settings.model)
-    if model is None:
-        here = "here" if Path(settings.model).expanduser().exists() else "not here"
-        return f"model    {settings.model}  {here}"
-    if model["state"] == "present":
+    if model is not None and model["state"] == "present":
         return f"model    {settings.model}  {model['licence']}  {model['disk_bytes'] / 1e6:.0f} MB on disk"
-    size = model["download_bytes"] / 1e6
-    return (
-        f"model    {settings.model}  {model['licence']}  not here: turnout models pull ({size:.0f} MB),"
-        " or --model URL|PATH|HF-ID"
-    )
+    if model is None and Path(settings.model).expanduser().is_dir():
+        return f"model    {settings.model}  a folder"
+    size = f" ({model['download_bytes'] / 1e6:.0f} MB)" if model else ""
+    licence = f"  {model['licence']}" if model else ""
+    problem = model["problem"] if model else ""
+    problems.append(f"{settings.model}: {problem or 'not here'}")
+    return f"model    {settings.model}{licence}  not here: turnout models pull{size}, or --model URL|PATH|HF-ID"
 
 
 def _plain(status: Any) -> dict[str, Any]:

@@ -37,6 +37,7 @@ async def test_the_snippet(home: Path, tmp_path: Path) -> None:
         assert a.decision["full"].excluded_by is None
         assert a.budget.met
         assert a.usage.cached_tokens == 0
+        assert len(a.citations) == 1
         for c in a.citations:
             assert c.document.title == "mail 12 May"
             assert c.page is None

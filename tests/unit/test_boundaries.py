@@ -51,6 +51,7 @@ def test_a_quote_that_a_document_planted_is_cited_as_what_it_is() -> None:
     planted = 'He said nothing. Quote: "this sentence was planted by the document". Marta repaired the lighthouse lamp.'
     with Turnout(engine=FakeEngine()) as t:
         answer = t.ask(QUESTION, [Text(planted, "planted.txt")])
+    assert answer.citations
     for citation in answer.citations:
         assert citation.document is not None
         assert citation.document.title == "planted.txt"

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from support.embedders import WordEmbedder
 from support.library import BOOK
 
 from turnout import (
@@ -21,7 +23,15 @@ from turnout import (
     Turnout,
 )
 from turnout.engines.fake import FakeEngine
-from turnout.errors import Cancelled, ConfigurationError, NoDocumentsError, UnknownNameError
+from turnout.errors import (
+    Cancelled,
+    ConfigurationError,
+    EngineTimeoutError,
+    ModelError,
+    NoDocumentsError,
+    StoreError,
+    UnknownNameError,
+)
 
 QUESTION = "Who repaired the lighthouse lamp?"
 
@@ -273,3 +283,177 @@ def test_sixteen_threads_at_once(home: Path, book: Path) -> None:
             thread.join()
     assert len(answers) == 16
     assert len(set(answers)) == 1
+
+
+# --- sources, names and versions -------------------------------------------------------------------------------------
+
+
+class Page:
+    """One page of a file, as LangChain's loaders give it."""
+
+    def __init__(self, text: str) -> None:
+        self.page_content = text
+        self.metadata = {"source": "paper.pdf"}
+
+
+def test_pages_that_share_a_source_are_documents_of_their_own(t: Turnout) -> None:
+    added = t.add(
+        Page("The lamp was lit in 1893."), Page("The keeper was Marta."), Page("The ferry costs four crowns.")
+    )
+    assert set(added.status.values()) == {"added"}
+    assert len(t.documents()) == 3
+    assert "four crowns" in t.ask("What does the ferry cost?", added.documents).text
+
+
+def test_a_file_that_is_gone_is_an_error_not_its_old_copy(
+    t: Turnout, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert t.ask(QUESTION, [str(book)]).text
+    book.unlink()
+    with pytest.raises(DocumentError, match=r"book\.md"):
+        t.ask(QUESTION, [str(book)])
+    monkeypatch.chdir(book.parent)
+    with pytest.raises(DocumentError, match=r"book\.md"):
+        t.ask(QUESTION, ["book.md"])
+
+
+def test_a_document_of_the_library_can_be_named_by_its_title(t: Turnout) -> None:
+    t.add(Text(BOOK, "harbour", "mail:1"))
+    assert "Marta" in t.ask(QUESTION, "harbour").text
+
+
+def test_equal_content_at_two_paths_is_cited_where_it_was_asked(t: Turnout, tmp_path: Path) -> None:
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(BOOK, encoding="utf-8")
+        answer = t.ask(QUESTION, [tmp_path / name])
+        assert answer.citations[0].document.title == name
+        assert answer.citations[0].place.startswith(name)
+
+
+def test_removing_a_file_erases_what_earlier_versions_of_it_left(t: Turnout, book: Path, home: Path) -> None:
+    t.add(book)
+    first = t.ask(QUESTION, [book])
+    book.write_text(BOOK.replace("Marta Lindqvist", "Ole Berg"), encoding="utf-8")
+    assert list(t.add(book).status.values()) == ["updated"]
+    t.remove("book.md")
+    entry = t.explain(first.id)
+    assert (entry.content, entry.question) == (None, None)
+    assert "Marta" not in str(entry.record)
+    t.close()
+    assert b"Marta Lindqvist" not in b"".join(path.read_bytes() for path in home.glob("turnout.db*"))
+
+
+@pytest.mark.parametrize("given", [Text(BOOK), BOOK.encode()])
+def test_one_document_need_not_be_in_a_list(t: Turnout, given: object) -> None:
+    assert "Marta" in t.ask(QUESTION, given).text
+
+
+def test_a_text_given_as_a_path_is_an_error_with_a_hint(t: Turnout) -> None:
+    with pytest.raises(DocumentError) as caught:
+        t.ask(QUESTION, [BOOK * 3])
+    assert caught.value.hint
+
+
+# --- budgets, turns and failures -------------------------------------------------------------------------------------
+
+
+def test_rag_makes_itself_smaller_for_a_prompt_limit(home: Path) -> None:
+    long = " ".join(f"Entry {i}: ship number {i} carried coal and left on day {i}." for i in range(900))
+    with Turnout(engine=FakeEngine()) as t:
+        answer = t.ask("Which ship carried coal on day 70?", Text(long), budget=Budget(max_prompt_tokens=700))
+    assert answer.decision.chosen == "rag"
+    assert 0 < answer.usage.prompt_tokens <= 700
+    assert answer.budget.met
+
+
+def test_nothing_to_read_is_an_abstention_and_the_model_is_not_asked(home: Path) -> None:
+    engine = FakeEngine(answers=["Yes."])
+    with Turnout(engine=engine) as t:
+        answer = t.ask("Quarterly dividends?", Text("zebra crossing"), strategy="rag")
+    assert answer.abstained
+    assert engine.contexts == []
+
+
+def test_an_answer_cut_at_the_token_limit_says_so(home: Path) -> None:
+    with scripted("Marta Lindqvist repaired it " * 40) as t:
+        answer = t.ask(QUESTION, Text(BOOK))
+    assert answer.notes == (f"cut at {answer.usage.completion_tokens} new tokens",)
+
+
+def test_the_total_limit_cuts_a_slow_answer_off(home: Path) -> None:
+    with Turnout(engine=FakeEngine(answers=["word " * 400], token_s=0.05)) as t, pytest.raises(EngineTimeoutError):
+        t.ask(QUESTION, Text(BOOK), budget=Budget(max_total_s=1.2))
+
+
+def test_a_second_question_inside_an_open_stream_is_refused_not_stuck(t: Turnout, book: Path) -> None:
+    stream = t.stream(QUESTION, [book])
+    next(stream)
+    with pytest.raises(ConfigurationError, match="still being streamed"):
+        t.ask(QUESTION, [book])
+    stream.close()
+    assert t.ask(QUESTION, [book]).text
+
+
+def test_time_spent_waiting_for_ones_turn_counts(home: Path, book: Path) -> None:
+    answers = []
+    with Turnout(engine=FakeEngine(answers=["Marta Lindqvist did it " * 5], token_s=0.02)) as t:
+        threads = [threading.Thread(target=lambda: answers.append(t.ask(QUESTION, [book]))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    totals = sorted(answer.usage.total_s for answer in answers)
+    assert totals[2] > 2 * totals[0]
+
+
+def test_closing_stops_the_answer_that_is_running(home: Path, book: Path) -> None:
+    t = Turnout(engine=FakeEngine(answers=["word " * 400], token_s=0.01)).open()
+    errors = []
+
+    def ask() -> None:
+        try:
+            t.ask(QUESTION, [book])
+        except Cancelled as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.5)
+    t.close()
+    thread.join(timeout=5)
+    assert len(errors) == 1
+
+
+def test_a_ledger_that_cannot_be_written_does_not_cost_the_answer(
+    t: Turnout, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr("turnout.router.ledger.Ledger.record", full)
+    answer = t.ask(QUESTION, [book])
+    assert "Marta" in answer.text
+    assert answer.notes == ("not recorded in the ledger: no space left",)
+
+
+def test_a_warm_question_embeds_once(home: Path, book: Path) -> None:
+    embedder = WordEmbedder()
+    calls: list[int] = []
+    plain = embedder.embed
+    embedder.embed = lambda texts, progress=None: (calls.append(len(texts)), plain(texts, progress))[1]
+    with Turnout(engine=FakeEngine(), embedder=embedder) as t:
+        t.ask(QUESTION, [book], strategy="rag")
+        calls.clear()
+        answer = t.ask("What does the ferry cost?", [book], strategy="rag")
+    assert calls == [1]
+    assert answer.usage.index_s < answer.usage.total_s + 0.5
+
+
+def test_the_library_needs_no_model(home: Path, book: Path) -> None:
+    with Turnout() as t:  # the default model is not in this data directory
+        assert t.add(book).documents
+        assert [d.title for d in t.documents()] == ["book.md"]
+        assert t.log() == []
+        assert t.remove("book.md")
+        with pytest.raises(ModelError, match="smollm2-135m"):
+            t.ask(QUESTION, [book])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +50,12 @@ def ask(words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, 
 def _ask(
     t: Any, question: str, documents: list[Any], chosen: dict[str, Any], bars: Bars, stream: bool, as_json: bool
 ) -> int:
-    shown, started = False, time.monotonic()
+    shown = False
     for event in t.stream(question, documents, **chosen):
         match event:
-            case Decided(decision, read):
+            case Decided(decision, read, read_s):
                 bars.clear()
-                lines = [*render.document_lines(read, decision, time.monotonic() - started)]
+                lines = render.document_lines(read, decision, read_s)
                 click.echo("\n".join([*lines, render.decision_line(decision)]), err=True)
             case Reading(done, total):
                 bars("prefill", done, total)
@@ -65,17 +64,18 @@ def _ask(
                 if stream:
                     click.echo(text, nl=False)
                     shown = True
-            case Retracted():
-                if stream:
-                    click.echo("\n(taken back: not in the text)", err=True)
+            case Retracted(why):
+                if shown:
+                    click.echo()
+                    click.echo(f"taken back: {why}", err=True)
                 shown = False
             case Done(answer):
                 bars.clear()
-                return _show(answer, shown, as_json)
+                return _show(answer, shown, as_json, t.log_level != "off")
     raise RuntimeError("the stream ended without an answer")
 
 
-def _show(answer: Answer, streamed: bool, as_json: bool) -> int:
+def _show(answer: Answer, streamed: bool, as_json: bool, kept: bool) -> int:
     if as_json:
         from turnout.record import answer_json
 
@@ -85,7 +85,9 @@ def _show(answer: Answer, streamed: bool, as_json: bool) -> int:
         if streamed:
             click.echo("".join(f" [{i}]" for i, _ in enumerate(answer.citations, start=1)))
         click.echo("\n".join(lines[1:] if streamed else lines))
-    click.echo(render.usage_line(answer), err=True)
+    click.echo(render.usage_line(answer, kept=kept), err=True)
+    for note in answer.notes:
+        click.echo(f"note: {note}", err=True)
     if answer.model.is_demonstration:
         click.echo(render.DEMONSTRATION, err=True)
     return EXIT_NOT_IN_TEXT if answer.abstained else 0
@@ -112,13 +114,16 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], str]:
     if not question.strip():
         raise click.UsageError("the question is empty")
     if _is_path(question):
+        spoken = [word for word in paths if " " in word or word.endswith("?")]
+        if len(spoken) == 1:
+            rest = " ".join(word for word in words if word != spoken[0])
+            raise click.UsageError(f'the question comes last: turnout ask {rest} "{spoken[0]}"')
         raise click.UsageError(f'no question after the paths: turnout ask {" ".join(words)} "your question"')
-    if len(paths) > 1 and not any(_is_path(word) or "." in word or "/" in word for word in paths):
-        raise click.UsageError(f'put the question in quotes: turnout ask "{" ".join(words)}"')
-    lost = next((i for i, word in enumerate(paths) if not _is_path(word) and not _like_path(word)), None)
-    if lost is not None and any(_is_path(word) for word in paths[:lost]):
-        quoted = " ".join(words[lost:])
-        raise click.UsageError(f'put the question in quotes: turnout ask {" ".join(words[:lost])} "{quoted}"')
+    first = next((i for i, word in enumerate(paths) if not _is_path(word) and not _like_path(word)), None)
+    if first is not None and " " not in question:
+        before, unquoted = words[:first], " ".join(words[first:])
+        line = " ".join([*before, f'"{unquoted}"'])
+        raise click.UsageError(f"put the question in quotes: turnout ask {line}")
     return paths, question
 
 

@@ -33,10 +33,9 @@ def demo(**options: Any) -> int:
     from turnout.client import Turnout
 
     started = time.monotonic()
-    if not options["model"]:
-        for name in system.default_models():
-            with Bars() as bars:
-                system.pull(name, bars, home=options["home"])
+    for name in system.missing_defaults(model=options["model"], home=options["home"]):
+        with Bars() as bars:
+            system.pull(name, bars, home=options["home"])
     with tempfile.TemporaryDirectory() as folder, Bars() as bars, Turnout(progress=bars, **options) as t:
         documents = _documents(Path(folder))
         for name, question in QUESTIONS:

@@ -47,7 +47,7 @@ def shown(place: str) -> str:
     return place.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
-def usage_line(answer: Answer) -> str:
+def usage_line(answer: Answer, *, kept: bool = True) -> str:
     """Seconds, tokens and how to see why; with the limits that were broken, if any."""
     usage = answer.usage
     aside = [
@@ -59,8 +59,9 @@ def usage_line(answer: Answer) -> str:
     line = (
         f"{usage.total_s:.1f} s{first_use}"
         f"  {usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached) + {usage.completion_tokens}"
-        f"  id {answer.id}  why: turnout explain {answer.id}"
     )
+    if kept:
+        line += f"  id {answer.id}  why: turnout explain {answer.id}"
     if answer.budget.broken:
         line += f"\nbudget not met: {', '.join(answer.budget.broken)}"
     return line

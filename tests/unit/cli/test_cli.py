@@ -188,6 +188,10 @@ def test_plan_shows_candidates_and_generates_nothing(turnout, book) -> None:
         (["aks", "{book}", QUESTION], "did you mean `turnout ask`"),
         (["{book}", QUESTION], "turnout ask"),
         (["ask", "{book}", ""], "empty"),
+        (["ask", "Who is he?", "{book}"], 'the question comes last: turnout ask {book} "Who is he?"'),
+        (["ask", "who", "repaired"], 'in quotes: turnout ask "who repaired"'),
+        (["ask", "who", "is", "Dr.", "Smith"], 'in quotes: turnout ask "who is Dr. Smith"'),
+        (["add", "{book}", "--max-file-mb", "nan"], "positive number"),
         (["show", "bok.md"], "unknown document"),
     ],
 )
@@ -290,6 +294,32 @@ def test_code_is_cited_by_path_and_line(turnout, tmp_path, monkeypatch) -> None:
     run = turnout("ask", "app", "What is the timeout of a request?")
     assert run.code == 0
     assert "[1] app/main.py:3  " in run.out
+
+
+def test_one_bad_standard_input_does_not_stop_the_others(turnout, book, monkeypatch) -> None:
+    class Stdin:
+        class buffer:
+            @staticmethod
+            def read() -> bytes:
+                return b""
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    run = turnout("add", "-", str(book))
+    assert run.code == 1
+    assert run.out == "1 added\n"
+    assert "stdin" in run.err
+
+
+def test_without_a_ledger_nothing_points_to_it(turnout, book) -> None:
+    assert "explain" not in turnout("ask", str(book), QUESTION, "--log", "off").err
+
+
+def test_doctor_only_looks(turnout, home) -> None:
+    run = turnout("doctor", "--home", str(home / "new"), "--model", "/does/not/exist")
+    assert run.code == 1
+    assert "/does/not/exist: not here" in run.out
+    assert "turnout models pull all-minilm-l6-v2" in run.out
+    assert not (home / "new").exists()
 
 
 def test_doctor_and_strategies(turnout) -> None:
