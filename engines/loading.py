@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     import torch
 
 WARM_UP_TOKENS = 64
+
+
+def import_libraries(model_type: str) -> None:
+    """Imports what `load` needs: seconds of work that other work can run beside. What fails here fails in `load`, with
+    a reason."""
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401
+        from transformers import AutoModelForCausalLM  # noqa: F401
+
+        if model_type.isidentifier():
+            importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
 
 
 def load(model: ModelFolder, device: str, dtype: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +44,7 @@ class LocalEngine:
         self._device_name = device
         self._chunk_tokens = chunk_tokens
         self._network: Any = None
+        self._importing: threading.Thread | None = None
 
     @cached_property
     def model(self) -> ModelInfo:
@@ -68,6 +70,13 @@ class LocalEngine:
     def prompt_format(self) -> prompt.PromptFormat:
         return prompt.format_for(self._folder.parameters)
 
+    def preload(self) -> None:
+        """Starts importing torch and transformers beside other work; `open` waits for it."""
+        if self._network is None and self._importing is None:
+            model_type = str(self._folder.config.get("model_type", ""))
+            self._importing = threading.Thread(target=loading.import_libraries, args=(model_type,), daemon=True)
+            self._importing.start()
+
     def open(self) -> None:
         """Loads the weights.
 
@@ -75,6 +84,9 @@ class LocalEngine:
             ModelError: a file is missing, damaged or refused, or the architecture is not known.
             MissingExtraError: torch or transformers is not installed.
         """
+        if self._importing is not None:
+            self._importing.join()
+            self._importing = None
         if self._network is None:
             self._network = loading.load(self._folder, self.device, self.dtype)
 

@@ -28,7 +28,7 @@ class CostSamples:
     load_s: float
 
 
-def measure(engine: LocalEngine, budget_s: float = 3.0) -> CostSamples:
+def measure(engine: LocalEngine, budget_s: float = 2.0) -> CostSamples:
     """Reads made-up tokens until the time is over or the window is full; at least two chunks where they fit.
 
     Args:

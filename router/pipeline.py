@@ -95,14 +95,14 @@ def answer(
 
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
     go_on()
+    with clock.aside("load"):
+        engine.open()
+    go_on()
     with clock.aside("index"):
         strategy.warm(corpus)
     go_on()
     with clock.step("prepare"):
         context = strategy.prepare(question, corpus, request.budget)
-    with clock.aside("load"):
-        engine.open()
-    go_on()
 
     growing, finished = Visible(), NOTHING_READ
     with clock.step("generate"):

@@ -207,6 +207,7 @@ class Turnout:
         self._check(question, budget, strategy)
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
+        self._opened().preload()
         with clock.aside("index"):
             read = self._documents(documents)
         with contextlib.ExitStack() as stack:

@@ -106,6 +106,13 @@ class Parts:
 
         return probe
 
+    def preload(self) -> None:
+        """Lets a local engine import its libraries while documents are read."""
+        from turnout.engines.local import LocalEngine
+
+        if isinstance(self.engine, LocalEngine):
+            self.engine.preload()
+
     def machinery(self) -> Machinery:
         """What the pipeline needs. The first call for a model on this machine loads and measures it."""
         if self._profile is None:

@@ -178,7 +178,7 @@ def test_removal_leaves_nothing_in_the_files(library: Library, database: Databas
                 sa.text("INSERT INTO answers VALUES (:id, 0, 'm', 'rag', :text, '{}', :text)"),
                 {"id": answer, "text": f"{marker} asked of {answer}" if about == gone.id else "fine"},
             )
-            connection.execute(sa.text("INSERT INTO answer_documents VALUES (:a, :d)"), {"a": answer, "d": about})
+            connection.execute(sa.text("INSERT INTO answer_documents VALUES (:a, :d, '')"), {"a": answer, "d": about})
     assert marker.encode() in b"".join(file.read_bytes() for file in home.iterdir() if file.is_file())
 
     assert library.remove([gone.id]) == (gone.id,)
