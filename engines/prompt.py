@@ -61,10 +61,7 @@ PLAIN = PromptFormat(
     name="plain",
     system="",
     user="{documents}\n\n{instruction}\n\nQuestion: {question}",
-    instruction=(
-        "Extract the answer to the question from the text above. Give only the answer, a name, a number or a short "
-        f'phrase. If there is no answer in the text above, write "{REFUSAL}"'
-    ),
+    instruction=f'Answer the question from the text above in a few words. If the text does not say, answer "{REFUSAL}"',
     by_task={"summarisation": "Summarise what the text above says about the question, in a few sentences."},
 )
 

@@ -12,6 +12,8 @@ from turnout.types import Citation, Context, Document, Part
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""
 
+LONGEST_SENTENCE = 400
+_LINE = re.compile(r"[^\n]+")
 _LABEL = re.compile(r"^[\s*>-]*(?:quotes?|evidence)[\s*]*:[\s*]*(.*)$", re.IGNORECASE)
 _LABELS = ("quote", "quotes", "evidence")
 _QUOTED = re.compile(r'["“«]([^"“”«»\n]{2,}?)["”»]')
@@ -213,11 +215,15 @@ def nearest_sentence(
 def _sentences(
     parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
 ) -> Iterator[tuple[Part, int, int]]:
-    """(part, start, end) of each sentence, without the blanks around it."""
+    """(part, start, end) of each sentence, without the blanks around it; of what is too long to be one (tables, lists
+    without full stops), of each line."""
     for part in parts:
         for start, end in sentences(part.text):
-            text = part.text[start:end]
-            inner = text.strip()
-            if inner:
-                begin = start + text.index(inner)
-                yield part, begin, begin + len(inner)
+            pieces = [(start, end)]
+            if end - start > LONGEST_SENTENCE:
+                pieces = [(start + line.start(), start + line.end()) for line in _LINE.finditer(part.text[start:end])]
+            for begin, stop in pieces:
+                inner = part.text[begin:stop].strip()
+                if inner:
+                    first = part.text.index(inner, begin)
+                    yield part, first, first + len(inner)

@@ -9,18 +9,28 @@ from pathlib import Path
 
 import pytest
 from support.documents import pdf
-from support.library import BOOK
 from support.process import TURNOUT, turnout
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 pytestmark = pytest.mark.real
 
+# Short and plain: what is tested is the way of a question, not how much a small model can hold in mind.
+HARBOUR = """# The harbour
+
+The harbour office keeps a record of every ship. Its clerk writes the names in blue ink. Rain fell on the slate roofs
+for most of the week. The market opened late because of the wind.
+
+In 1893 Marta Lindqvist repaired the lighthouse lamp with parts from a railway signal. Two carts of coal arrived.
+
+The ferry to Osterholm costs four crowns on Sundays. A dog slept under the customs table.
+"""
+
 
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
     path = tmp_path / "harbour.md"
-    path.write_text(BOOK, encoding="utf-8")
+    path.write_text(HARBOUR, encoding="utf-8")
     return path
 
 
@@ -28,7 +38,7 @@ def test_ask_a_file_then_again_then_explain(real_home: Path, book: Path) -> None
     first = turnout("ask", str(book), "Who repaired the lighthouse lamp in 1893?")
     assert first.code == 0, first.err
     assert "Marta Lindqvist" in first.out
-    assert "[1] harbour.md l.3" in first.out
+    assert "[1] harbour.md l.6" in first.out
     assert "small demonstration model" in first.err
     assert "--model" in first.err
     second = turnout("ask", str(book), "Who repaired the lighthouse lamp in 1893?", "--json")

@@ -95,6 +95,14 @@ def test_of_two_sentences_that_bear_it_the_shorter_is_attached() -> None:
     assert doc.text[found[1] : found[2]] == "The variable TURNOUT_HOME moves the data directory."
 
 
+def test_a_table_is_cited_by_its_line() -> None:
+    rows = [f"| setting {i} | moves thing {i} and some more words to fill the row |" for i in range(12)]
+    doc = document("\n".join([*rows, "The variable TURNOUT_HOME moves the data directory"]))
+    found = best_sentence("TURNOUT_HOME", "Which variable moves the data directory?", [part(doc)], sentences)
+    assert found is not None
+    assert doc.text[found[1] : found[2]] == "The variable TURNOUT_HOME moves the data directory"
+
+
 def test_nothing_is_attached_when_nothing_read_bears_the_answer() -> None:
     doc = document(LEASE)
     assert best_sentence("A purple elephant from Madagascar", "q", [part(doc)], sentences) is None
