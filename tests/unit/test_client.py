@@ -189,13 +189,10 @@ def test_steps_that_the_chosen_strategy_does_not_need_are_not_run(home: Path, bo
 
 
 def test_documents_of_every_kind(t: Turnout, book: Path) -> None:
-    class LangChainLike:
-        page_content = "The lamp was repaired by Ole Berg in spring."
+    from langchain_core.documents import Document as LangChainDocument
 
-        def __init__(self) -> None:
-            self.metadata = {"source": "berg.txt", "title": "Berg"}
-
-    for given in (book, str(book), Text(BOOK), BOOK.encode(), LangChainLike(), t.add(book).documents[0]):
+    foreign = LangChainDocument("The lamp was repaired by Ole Berg in spring.", metadata={"source": "berg.txt"})
+    for given in (book, str(book), Text(BOOK), BOOK.encode(), foreign, t.add(book).documents[0]):
         answer = t.ask(QUESTION, [given])
         assert "repaired" in answer.text
     assert t.ask(QUESTION, str(book)).text
