@@ -25,6 +25,11 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
+_HOLDS_ITS_ANSWERS = re.compile(
+    r"^\W*(?:is|are|was|were|am|do|does|did|can|could|has|have|had|will|would|should|shall|may|must)\b"
+    r"|\bor\b|\bwhich of\b",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _COUNTING = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
@@ -48,8 +53,9 @@ def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) ->
     """What was read can bear the answer, by a check that only fails what is plainly made up.
 
     For questions that ask for one place: of the numbers that the answer gives, one must stand in the text, and of its
-    content words beyond the question's own, one must. Answers that are reasoned, compared or summarised use words of
-    their own and pass; so does yes or no.
+    content words beyond the question's own, one must. An answer that only repeats the question says nothing, unless
+    the question holds its answers (is it allowed? A or B?). Answers that are reasoned, compared or summarised use
+    words of their own and pass; so does yes or no.
     """
     if task != "location" or _YES_NO.match(answer):
         return True
@@ -58,7 +64,9 @@ def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) ->
     if numbers and not numbers & _numbers(read):
         return False
     new = content_words(answer) - content_words(question)
-    return not new or bool(numbers) or bool(new & content_words(read))
+    if not new and not numbers:
+        return _HOLDS_ITS_ANSWERS.search(question) is not None
+    return bool(numbers) or bool(new & content_words(read))
 
 
 def _numbers(text: str) -> set[str]:

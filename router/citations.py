@@ -202,12 +202,15 @@ def best_sentence(
 def nearest_sentence(
     question: str, parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
 ) -> tuple[Part, int, int] | None:
-    """The sentence that shares most content words with the question: what an abstention shows, not an answer."""
+    """The sentence that shares most content words with the question: what an abstention shows, not an answer.
+
+    None where no sentence shares any.
+    """
     asked = content_words(question)
     best: tuple[int, Part, int, int] | None = None
     for part, start, end in _sentences(parts, sentences):
         shared = len(asked & content_words(part.text[start:end]))
-        if best is None or shared > best[0]:
+        if shared > (best[0] if best else 0):
             best = (shared, part, start, end)
     return best[1:] if best else None
 

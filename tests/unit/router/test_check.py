@@ -63,6 +63,19 @@ def test_an_answer_must_be_able_to_stand_in_the_text(answer: str, task: str, gro
     assert is_grounded(answer, "Who pays what, and when?", task, READ) is grounded
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "grounded"),
+    [
+        ("Who is the guarantor of the lease?", "The guarantor of the lease is the guarantor of the lease.", False),
+        ("Is the lease signed?", "The lease is signed.", True),
+        ("Did Acme or Beta pay the rent?", "Acme paid the rent.", True),
+        ("Who paid the rent?", "Acme paid the rent.", True),
+    ],
+)
+def test_an_answer_that_only_repeats_the_question_says_nothing(question: str, answer: str, grounded: bool) -> None:
+    assert is_grounded(answer, question, "location", READ) is grounded
+
+
 def shown(*tokens: str) -> list[str]:
     growing = Visible()
     return [delta for token in tokens for delta in growing.push(token)] + list(growing.finish())
