@@ -59,12 +59,6 @@ class Corpus:
         """The untouched text of a span."""
         return self.document(span.document_id).text[span.start : span.end]
 
-    def neighbours(self, number: int) -> tuple[int, ...]:
-        """The segments right before and right after segment `number` in its own document."""
-        own = self.segments[number].span.document_id
-        near = (number - 1, number + 1)
-        return tuple(n for n in near if 0 <= n < len(self.segments) and self.segments[n].span.document_id == own)
-
     @cached_property
     def vectors(self) -> NDArray[np.float32] | None:
         """[segments, dimension] float32, rows of length 1; None without an embedder."""

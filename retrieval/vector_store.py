@@ -17,7 +17,7 @@ from turnout.retrieval.vectors import checked, pack, unpack
 from turnout.types import Document, Segment
 
 INDEX_FROM = 20_000
-"""Segments from which a search goes through the FAISS file. Below, reading the vectors from SQL takes at most 0.3 s."""
+"""Segments from which a search goes through the FAISS file; below, the vectors are read from SQL."""
 
 _STORE_AT_ONCE = 1024
 

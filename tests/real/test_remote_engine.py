@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     """(base URL, model name) of a server that runs while this module's tests do."""
     program = shutil.which("transformers", path=str(Path(sys.executable).parent))
     if program is None:
-        pytest.skip("transformers has no command line here")
+        pytest.fail("the command `transformers` is missing: it comes with the extra `local`")
     model = str(HOME / "models" / "smollm2-135m")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

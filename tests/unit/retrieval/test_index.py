@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -20,20 +20,6 @@ from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.index import VectorIndex
 from turnout.retrieval.library import Library
 from turnout.retrieval.vectors import unpack
-
-faiss = pytest.importorskip("faiss")
-
-
-@pytest.fixture
-def database(home: Path) -> Iterator[Database]:
-    database = Database(home / "turnout.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def embedder() -> WordEmbedder:
-    return WordEmbedder()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +26,6 @@ def prose(seed: int, sentences: int = 120) -> list[str]:
 
 def document(text: str, source: str = "/d/a.txt") -> Document:
     return Document(hashlib.sha256(text.encode()).hexdigest(), Path(source).name, text, source, "text")
-
-
-@pytest.fixture
-def database(home: Path) -> Iterator[Database]:
-    database = Database(home / "turnout.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def embedder() -> WordEmbedder:
-    return WordEmbedder()
 
 
 @pytest.fixture
@@ -247,8 +234,6 @@ def test_a_corpus_of_documents_never_added(library: Library) -> None:
     corpus = library.corpus(docs)
     assert corpus.documents == tuple(docs)
     assert "".join(corpus.text(s.span) for s in corpus.segments) == "".join(doc.text for doc in docs)
-    firsts = [i for i, s in enumerate(corpus.segments) if s.span.start == 0]
-    assert firsts[1] - 1 not in corpus.neighbours(firsts[1]) and corpus.neighbours(1) == (0, 2)
 
 
 def test_token_counts_are_kept_for_stored_documents_only(library: Library) -> None:
