@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import statistics
 import sys
 import time
@@ -12,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
+from turnout import system
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,34 +29,11 @@ def write(name: str, seed: int, figures: dict[str, Any]) -> Path:
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
         "seed": seed,
-        "device": device(),
-        "versions": versions(),
+        "device": system.device(),
+        "versions": system.versions(),
         **figures,
     }
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=2))
     return path
-
-
-def device() -> str:
-    """Processor, cores and memory, as far as the system tells."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"{model}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
-
-
-def versions() -> dict[str, str]:
-    names = ("turnout", "torch", "transformers", "tokenizers", "faiss-cpu", "bm25s", "pypdfium2", "sqlalchemy")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

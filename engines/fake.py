@@ -31,7 +31,8 @@ class FakeEngine:
     Args:
         answers: by question; or a list, one a call, the last one repeated; or a function of the context.
         window: tokens of prompt and answer together.
-        capabilities: what else the engine claims to do.
+        capabilities: what else the engine claims to do; with "prefix_cache" it counts document tokens that an
+            earlier request of the same namespace began with.
         token_s: seconds that each answer token takes; `chunk_s` that each chunk of 512 prompt tokens takes.
         failure: raised by `generate` after the prompt was read.
     """
@@ -60,6 +61,7 @@ class FakeEngine:
         self._chunk_s = chunk_s
         self._failure = failure
         self._name = name
+        self._read: dict[str, list[list[str]]] = {}
 
     @property
     def model(self) -> ModelInfo:
@@ -99,6 +101,7 @@ class FakeEngine:
             )
         self.contexts.append(context)
         self.params.append(params)
+        cached_tokens = self._cached(context, params.cache_namespace) if "prefix_cache" in self.capabilities else 0
         for done in [*range(512, prompt_tokens, 512), prompt_tokens]:
             time.sleep(self._chunk_s)
             if gave_up():
@@ -126,7 +129,22 @@ class FakeEngine:
         if reason != "cancelled" and (rest := stops.finish()):
             yield Token(rest)
         peak = self.memory_bytes(prompt_tokens, made)
-        yield Finished(reason, prompt_tokens, made, first_token_s=first_token_s, peak_memory_bytes=peak)
+        yield Finished(
+            reason,
+            prompt_tokens,
+            made,
+            cached_tokens=cached_tokens,
+            first_token_s=first_token_s,
+            peak_memory_bytes=peak,
+        )
+
+    def _cached(self, context: Context, namespace: str | None) -> int:
+        """Tokens at the start of the documents that a request of the same namespace has read before."""
+        tokens = [token for part in context.parts for token in _TOKEN.findall(part.text)]
+        seen = self._read.setdefault(namespace or "", [])
+        longest = max((_common_prefix(tokens, before) for before in seen), default=0)
+        seen.append(tokens)
+        return longest
 
     def _answer(self, context: Context) -> str:
         answers = self._answers
@@ -137,6 +155,12 @@ class FakeEngine:
         if answers:
             return answers[min(len(self.contexts), len(answers)) - 1]
         return _most_alike(context)
+
+
+def _common_prefix(first: list[str], second: list[str]) -> int:
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _most_alike(context: Context) -> str:

@@ -125,6 +125,12 @@ class Sequence:
         logits: torch.Tensor = output.logits[0, -1]
         return logits
 
+    def truncate(self, length: int) -> None:
+        """Forgets all but the first `length` tokens."""
+        if length < self.length:
+            self._cache.crop(length - self.length)
+        self.length = length
+
 
 def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], int]:
     """Picks the next token from logits [vocabulary]: the best one at temperature 0, else a random one."""

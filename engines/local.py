@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,35 @@ class LocalEngine:
         ids = self.encode(context)
         self._check_size(len(ids), params.max_tokens)
         self.open()
-        yield from self._run(ids, params, stopped or (lambda: False))
+        yield from self._run(ids, params, stopped or (lambda: False), self.sequence())
 
-    def _run(self, ids: list[int], params: GenerationParams, stopped: Stopper) -> Iterator[EngineEvent]:
-        meter = Meter(self.device, memory.weight_bytes(self._folder, DTYPE_BYTES[self.dtype]), params.timeout_s)
+    def answer_all(self, contexts: Sequence[Context], params: GenerationParams) -> list[str]:
+        """The answers to several contexts; what all of them begin with is read once.
+
+        Raises:
+            EngineError: as `generate`, for any of them; then none is answered.
+        """
+        prompts = [self.encode(context) for context in contexts]
+        for ids in prompts:
+            self._check_size(len(ids), params.max_tokens)
+        # At least one token is left to read, since its logits are what an answer begins with.
+        shared = min((_alike(prompts[0], ids[:-1]) for ids in prompts), default=0)
         sequence = self.sequence()
-        for begin in range(0, len(ids), self._chunk_tokens):
+        for begin in range(0, shared, self._chunk_tokens):
+            sequence.append(prompts[0][begin : min(begin + self._chunk_tokens, shared)])
+        texts = []
+        for ids in prompts:
+            sequence.truncate(shared)
+            events = self._run(ids, params, lambda: False, sequence)
+            texts.append("".join(event.text for event in events if isinstance(event, Token)))
+        return texts
+
+    def _run(
+        self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence
+    ) -> Iterator[EngineEvent]:
+        """Goes on from what the sequence has read of `ids`, which is less than all of them."""
+        meter = Meter(self.device, memory.weight_bytes(self._folder, DTYPE_BYTES[self.dtype]), params.timeout_s)
+        for begin in range(sequence.length, len(ids), self._chunk_tokens):
             meter.check()
             if stopped():
                 yield meter.finished("cancelled", len(ids), 0)
@@ -218,3 +241,9 @@ class LocalEngine:
             found.update(value if isinstance(value, list) else [value])
         found.add(self.tokenizer.id_of(self.tokenizer.special("eos_token")))
         return frozenset(token for token in found if token is not None)
+
+
+def _alike(first: list[int], second: list[int]) -> int:
+    """How many tokens two prompts begin with in common."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))

@@ -87,6 +87,16 @@ QUOTING = PromptFormat(
     quotes=True,
 )
 
+CLOSED_BOOK_TASK = "closed_book"
+"""The task of a context without documents: the model answers from what it learnt, as a control in measurements."""
+
+CLOSED_BOOK = PromptFormat(
+    name="closed book",
+    system="",
+    user="{instruction}\n\nQuestion: {question}",
+    instruction="Answer the question in a few words.",
+)
+
 FORMATS: Mapping[str, PromptFormat] = {PLAIN.name: PLAIN, QUOTING.name: QUOTING}
 
 
@@ -97,6 +107,8 @@ def format_for(parameters: int | None) -> PromptFormat:
 
 def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
     """The chat of a context: system, earlier turns, then the documents with the question."""
+    if context.task == CLOSED_BOOK_TASK:
+        prompt_format = CLOSED_BOOK
     messages = []
     if prompt_format.system:
         messages.append(ChatMessage("system", (Piece(prompt_format.system, True),)))

@@ -38,7 +38,7 @@ class RemoteEngine:
         window: tokens of prompt and answer; the server's own figure by default.
     """
 
-    capabilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset({"concurrent"})
 
     def __init__(
         self, url: str, model_name: str | None = None, api_key: str | None = None, window: int | None = None
@@ -169,6 +169,9 @@ class RemoteEngine:
         }
         if params.seed is not None:
             options["seed"] = params.seed
+        if params.cache_namespace is not None and self._counter.kind == "vllm":
+            # Other servers know no such field, and some refuse what they don't know.
+            options["extra_body"] = {"cache_salt": params.cache_namespace}
         if params.stop:
             options["stop"] = list(params.stop[:MAX_SERVER_STOPS])
         limits = {"max_tokens": params.max_tokens, "temperature": params.temperature}

@@ -27,8 +27,8 @@ _REFUSAL = re.compile(
 _YES_NO = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
 _HOLDS_ITS_ANSWERS = re.compile(
     r"^\W*(?:is|are|was|were|am|do|does|did|can|could|has|have|had|will|would|should|shall|may|must)\b"
-    r"|\bor\b|\bwhich of\b",
-    re.IGNORECASE,
+    r"|\bor\b|\bwhich of\b|^\W*A[.)] ",
+    re.IGNORECASE | re.MULTILINE,
 )
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _COUNTING = (
@@ -54,8 +54,8 @@ def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) ->
 
     For questions that ask for one place: of the numbers that the answer gives, one must stand in the text, and of its
     content words beyond the question's own, one must. An answer that only repeats the question says nothing, unless
-    the question holds its answers (is it allowed? A or B?). Answers that are reasoned, compared or summarised use
-    words of their own and pass; so does yes or no.
+    the question holds its answers (is it allowed? A or B? options listed below it). Answers that are reasoned,
+    compared or summarised use words of their own and pass; so does yes or no.
     """
     if task != "location" or _YES_NO.match(answer):
         return True

@@ -49,6 +49,10 @@ class Clock:
         """Seconds set aside under one name."""
         return self._aside.get(name, 0.0)
 
+    def step_seconds(self, name: str) -> float:
+        """Seconds of the steps of one name."""
+        return sum(seconds for step, seconds in self._steps if step == name)
+
     def trace(self) -> tuple[str, ...]:
         """Each step with its milliseconds, in the order in which they ended."""
         return tuple(f"{name} {seconds * 1000:.0f} ms" for name, seconds in self._steps)

@@ -48,6 +48,7 @@ class Request:
     document_tokens: int
     budget: Budget
     strategy: str | None = None
+    cache_namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,24 @@ def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decisi
 def answer(
     request: Request, machinery: Machinery, clock: Clock, stopped: Stopper | None = None
 ) -> Iterator[StreamEvent]:
-    """Decides, prepares, generates, checks and records. The last event is `Done`.
+    """Decides, then carries the decision out. The last event is `Done`.
+
+    Raises:
+        BudgetError: no strategy is inside the limits; nothing was generated.
+        Cancelled: `stopped` said so.
+        EngineTimeoutError: `max_total_s` was over before the answer was complete.
+    """
+    with clock.step("decide"):
+        decision = plan(request, machinery, clock.seconds("index"))
+    documents = tuple(document.info() for document in request.corpus.documents)
+    yield Decided(decision, documents, clock.seconds("index"))
+    yield from carry_out(decision, request, machinery, clock, stopped)
+
+
+def carry_out(
+    decision: Decision, request: Request, machinery: Machinery, clock: Clock, stopped: Stopper | None = None
+) -> Iterator[StreamEvent]:
+    """Prepares, generates, checks and records what was decided. The last event is `Done`.
 
     Text that could still become the refusal sentence is held back; text that turns out not to be in the documents is
     `Retracted`, and the answer is then an abstention.
@@ -89,10 +107,6 @@ def answer(
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
     go_on = _go_on(stopped)
-    with clock.step("decide"):
-        decision = plan(request, machinery, clock.seconds("index"))
-    yield Decided(decision, tuple(document.info() for document in corpus.documents), clock.seconds("index"))
-
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
     go_on()
     with clock.aside("load"):
@@ -147,7 +161,9 @@ def _params(request: Request, decision: Decision, clock: Clock) -> GenerationPar
     """How to decode: at most the task's new tokens, and no longer than `max_total_s` leaves."""
     limit = request.budget.max_total_s
     left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
-    return GenerationParams(max_tokens=decision.signals["max_new_tokens"], timeout_s=left)
+    return GenerationParams(
+        max_tokens=decision.signals["max_new_tokens"], timeout_s=left, cache_namespace=request.cache_namespace
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ class ModelProfile:
 
     prefill(n) = prefill_s + per_token_s * n + per_pair_s * n * n / 2, and a new token at context n takes
     token_s + token_per_context_s * n. `corrections` and `outside_s` come from the ledger, by strategy: measured over
-    predicted engine seconds, and seconds to first word spent outside the engine.
+    predicted engine seconds, and seconds to first word spent outside the engine. `windows` comes from calibrating:
+    kind of task -> maximum effective context window in document tokens, None where it is not measurable.
     """
 
     per_token_s: float
@@ -37,6 +38,7 @@ class ModelProfile:
     measured: str | None = None
     corrections: Mapping[str, float] = field(default_factory=dict)
     outside_s: Mapping[str, float] = field(default_factory=dict)
+    windows: Mapping[str, int | None] = field(default_factory=dict)
 
     def prefill_seconds(self, tokens: int) -> float:
         """Seconds from acceptance to the first new token of a cold prompt."""

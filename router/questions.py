@@ -48,9 +48,11 @@ def task_of(question: str) -> str:
     return "location"
 
 
-def new_tokens(task: str) -> tuple[int, int]:
-    """(at most, expected) new tokens for an answer of this task."""
-    return _NEW_TOKENS[task]
+def new_tokens(question: Question) -> tuple[int, int]:
+    """(at most, expected) new tokens for an answer: the question's own bound and half of it, or those of its task."""
+    if question.max_new_tokens is not None:
+        return question.max_new_tokens, max(question.max_new_tokens // 2, 1)
+    return _NEW_TOKENS[question.task]
 
 
 def read(text: str, history: Sequence[Message], count: Callable[[str], int]) -> Question:

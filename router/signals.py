@@ -50,7 +50,7 @@ def gather(
     question: Question, corpus: Corpus, engine: Engine, document_tokens: int, free_memory_bytes: int | None
 ) -> Signals:
     """Collects the signals of one question over one corpus."""
-    most, expected = new_tokens(question.task)
+    most, expected = new_tokens(question)
     overhead = engine.count(Context((), question.text, question.history, question.task))
     full = overhead + document_tokens
     if full < SURELY_OVER * engine.model.window:

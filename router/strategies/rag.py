@@ -57,7 +57,7 @@ class Rag:
         """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
         passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES)
         empty = self._engine.count(Context((), question.text, question.history, question.task))
-        most = min(empty + PASSAGE_TOKENS, self._engine.model.window - new_tokens(question.task)[0])
+        most = min(empty + PASSAGE_TOKENS, self._engine.model.window - new_tokens(question)[0])
         if budget.max_prompt_tokens is not None:
             most = min(most, budget.max_prompt_tokens)
 

@@ -54,6 +54,14 @@ class Engine(Protocol):
         """Streams events; the last is `Finished`. A context over the window raises EngineError, nothing is cut."""
 
 
+@runtime_checkable
+class ReadsOnce(Protocol):
+    """What an engine may do besides: read once what several contexts begin with."""
+
+    def answer_all(self, contexts: Sequence[Context], params: GenerationParams) -> list[str]:
+        """The answers, as `generate` gives them one by one."""
+
+
 class Embedder(Protocol):
     """Turns text into unit vectors. `fingerprint` is part of every cache key."""
 

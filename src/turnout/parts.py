@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.library import Library
 from turnout.router import strategies
+from turnout.router.calibration.store import windows
 from turnout.router.ledger import Ledger
 from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile, load_or_measure
@@ -40,7 +42,6 @@ class Parts:
         self.library = Library(self.database, settings.home, self.embedder)
         self.ledger = Ledger(self.database, settings.log)
         self._given_engine = engine
-        self._profile: ModelProfile | None = None
         self._corpora: dict[tuple[DocumentInfo, ...], Corpus] = {}
 
     @cached_property
@@ -113,14 +114,19 @@ class Parts:
         if isinstance(self.engine, LocalEngine):
             self.engine.preload()
 
+    @cached_property
+    def profile(self) -> ModelProfile:
+        """What was measured of the model, without the ledger's corrections. The first use of a model on this machine
+        loads and measures it."""
+        costs = load_or_measure(self.database, self.engine.model, self._probe())
+        return dataclasses.replace(costs, windows=windows(self.database, self.engine.model))
+
     def machinery(self) -> Machinery:
-        """What the pipeline needs. The first call for a model on this machine loads and measures it."""
-        if self._profile is None:
-            self._profile = load_or_measure(self.database, self.engine.model, self._probe())
+        """What the pipeline needs."""
         return Machinery(
             engine=self.engine,
             strategies=self.strategies,
-            profile=self.ledger.corrected(self._profile, self.engine.model.fingerprint),
+            profile=self.ledger.corrected(self.profile, self.engine.model.fingerprint),
             ledger=self.ledger,
         )
 

@@ -87,6 +87,34 @@ def doctor(**options: Any) -> dict[str, Any]:
     return {"lines": lines, "problems": problems}
 
 
+def device() -> str:
+    """Processor, cores, memory and GPUs, as far as the system tells."""
+    import psutil
+
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    gpus = _gpus() if importlib.util.find_spec("torch") else []
+    size = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    return ", ".join([model, size, *gpus])
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a measurement may depend on."""
+    names = "turnout torch transformers tokenizers sentence-transformers faiss-cpu bm25s pypdfium2 sqlalchemy numpy"
+    found = {name: _version(name) for name in names.split()}
+    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
 def _hardware() -> str:
     import psutil
 
@@ -107,8 +135,7 @@ def _torch() -> str:
     version = torch.__version__.partition("+")[0]
     build = f"cuda {torch.version.cuda}" if torch.version.cuda else "cpu"
     bf16 = "fast bf16" if has_fast_bf16() else "no fast bf16"
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"torch {version} {build} ({bf16})  gpu {', '.join(gpus) or 'none'}"
+    return f"torch {version} {build} ({bf16})  gpu {', '.join(_gpus()) or 'none'}"
 
 
 def _model_line(settings: Settings, problems: list[str]) -> str:

@@ -150,13 +150,15 @@ class Question:
     """A question with what is known of it before any document is read.
 
     `standalone` can be understood without the earlier turns and is what retrieval searches for; `task` is the cue that
-    picks the prompt's instruction and the quality rule (see router/questions.py).
+    picks the prompt's instruction and the quality rule (see router/questions.py). `max_new_tokens` bounds the answer;
+    None takes the task's own bound.
     """
 
     text: str
     standalone: str
     task: str
     history: tuple[Message, ...] = ()
+    max_new_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +185,17 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class GenerationParams:
-    """How to decode. `temperature` 0 is greedy; `stop` strings never appear in the output."""
+    """How to decode. `temperature` 0 is greedy; `stop` strings never appear in the output.
+
+    `cache_namespace` separates prefix caches: a request re-uses only what requests of the same namespace have read.
+    """
 
     max_tokens: int = 128
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
     timeout_s: float | None = None
+    cache_namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ _LABELS = {
     "embedding": "embedding segments",
     "prefill": "reading the prompt",
     "measuring": "measuring this machine once",
+    "evaluating": "measuring rows",
+    "calibrating": "asking on synthetic documents",
 }
 
 

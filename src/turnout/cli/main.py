@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from turnout import __version__
-
-# command -> module that defines it under the same name; looked up when used, so that --help stays instant
-_COMMANDS = {
-    "add": "library",
-    "ask": "ask",
-    "completion": "completion",
-    "demo": "demo",
-    "doctor": "doctor",
-    "explain": "ledger",
-    "log": "ledger",
-    "ls": "library",
-    "models": "models",
-    "rm": "library",
-    "show": "library",
-    "strategies": "doctor",
-}
+from turnout.cli.lazy import LazyGroup
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NOT_IN_TEXT = 3
 
 
-class LazyGroup(click.Group):
-    """Imports a command's module when it is called, and guesses what a mistyped one meant."""
+class Commands(LazyGroup):
+    """All commands of `turnout`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+    modules: ClassVar[dict[str, str]] = {
+        "add": "library",
+        "ask": "ask",
+        "calibrate": "calibrate",
+        "completion": "completion",
+        "demo": "demo",
+        "doctor": "doctor",
+        "eval": "evaluate",
+        "explain": "ledger",
+        "log": "ledger",
+        "ls": "library",
+        "models": "models",
+        "rm": "library",
+        "show": "library",
+        "strategies": "doctor",
+    }
+    attributes: ClassVar[dict[str, str]] = {"eval": "eval_"}
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"turnout.cli.{_COMMANDS[name]}")
-        command: click.Command = getattr(module, name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in _COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, _COMMANDS, n=1)
-            guess = f"did you mean `turnout {near[0]}`?" if near else "`turnout --help` lists the commands"
-            if name.endswith("?") or " " in name or os.path.exists(name):  # noqa: PTH110 - cheap, before pathlib
-                guess = f'to ask: turnout ask [PATHS...] "{name if " " in name else "your question"}"'
-            raise click.UsageError(f"no such command {name!r}; {guess}", ctx)
-        return super().resolve_command(ctx, args)
+    def guess(self, ctx: click.Context, name: str) -> str:
+        """Guesses a question where the words look like one."""
+        if name.endswith("?") or " " in name or os.path.exists(name):  # noqa: PTH110 - cheap, before pathlib
+            return f'to ask: turnout ask [PATHS...] "{name if " " in name else "your question"}"'
+        return super().guess(ctx, name)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="turnout")
 def cli() -> None:
     """Ask questions over long documents.

@@ -39,6 +39,29 @@ def test_the_answer_does_not_depend_on_the_chunks(tiny_folder: Path):
     assert text_of(run(whole)) == text_of(run(pieces)) != ""
 
 
+def test_answers_read_together_equal_answers_read_apart(tiny_folder: Path):
+    engine = LocalEngine(tiny_folder, device="cpu", chunk_tokens=16)
+    contexts = [context(question=question) for question in ("Where?", "Who lives there and why?", "Where?")]
+    apart = [text_of(engine.generate(asked, GREEDY)) for asked in contexts]
+    assert engine.answer_all(contexts, GREEDY) == apart
+    assert engine.answer_all(contexts[:1], GREEDY) == apart[:1]
+    assert engine.answer_all([], GREEDY) == []
+    with pytest.raises(EngineError, match="over the window"):
+        engine.answer_all([contexts[0], context("word " * 2000)], GREEDY)
+
+
+def test_what_prompts_have_in_common_is_read_once(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
+    contexts = [context("A light stands on Sark. " * 10, question=question) for question in ("Where?", "Who?")]
+    read = []
+    append = loading.Sequence.append
+    monkeypatch.setattr(loading.Sequence, "append", lambda self, ids: read.append(len(ids)) or append(self, ids))
+    engine.open()
+    read.clear()
+    engine.answer_all(contexts, GenerationParams(max_tokens=1))
+    total = sum(engine.count(asked) for asked in contexts)
+    assert sum(read) < 0.7 * total
+
+
 def test_events_count_up_to_the_prompt_and_end_with_finished(engine: LocalEngine):
     events = run(engine)
     total = engine.count(context())

@@ -101,6 +101,15 @@ def test_tokens_are_counted_by_the_server_where_it_can(stub, tokenizer: str):
     assert engine.count(context(text)) > engine.count_text(text)
 
 
+@pytest.mark.parametrize(("tokenizer", "salt"), [("vllm", "row-1"), ("llama.cpp", None), ("", None)])
+def test_a_cache_namespace_is_sent_to_the_server_that_has_such_a_thing(stub, tokenizer: str, salt: str | None):
+    stub.tokenizer = tokenizer
+    list(RemoteEngine(stub.url).generate(context("text"), GenerationParams(cache_namespace="row-1")))
+    assert stub.requests[-1].get("cache_salt") == salt
+    list(RemoteEngine(stub.url).generate(context("text"), GenerationParams()))
+    assert "cache_salt" not in stub.requests[-1]
+
+
 def test_a_prompt_over_the_window_is_not_sent(stub):
     with pytest.raises(EngineError, match=r"about .* prompt tokens .* window of 1,000"):
         list(RemoteEngine(stub.url).generate(context("word " * 2000), GenerationParams()))

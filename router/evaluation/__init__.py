@@ -1,0 +1,1 @@
+"""Measures what each strategy scores and costs on questions with known answers."""

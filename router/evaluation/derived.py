@@ -1,0 +1,116 @@
+"""Baselines that need no run of their own: worked out from the rows of executed strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from turnout.router.evaluation.table import Arm, Table, is_single, macro
+
+SHORT = 4
+"""LaRA's shorter documents fill a quarter of its models' windows: 32K of 128K tokens."""
+
+UNREACHABLE = "not reachable (chooses after seeing the scores)"
+
+
+def derive(table: Table, window: int) -> dict[str, Arm]:
+    """The baselines that these rows allow, by name.
+
+    Args:
+        table: executed strategies; `task_rule` and `random` need full and rag, `oracle` two strategies.
+        window: the reader's window in tokens.
+    """
+    derived = {}
+    if {"full", "rag"} <= table.arms.keys():
+        derived["task_rule"] = task_rule(table, window)
+        derived["random"] = random_mixture(table)
+    if sum(map(is_single, table.arms)) > 1:
+        derived["oracle"] = oracle(table)
+    return derived
+
+
+def random_mixture(table: Table) -> Arm:
+    """Full for a random share of questions, rag for the rest: what the router's mean cost buys without looking.
+
+    Every figure is the expectation, so no drawing noise is in it. The share p solves p full + (1 - p) rag = router in
+    mean cost and is cut to 0..1; it is 0.5 without a router's rows, or where full and rag cost the same.
+    """
+    full, rag = table.arms["full"], table.arms["rag"]
+    router = table.arms.get("router")
+    spread = full.cost.mean() - rag.cost.mean()
+    p = 0.5
+    if router is not None and spread != 0:
+        p = float(np.clip((router.cost.mean() - rag.cost.mean()) / spread, 0.0, 1.0))
+    why = "no router's cost to match" if router is None else f"the router's {table.unit}"
+    return Arm(
+        name="random",
+        scores=p * full.scores + (1 - p) * rag.scores,
+        seconds=p * full.seconds + (1 - p) * rag.seconds,
+        ttft=p * full.ttft + (1 - p) * rag.ttft,
+        prompt_tokens=p * full.prompt_tokens + (1 - p) * rag.prompt_tokens,
+        cost=p * full.cost + (1 - p) * rag.cost,
+        label=f"full for {p:.0%} of questions at random, else rag: {why}",
+    )
+
+
+def task_rule(table: Table, window: int) -> Arm:
+    """The rule that LaRA's table (arXiv 2502.09977) suggests, given the gold task of each question.
+
+    Comparison takes full, unanswerable takes rag, location and reasoning take full for short documents and rag for
+    long ones. LaRA's windows are 128K tokens and its length classes 32K and 128K, so short is up to a quarter of the
+    window. Summarisation, which LaRA does not test, goes with comparison.
+    """
+
+    def choice(task: str, context_tokens: int) -> str:
+        if task in ("comparison", "summarisation"):
+            return "full"
+        if task == "hallucination":
+            return "rag"
+        return "full" if context_tokens * SHORT <= window else "rag"
+
+    picks = [choice(question.task, question.context_tokens) for question in table.questions]
+    return _picked("task_rule", table, picks, "LaRA's fixed rule; it is told each question's gold task")
+
+
+def oracle(table: Table) -> Arm:
+    """The best score of any strategy on each question, of equal ones the cheaper: the ceiling of every router."""
+    singles = [arm for name, arm in table.arms.items() if is_single(name)]
+    picks = [
+        min(singles, key=lambda arm: (-arm.scores[place], arm.cost[place])).name
+        for place in range(len(table.questions))
+    ]
+    return _picked("oracle", table, picks, UNREACHABLE)
+
+
+def regret(arms: Mapping[str, Arm], mean: Callable[[Arm], float]) -> dict[str, float]:
+    """What each strategy's mean lacks to the oracle's; empty without an oracle."""
+    if "oracle" not in arms:
+        return {}
+    best = mean(arms["oracle"])
+    return {name: best - mean(arm) for name, arm in arms.items()}
+
+
+def best_single(table: Table) -> str | None:
+    """The strategy with the highest macro score, of equal ones the cheaper; None without any."""
+    names = [name for name in table.arms if is_single(name)]
+    if not names:
+        return None
+    datasets = table.datasets
+    return min(names, key=lambda name: (-macro(table.arms[name].scores, datasets), table.arms[name].cost.mean()))
+
+
+def _picked(name: str, table: Table, picks: Sequence[str], label: str) -> Arm:
+    def gather(field: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.array([getattr(table.arms[pick], field)[place] for place, pick in enumerate(picks)], dtype=float)
+
+    return Arm(
+        name=name,
+        scores=gather("scores"),
+        seconds=gather("seconds"),
+        ttft=gather("ttft"),
+        prompt_tokens=gather("prompt_tokens"),
+        cost=gather("cost"),
+        rows=tuple(table.arms[pick].rows[place] for place, pick in enumerate(picks)),
+        label=label,
+    )

@@ -1,0 +1,182 @@
+"""The report on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def terminal(figures: Mapping[str, Any], *, details: bool = False, page: str = "") -> list[str]:
+    """The report as lines.
+
+    Args:
+        figures: of `figures.figures`.
+        details: add the tables by task and by length.
+        page: where the HTML page was written, for the last line.
+    """
+    lines = [header(figures["run"], figures), *_strategies(figures["strategies"])]
+    lines += _notes(figures)
+    lines += _keyed("verdict", [verdict["text"] for verdict in figures["verdicts"]])
+    if details:
+        lines += ["", *_slices("by task", figures["tasks"], figures, "mean over tasks")]
+        lines += ["", *_slices("by length", figures["lengths"], figures)]
+        lines += _closed_book(figures["closed_book"])
+    return lines + _keyed("page", [page] if page else [])
+
+
+def header(run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """What was measured, and how, in one line."""
+    facts = [
+        _asked(figures["questions"], run["questions"]),
+        counted(run["documents"], "document"),
+        run["model"]["name"],
+        counted(run["cores"], "core"),
+        *gpus(run["device"]),
+        f"seed {run['seed']}",
+        f"cache {run['cache']}",
+        *(["not finished"] if run["finished"] is None else []),
+        counted(figures["failed_rows"], "row") + " failed",
+    ]
+    if figures["left_out"]:
+        facts.append(counted(figures["left_out"], "question") + " left out")
+    return "  ".join(facts)
+
+
+def _asked(counted_in: int, planned: int | None) -> str:
+    """How many questions the figures rest on, and of how many, where some are missing."""
+    return counted(counted_in, "question") if planned == counted_in else f"{counted_in:,} of {planned or '?'} questions"
+
+
+def gpus(device: str | None) -> list[str]:
+    """The GPUs of a run's `device`, which names processor, cores and memory first."""
+    return [name for name in (device or "").partition(" GiB, ")[2].split(", ") if name]
+
+
+def counted(number: int | None, noun: str) -> str:
+    """1 row, 2 rows; "? rows" where it is not known."""
+    if number is None:
+        return f"? {noun}s"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _strategies(strategies: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [("", "score [95%]", "vs best single", "s/question", "prompt", "found", "not-in-text P/R")]
+    return columns([*rows, *map(_strategy, strategies)])
+
+
+def _strategy(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    name = entry["name"] + ("*" if entry["truncated"] else "")
+    if entry["name"] == "oracle":
+        return (name, f"{entry['score']['mean']:.2f}", entry["label"])
+    difference, abstention, citations = entry["difference"], entry["abstention"], entry["citations"]
+    return (
+        name,
+        interval(entry["score"]),
+        "best single" if difference is None else interval(difference, signed=True),
+        number(entry["seconds"]["mean"], ".1f"),
+        number(entry["prompt_tokens"], ",.0f"),
+        number(citations and citations["found"]),
+        f"{number(abstention['precision'])} / {number(abstention['recall'])}" if abstention else "-",
+    )
+
+
+def interval(values: Mapping[str, float], *, signed: bool = False) -> str:
+    """0.57 [0.49, 0.65]"""
+    mean = number(values["mean"], "+z.2f" if signed else "z.2f")
+    return f"{mean} [{number(values['low'])}, {number(values['high'])}]"
+
+
+def number(value: float | None, form: str = "z.2f") -> str:
+    """A figure, or - where there is none."""
+    return "-" if value is None else format(value, form)
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """Rows of cells, left-aligned; the last cell of a row may be wider than its column."""
+    count = max(map(len, rows))
+    widths = [max((len(row[at]) for row in rows if at < len(row) - 1), default=0) for at in range(count)]
+    return [
+        indent + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    ]
+
+
+def _notes(figures: Mapping[str, Any]) -> list[str]:
+    """What must be known to read the table."""
+    entries = figures["strategies"]
+    cut, timing = cut_line(figures), figures["timing"]["all"]["ttft"]
+    first = [f"* {cut}"] if cut else []
+    if timing:
+        spread = f"median {timing['median']:.2f}, p10-p90 {timing['p10']:.2f}-{timing['p90']:.2f}"
+        first.append(f"first word predicted/measured: {spread}")
+    lines = ["     ".join(first)] if first else []
+    lines += _keyed("too narrow", interval_notes(figures))
+    for entry in entries:
+        if entry["label"] and entry["name"] != "oracle":
+            lines += _keyed(entry["name"], [entry["label"]])
+        if entry["fallback"]:
+            lines += _keyed(entry["name"], [f"rag's answer in {entry['fallback']} of {figures['questions']}"])
+        if entry["cached_rows"] and figures["run"]["cache"] == "cold" and not entry["label"]:
+            lines += _keyed("not cold", [f"{entry['name']} had cached tokens in {entry['cached_rows']} rows"])
+    return lines + _keyed("budget", budget_lines(entries))
+
+
+def interval_notes(figures: Mapping[str, Any]) -> list[str]:
+    """Why the intervals say less than they seem to, if they do."""
+    lonely, datasets = figures["lonely_datasets"], len(figures["datasets"])
+    return [f"the intervals: {lonely} of {datasets} datasets have one question, and so no spread"] if lonely else []
+
+
+def cut_line(figures: Mapping[str, Any]) -> str:
+    """How often what was run had to be cut, and to what; "" where nothing was."""
+    ran = [entry for entry in figures["strategies"] if entry["truncated"] and not entry["label"]]
+    if not ran:
+        return ""
+    limit = (figures["run"]["budget"] or {}).get("max_prompt_tokens")
+    to = f"max_prompt_tokens {limit:,} or the window" if limit else "the window"
+    each = ", ".join(f"{entry['name']} {entry['truncated']}" for entry in ran)
+    return f"cut to {to} in {ran[0]['truncated'] if len(ran) == 1 else each} of {figures['questions']}"
+
+
+def budget_lines(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Per limit that was set, the share of rows that kept it, for what was run."""
+    kept: dict[str, list[str]] = {}
+    for entry in (entry for entry in entries if not entry["label"]):
+        for name, value in entry["kept"].items():
+            share = "not known" if value["share"] is None else f"{value['share']:.0%}"
+            kept.setdefault(f"{name} {value['limit']:,}", []).append(f"{entry['name']} {share}")
+    return [f"{limit} kept: {', '.join(shares)}" for limit, shares in kept.items()]
+
+
+def _keyed(key: str, texts: Sequence[str]) -> list[str]:
+    return [f"{key if place == 0 else '':<12}{text}" for place, text in enumerate(texts)]
+
+
+def _slices(title: str, entries: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], last: str = "") -> list[str]:
+    names = [entry["name"] for entry in figures["strategies"]]
+    rows = [(title, "n", *names, "full/rag/tie", "router took")]
+    for entry in entries:
+        scores = (number(entry["scores"][name]["mean"]) for name in names)
+        rows.append((entry["name"], str(entry["questions"]), *scores, shares(entry["wins"]), counts(entry["chosen"])))
+    if last:
+        rows.append((last, "", *(number(entry["task_mean"]) for entry in figures["strategies"])))
+    return columns(rows)
+
+
+def shares(wins: Mapping[str, float]) -> str:
+    """On how many questions full scores higher, rag does, and neither does."""
+    return " / ".join(f"{wins[way]:.0%}" for way in ("full", "rag", "tie")) if wins else "-"
+
+
+def counts(chosen: Mapping[str, int]) -> str:
+    """How often the router took what."""
+    return ", ".join(f"{name} {n}" for name, n in chosen.items()) or "-"
+
+
+def _closed_book(control: Mapping[str, Any] | None) -> list[str]:
+    if control is None:
+        return []
+    others = {name: values["without"] for name, values in control["strategies"].items()}
+    scores = ", ".join(f"{name} {interval(score)}" for name, score in others.items() if score is not None)
+    text = f"answers {control['known']} of {control['questions']} without documents; without these: {scores or '-'}"
+    return ["", *_keyed("closed book", [text])]

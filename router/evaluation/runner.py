@@ -1,0 +1,233 @@
+"""Runs every strategy over every question, one row each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from turnout.contracts import Strategy
+from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
+from turnout.progress import Progress
+from turnout.record import decision_json
+from turnout.retrieval.corpus import Corpus
+from turnout.router.evaluation import ask
+from turnout.router.evaluation.arms import CutFull
+from turnout.router.evaluation.ask import CLOSED, ROUTER, SELF_ROUTE, Asked, Row
+from turnout.router.evaluation.items import Item
+from turnout.router.evaluation.run_store import Key, RunStore
+from turnout.router.pipeline import Machinery
+from turnout.types import Budget, Context, Document, GenerationParams, Question
+
+CacheMode = Literal["cold", "session"]
+COPIED = (ROUTER, SELF_ROUTE)
+"""Rows that are put together from those of `full` and `rag`."""
+
+DERIVED = ("task_rule", "random", "oracle")
+"""Baselines that a report works out from the rows; no row is stored for them."""
+
+
+def choose(names: Sequence[str], strategies: Sequence[Strategy]) -> list[str]:
+    """The rows that a run has, by name: those asked for, and those that the copied ones are put together from.
+
+    Raises:
+        UnknownNameError: no such strategy or baseline.
+    """
+    own = [strategy.name for strategy in strategies]
+    known = [ROUTER, *own, CLOSED, SELF_ROUTE]
+    for name in names:
+        if name not in (*known, *DERIVED, "all"):
+            raise UnknownNameError("strategy", name, [*known, *DERIVED, "all"])
+    wanted = set(known if "all" in names else names)
+    if wanted & {ROUTER, *DERIVED}:
+        wanted |= {ROUTER, *own}
+    if SELF_ROUTE in wanted:
+        wanted |= {"full", "rag"}
+    return [name for name in known if name in wanted]
+
+
+@dataclass
+class Bench:
+    """What a run works with: the machinery of the product over documents of its own.
+
+    Attributes:
+        documents: by the question set's ids.
+        tokens: of a document, in the reader's tokenizer.
+        new_tokens: most for each question's answer, by question id.
+        parallel: questions at once, for engines that take several; more than one makes the times those of a busy
+            server.
+    """
+
+    machinery: Machinery
+    documents: Mapping[str, Document]
+    corpus: Callable[[Sequence[Document]], Corpus]
+    tokens: Callable[[Document], int]
+    new_tokens: Mapping[str, int]
+    budget: Budget
+    cache: CacheMode
+    parallel: int = 1
+    progress: Progress = lambda stage, done, total: None
+    engine_s: float = field(default=0.0, init=False)
+    rows_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        engine = self.machinery.engine
+        if self.parallel > 1 and "concurrent" not in engine.capabilities:
+            raise ConfigurationError(
+                f"{engine.model.name} answers one question at a time, parallel is {self.parallel}",
+                hint="leave --parallel out; it is for servers",
+            )
+        lock = threading.Lock() if self.parallel > 1 else None
+        self.arms: dict[str, Strategy] = {
+            s.name: CutFull(engine) if s.name == "full" else _OneAtATime(s, lock) if lock else s
+            for s in self.machinery.strategies
+        }
+
+
+def run(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> dict[str, float]:
+    """Fills the store with a row for each question and name; what is there already stays.
+
+    In a cold run each row has a cache namespace of its own. In a session each strategy has one, and goes through all
+    questions in their order before the next strategy begins; what a killed session had read is gone with it, so a
+    strategy that was not finished starts again.
+
+    Returns:
+        Seconds of this pass: {"wall_s", "engine_s", "rows_s", "harness_s"}; `harness_s` is what was spent outside of
+        the rows, indexing and loading set aside.
+    """
+    order = [(item.id, name) for item in items for name in names]
+    if bench.cache == "session":
+        _drop_unfinished(store, order)
+    _score_again(items, names, store)
+    total = len(order)
+    done = total - sum(key not in store.rows for key in order)
+    warm_up(bench)
+    started, aside = time.perf_counter(), 0.0
+    for rows in _rows(bench, items, names, store):
+        for row in rows:
+            store.add(row)
+            usage = row["usage"]
+            aside += usage.get("load_s", 0.0) + usage.get("index_s", 0.0) if row["strategy"] not in COPIED else 0.0
+        done += len(rows)
+        bench.progress("evaluating", done, total)
+    wall = time.perf_counter() - started - aside
+    return {
+        "wall_s": wall,
+        "engine_s": bench.engine_s,
+        "rows_s": bench.rows_s,
+        "harness_s": wall - bench.rows_s / bench.parallel,
+    }
+
+
+def warm_up(bench: Bench) -> None:
+    """Loads the model and lets it read a few words, so that no row pays for it."""
+    engine = bench.machinery.engine
+    engine.open()
+    for _ in engine.generate(Context((), "ready?", task="closed_book"), GenerationParams(max_tokens=2)):
+        pass
+
+
+def _rows(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> Iterator[list[Row]]:
+    """Rows that are missing, a few at a time, in the order in which they are measured."""
+    executed = [name for name in names if name not in COPIED]
+    if bench.cache == "session":
+        for name in executed:
+            for item in items:
+                if (item.id, name) not in store.rows:
+                    yield [_execute(bench, _prepare(bench, item), name)]
+        for item in items:
+            yield _copied(bench, item, names, store.rows, store)
+        return
+
+    def question(item: Item) -> list[Row]:
+        missing = [name for name in executed if (item.id, name) not in store.rows]
+        if not missing and all((item.id, name) in store.rows for name in names):
+            return []
+        asked = _prepare(bench, item)
+        rows = [_execute(bench, asked, name) for name in missing]
+        known = store.rows | {(row["question_id"], row["strategy"]): row for row in rows}
+        return rows + _copied(bench, item, names, known, store, asked)
+
+    if bench.parallel == 1:
+        yield from map(question, items)
+        return
+    with ThreadPoolExecutor(bench.parallel) as pool:
+        yield from pool.map(question, items)
+
+
+def _prepare(bench: Bench, item: Item) -> Asked:
+    return ask.prepare(
+        item, bench.documents, bench.machinery, bench.corpus, bench.tokens, bench.budget, bench.new_tokens[item.id]
+    )
+
+
+def _execute(bench: Bench, asked: Asked, name: str) -> Row:
+    namespace = name if bench.cache == "session" else f"{asked.item.id}/{name}"
+    if name == CLOSED:
+        row, engine_s = ask.run_closed_book(asked, bench.machinery, namespace)
+    else:
+        row, engine_s = ask.run_strategy(asked, bench.arms[name], bench.machinery, namespace)
+    bench.rows_s += row["usage"].get("total_s", 0.0)
+    bench.engine_s += engine_s
+    return row
+
+
+def _copied(
+    bench: Bench,
+    item: Item,
+    names: Sequence[str],
+    rows: Mapping[Key, Row],
+    store: RunStore,
+    asked: Asked | None = None,
+) -> list[Row]:
+    """The rows of the router and of Self-Route for one question, where they are wanted and missing."""
+    made = []
+    if ROUTER in names and (item.id, ROUTER) not in rows:
+        asked = asked or _prepare(bench, item)
+        try:
+            decision, seconds = ask.decide(asked, bench.machinery)
+            bench.rows_s += seconds
+            store.add_decision(decision_json(decision))
+            made.append(ask.router_row(rows[item.id, decision.chosen], decision, seconds))
+        except BudgetError as error:
+            made.append(ask.failed_router_row(asked, error))
+    if SELF_ROUTE in names and (item.id, SELF_ROUTE) not in rows:
+        made.append(ask.self_route_row(rows[item.id, "rag"], rows[item.id, "full"]))
+    return made
+
+
+def _score_again(items: Sequence[Item], names: Sequence[str], store: RunStore) -> None:
+    """Scores what is there by the metrics of today: only answers are expensive."""
+    for item in items:
+        for name in names:
+            row = store.rows.get((item.id, name))
+            if row is not None and row["error"] is None:
+                row.update(ask.scored(item, row["answer"], row["abstained"]))
+
+
+def _drop_unfinished(store: RunStore, order: Sequence[Key]) -> None:
+    unfinished = {name for question, name in order if (question, name) not in store.rows}
+    store.forget(lambda row: row["strategy"] in unfinished)
+
+
+class _OneAtATime:
+    """A strategy whose searching is not done by two threads at once; generating still is."""
+
+    def __init__(self, strategy: Strategy, lock: threading.Lock) -> None:
+        self._strategy = strategy
+        self._lock = lock
+        self.name = strategy.name
+
+    def estimate(self, *arguments: Any) -> Any:
+        return self._strategy.estimate(*arguments)
+
+    def warm(self, corpus: Corpus) -> None:
+        with self._lock:
+            self._strategy.warm(corpus)
+
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+        with self._lock:
+            return self._strategy.prepare(question, corpus, budget)

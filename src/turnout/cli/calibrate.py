@@ -1,0 +1,105 @@
+"""`turnout calibrate`: measure a model once, so that later decisions rest on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from turnout.cli.bars import Bars
+from turnout.cli.options import model_options
+
+ALL = "all"
+
+
+@click.group()
+def calibrate() -> None:
+    """Measure a model, so that decisions rest on what it can do."""
+
+
+def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    try:
+        sizes = tuple(int(size) for size in value.split(",")) if value else ()
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list such as 256,512,1024", ctx, param) from error
+    if any(size < 1 for size in sizes):
+        raise click.BadParameter(f"{value!r} has a size below 1", ctx, param)
+    return sizes
+
+
+@calibrate.command()
+@click.option("--texts", metavar="PATH", help="Filler: .jsonl(.gz) with a text field, a text file, or a folder.")
+@click.option("--kinds", default=ALL, show_default=True, metavar="A,B", help="needle, multi, aggregation, comparison.")
+@click.option(
+    "--sizes", callback=_sizes, default="", metavar="N,N,...", help="Document tokens; 256, 512, ... by default."
+)
+@click.option("--max-size", type=click.IntRange(256), metavar="N", help="Largest size; 8192 or the window by default.")
+@click.option("--documents", type=click.IntRange(2), default=10, show_default=True, help="For each size and seed.")
+@click.option("--questions", type=click.IntRange(1, 8), default=5, show_default=True, help="A document and kind.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often all is drawn anew.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The first seed.")
+@click.option("--state", metavar="FILE", help="Keeps trials, so that the same command goes on after a stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON.")
+@model_options
+def window(kinds: str, as_json: bool, **options: Any) -> int:
+    """Measure how much text the model still uses well, by kind of task, and keep it in its profile.
+
+    Asks questions with known answers on synthetic documents of growing size. The maximum effective context window
+    (MECW) of a kind is the largest size before accuracy falls measurably below that at the smallest size.
+    """
+    from turnout import calibrate as facade
+
+    names = facade.ALL_KINDS if kinds == ALL else tuple(name.strip() for name in kinds.split(",") if name.strip())
+    with Bars() as bars:
+        found = facade.window(kinds=names, progress=bars, on_plan=_show_plan, **options)
+    click.echo(json.dumps(found) if as_json else "\n".join(_table(found)))
+    if not as_json:
+        click.echo(f"saved in {found['saved']}, in the profile of {found['model']}", err=True)
+    return 0
+
+
+def _show_plan(plan: Mapping[str, Any]) -> None:
+    seconds = plan["seconds"]
+    takes = "time unknown" if seconds is None else f"about {_duration(seconds)}"
+    sizes = ", ".join(f"{size:,}" for size in plan["sizes"])
+    click.echo(f"{plan['prompts']:,} prompts, {plan['prompt_tokens']:,} tokens, {takes}  sizes {sizes}", err=True)
+    if plan["texts_end"]:
+        click.echo("note: the default texts end here; give longer ones with --texts for larger sizes", err=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _table(found: Mapping[str, Any]) -> list[str]:
+    """One line a kind with MECW and accuracy by size, one more for each phrasing, then what the marks mean."""
+    sizes = found["sizes"]
+    trials = len(found["seeds"]) * found["documents"] * found["questions"]
+    head = f"{'':14}{'MECW [95%]':24}" + "".join(f"{size:>8,}" for size in sizes)
+    lines = [f"{found['model']}  window {found['window']:,}  {trials} trials a kind and size", head]
+    for kind in found["kinds"]:
+        by_phrasing = {(point["phrasing"], point["size"]): point["accuracy"] for point in kind["curve"]}
+        for phrasing in ("all", "lexical", "paraphrase"):
+            alone = kind["per_phrasing"].get(phrasing)
+            shown = f"  {alone:,}" if alone else ""
+            label, shown = (kind["kind"], _mecw(kind)) if phrasing == "all" else (f"  {phrasing}", shown)
+            values = [by_phrasing.get((phrasing, size)) for size in sizes]
+            figures = "".join(f"{'-':>8}" if value is None else f"{value:>8.2f}" for value in values)
+            lines.append(f"{label:14}{shown:24}{figures}")
+        if kind["reason"]:
+            lines.append(f"  {kind['reason']}")
+    if any(kind["is_largest"] for kind in found["kinds"]):
+        lines.append("+ no fall was found up to the largest size")
+    return lines
+
+
+def _mecw(kind: Mapping[str, Any]) -> str:
+    if kind["mecw"] is None:
+        return "not measurable"
+    more = "+" if kind["is_largest"] else ""
+    return f"{kind['mecw']:,}{more} [{kind['low']:,}, {kind['high']:,}]"

@@ -1,0 +1,90 @@
+"""A model whose attention is cut measures a smaller window than the same model whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.tiny_models import text_of
+
+from turnout.config import Settings
+from turnout.engines.loading import Sequence
+from turnout.engines.local import LocalEngine
+from turnout.engines.models import model_folder
+from turnout.router.calibration.filler import default_texts
+from turnout.router.calibration.store import KindWindow
+from turnout.router.calibration.window import NEW_TOKENS, Design, measure_window
+from turnout.types import Context, GenerationParams, Part, Span
+
+if TYPE_CHECKING:
+    import torch
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SIGHT = 512
+# Half of the trials are lexical: 16 at each size. At 1,024 tokens the cut model still sees nearly half of the facts.
+PARAMS = GenerationParams(max_tokens=NEW_TOKENS)
+DESIGN = Design(("needle",), (256, 1024), seeds=(1,), documents=16, questions=2)
+
+
+class CutSequence(Sequence):
+    """Forgets what lies more than SIGHT tokens before each forward pass. Positions keep counting."""
+
+    def append(self, ids: list[int]) -> torch.Tensor:
+        import torch
+
+        # The cache no longer knows how much was read, so the model has to be told.
+        positions = torch.arange(self.length, self.length + len(ids), device=self._device)[None]
+        with torch.inference_mode():
+            output = self._network(
+                input_ids=torch.tensor([ids], device=self._device),
+                position_ids=positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        for layer in self._cache.layers:
+            layer.keys = layer.keys[..., -SIGHT:, :]
+            layer.values = layer.values[..., -SIGHT:, :]
+        self.length += len(ids)
+        return output.logits[0, -1]
+
+
+class CutEngine(LocalEngine):
+    """Reads in small steps, so that the sight is never much over SIGHT."""
+
+    def sequence(self) -> CutSequence:
+        self.open()
+        return CutSequence(self._network, self.device)
+
+
+@pytest.fixture
+def folder(real_home: Path) -> Path:
+    settings = Settings(home=real_home, device="cpu")
+    return model_folder(settings.model, settings, role="generator")
+
+
+def needle(engine: LocalEngine) -> KindWindow:
+    def answer(document: str, questions: list[str]) -> list[str]:
+        # One prompt a question: a cut cache can't be taken back to the end of the document.
+        parts = (Part(document, Span("synthetic", 0, len(document))),)
+        return [text_of(engine.generate(Context(parts, question), PARAMS)) for question in questions]
+
+    found = measure_window(answer, engine.count_text, default_texts(), engine.model, DESIGN)
+    engine.close()
+    return found.kinds[0]
+
+
+def lexical(found: KindWindow) -> dict[int, float]:
+    return {point.size: point.accuracy for point in found.curve if point.phrasing == "lexical"}
+
+
+def test_attention_cut_to_512_tokens_measures_smaller(folder: Path) -> None:
+    whole = needle(LocalEngine(folder, device="cpu", chunk_tokens=128))
+    cut = needle(CutEngine(folder, device="cpu", chunk_tokens=128))
+    # Prompts of the smallest size fit the sight, so that both models read and say the same there.
+    assert lexical(cut)[256] == lexical(whole)[256]
+    assert lexical(cut)[1024] < lexical(whole)[1024]
+    assert whole.per_phrasing["lexical"] == 1024
+    assert cut.per_phrasing["lexical"] == 256

@@ -1,0 +1,198 @@
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.rows import facts, realistic, row
+
+from turnout.errors import MissingExtraError
+from turnout.router.evaluation.figures import figures
+from turnout.router.evaluation.plots import write_svgs
+from turnout.router.evaluation.report_page import page, write_page
+from turnout.router.evaluation.report_text import terminal
+from turnout.router.evaluation.rows import Run
+
+
+def run(rows: list[dict[str, Any]], **changes: Any) -> Run:
+    asked = {"questions": len({row["question_id"] for row in rows})}
+    return Run(Path("run"), facts(**(asked | changes)), tuple(rows))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def measured() -> Run:
+    return run(realistic(4), documents=20)
+
+
+@pytest.fixture(scope="module")
+def report(measured: Run) -> dict[str, Any]:
+    return figures(measured)
+
+
+def forty() -> list[dict[str, Any]]:
+    """40 questions: rag 0.55, the router 0.57, full 0.41 and cut in 31."""
+    rows = []
+    for number in range(40):
+        swing = 0.2 if number % 2 else -0.2
+        gain = 0.1 if number % 4 < 2 else -0.06
+        slow = {"total_s": 7.9, "ttft_s": 6.0, "prompt_tokens": 7940, "cost": 7.9}
+        quick = {"total_s": 2.3, "prompt_tokens": 1230, "cost": 2.3}
+        rows += [
+            row(f"q{number}", "full", 0.41 + swing, usage=slow, truncated=number < 31),
+            row(f"q{number}", "rag", 0.55 + swing, usage=quick),
+            row(f"q{number}", "router", 0.55 + swing + gain, usage=quick | {"total_s": 2.1}, chosen="rag"),
+        ]
+    return rows
+
+
+def test_terminal_layout() -> None:
+    lines = terminal(figures(run(forty(), documents=12)), page="runs/msa/report.html")
+    assert lines[0] == "40 questions  12 documents  small-model  2 cores  seed 1  cache cold  0 rows failed"
+    assert lines[1].split("   ")[0] == ""
+    assert re.split(r"\s{2,}", lines[1].strip()) == [
+        *("score [95%]", "vs best single", "s/question", "prompt", "found", "not-in-text P/R")
+    ]
+    table = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines[2:8])}
+    assert [*table] == ["router", "full*", "rag", "task_rule*", "random", "oracle"]
+    assert re.fullmatch(r"0\.57 \[0\.\d\d, 0\.\d\d\]", table["router"][0])
+    assert table["router"][1].startswith("+0.02 [")
+    assert table["rag"][1:] == ["best single", "2.3", "1,230", "1.00", "- / -"]
+    assert table["full*"][2:4] == ["7.9", "7,940"]
+    assert table["random"][4:] == ["-", "-"]
+    assert table["oracle"][1] == "not reachable (chooses after seeing the scores)"
+    # predicted 1.0 s; measured 6.0 s for full, 1.0 s for rag: half of the ratios are 0.17, half 1.00
+    assert lines[8] == (
+        "* cut to the window in 31 of 40     first word predicted/measured: median 0.58, p10-p90 0.17-1.00"
+    )
+    (verdict,) = [line for line in lines if line.startswith("verdict")]
+    assert verdict.startswith("verdict     rag and router not told apart at n=40 (0.02 needs about ")
+    assert lines[-1] == "page        runs/msa/report.html"
+    starts = {line.index(cell) for line, cell in zip(lines[1:4], ("s/question", "2.1 ", "7.9 "), strict=True)}
+    assert len(starts) == 1, "columns are aligned"
+
+
+def test_what_spoils_a_measurement_is_said() -> None:
+    rows = [r | {"usage": r["usage"] | {"cached_tokens": 5}} for r in forty()]
+    rows[0] |= {"score": None, "usage": {}, "error": {"kind": "EngineError", "message": "no"}}
+    limits = {"max_ttft_s": 2.0, "max_prompt_tokens": 8000, "optimize": "quality"}
+    gpu = "Some CPU, 2 cores, 24 GiB, Some GPU"
+    lines = terminal(figures(run(rows, budget=limits, finished=None, device=gpu)))
+    assert lines[0].startswith("39 of 40 questions")
+    assert lines[0].endswith("2 cores  Some GPU  seed 1  cache cold  not finished  1 row failed  1 question left out")
+    assert "* cut to max_prompt_tokens 8,000 or the window in 30 of 39" in "\n".join(lines)
+    assert "not cold    full had cached tokens in 39 rows" in lines
+    assert "budget      max_ttft_s 2.0 kept: router 100%, full 0%, rag 100%" in lines
+
+
+def test_intervals_that_say_too_little_are_named() -> None:
+    rows = [row("q1", "rag", dataset="a"), row("q2", "rag", dataset="b"), row("q3", "rag", dataset="b")]
+    lines = terminal(figures(run(rows)))
+    assert "too narrow  the intervals: 1 of 2 datasets have one question, and so no spread" in lines
+
+
+def test_a_fallback_is_named() -> None:
+    rows = [row("q1", "rag"), row("q1", "soft", fallback="rag")]
+    assert "soft        rag's answer in 1 of 1" in terminal(figures(run(rows)))
+
+
+def test_details_add_tables_by_task_and_by_length(report: dict[str, Any]) -> None:
+    plain, full = terminal(report), terminal(report, details=True)
+    added = [line.split()[0] for line in full if line not in plain and line]
+    tasks = [part["name"] for part in report["tasks"]]
+    assert added == ["by", *tasks, "mean", "by", *(part["name"] for part in report["lengths"]), "closed"]
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+def test_the_page_needs_nothing_from_outside(measured: Run, report: dict[str, Any]) -> None:
+    text = page(report, measured.rows)
+    assert "://" not in text
+    assert not re.search(r"@import|url\((?!#)", text)
+    tags = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "base"} & {tag for tag, _ in tags.tags}
+    for _, attributes in tags.tags:
+        for name in ("href", "xlink:href", "src", "srcset", "data", "action"):
+            assert (attributes.get(name) or "#").startswith("#")
+
+
+def test_the_page_is_whole_and_accessible(measured: Run, report: dict[str, Any]) -> None:
+    tags = Page(page(report, measured.rows))
+    assert tags.open == []
+    assert tags.count("svg") == 4
+    assert tags.count("table") == tags.count("caption") >= 6
+    ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    named = [attributes for _, attributes in tags.tags if attributes.get("role") == "img"]
+    assert len(named) == 4
+    assert all(len(attributes["aria-label"] or "") > 50 for attributes in named)
+    linked = {attributes["aria-labelledby"] for _, attributes in tags.tags if "aria-labelledby" in attributes}
+    assert linked <= set(ids)
+
+
+def test_text_of_others_is_escaped() -> None:
+    attack = "<script>alert(1)</script>\"'&"
+    rows = [r | {"question_id": attack + r["question_id"], "dataset": attack, "task": attack} for r in forty()]
+    model = {"name": attack, "fingerprint": attack, "window": 8192, "parameters": None}
+    hostile = run(rows, model=model, command=attack)
+    text = page(figures(hostile), hostile.rows)
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert Page(text).open == []
+
+
+def test_the_same_rows_give_the_same_page(measured: Run, report: dict[str, Any], tmp_path: Path) -> None:
+    write_page(report, measured.rows, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page(report, measured.rows[::-1])
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_page_of_one_strategy() -> None:
+    alone = run([row("q1", "rag", predicted=dict.fromkeys(("ttft_s", "total_s", "prompt_tokens", "quality")))])
+    text = page(figures(alone), alone.rows)
+    assert Page(text).count("svg") == 2  # neither predictions nor an oracle to compare with
+    assert "nothing to tell apart" in text
+
+
+def test_plots_as_files(measured: Run, report: dict[str, Any], tmp_path: Path) -> None:
+    files = write_svgs(report, measured.rows, tmp_path / "plots")
+    assert [file.name for file in files] == ["frontier.svg", "length.svg", "first-word.svg", "regret.svg"]
+    before = [file.read_bytes() for file in files]
+    for text in before:
+        assert text.startswith(b"<?xml")
+        assert b"currentColor" not in text
+        assert b"metadata" not in text
+    write_svgs(report, measured.rows, tmp_path / "plots")
+    assert [file.read_bytes() for file in files] == before
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_without_the_extra_the_terminal_still_reports(
+    library: str, measured: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    report = figures(measured)
+    assert terminal(report, details=True)
+    with pytest.raises(MissingExtraError, match="the report page needs the extra 'eval'"):
+        write_page(report, measured.rows, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,303 @@
+"""A run: every question has a row for every strategy, and neither kills nor order nor a second run change them."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import questions as towns
+from support.embedders import WordEmbedder
+
+from turnout import Budget, evaluate
+from turnout.engines.fake import FakeEngine
+from turnout.errors import ConfigurationError, EngineError, UnknownNameError
+from turnout.router.evaluation import runner
+from turnout.types import Context
+
+ROWS = ["router", "full", "rag", "closed", "self_route"]
+
+
+def run(files: tuple[Path, Path], out: Path, engine: FakeEngine | None = None, **options: Any) -> list[dict[str, Any]]:
+    questions, documents = files
+    evaluate.run(
+        [questions],
+        [documents],
+        out,
+        engine=engine or FakeEngine(),
+        embedder=WordEmbedder(),
+        **options,
+    )
+    return rows_of(out)
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+
+
+def unmeasured(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without what is measured: seconds and bytes."""
+    kept = copy.deepcopy(list(rows))
+    for row in kept:
+        row.pop("decide_s", None)
+        for name in [n for n in row["usage"] if n.endswith(("_s", "_bytes")) or n == "cost"]:
+            del row["usage"][name]
+        for attempt in row["usage"].get("attempts", []):
+            attempt.pop("total_s")
+    return kept
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    return towns.towns(tmp_path / "data")
+
+
+def test_every_question_has_a_row_for_every_strategy_in_order(files: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = run(files, tmp_path / "out")
+
+    asked = [f"towns-{n}" for n in range(4)] + ["towns-none-0"]
+    assert [(row["question_id"], row["strategy"]) for row in rows] == [(q, name) for q in asked for name in ROWS]
+    assert all(row["error"] is None and row["decision_id"] for row in rows)
+    first = rows[1]
+    assert (first["strategy"], first["score"], first["metric"]) == (
+        "full",
+        0.25,
+        "f1",
+    )  # bridge of arle was built in 1801: 2 * 1/7 / (1/7 + 1)
+    assert first["citations"] == {"given": 1, "found": 1, "supported": 1}
+
+
+def test_score_of_the_answers_own_words(files: tuple[Path, Path], tmp_path: Path) -> None:
+    engine = FakeEngine({"When was the bridge of Arle built?": "1801"})  # anything else: the refusal sentence
+    by_key = {(row["question_id"], row["strategy"]): row for row in run(files, tmp_path / "out", engine)}
+    assert by_key["towns-0", "full"]["metrics"] == {"em": 1.0, "f1": 1.0}
+    assert by_key["towns-1", "full"]["abstained"]
+    assert by_key["towns-1", "full"]["score"] == 0.0
+    assert by_key["towns-none-0", "rag"]["score"] == 1.0
+
+
+def test_two_runs_differ_only_in_seconds_and_bytes(files: tuple[Path, Path], tmp_path: Path) -> None:
+    assert unmeasured(run(files, tmp_path / "a")) == unmeasured(run(files, tmp_path / "b"))
+
+
+@pytest.mark.parametrize("cache", ["cold", "session"])
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_a_killed_run_goes_on_to_the_rows_of_an_unbroken_one(
+    files: tuple[Path, Path], tmp_path: Path, cache: str, after: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    calls = 0
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal calls
+        calls += stage == "evaluating"
+        if calls == after:
+            raise Killed
+
+    unbroken = run(files, tmp_path / "a", engine("prefix_cache"), cache=cache)
+    with pytest.raises(Killed):
+        run(files, tmp_path / "b", engine("prefix_cache"), cache=cache, progress=progress)
+    with (tmp_path / "b" / "rows.jsonl").open("a") as file:
+        file.write('{"question_id": "towns-3", "strategy": "fu')  # half a line, as a kill leaves it
+    second = engine("prefix_cache")
+    resumed = run(files, tmp_path / "b", second, cache=cache)
+    assert unmeasured(resumed) == unmeasured(unbroken)
+    if cache == "cold":
+        assert len(second.contexts) < 1 + 3 * 5  # warm-up and all rows: what was there was not run again
+
+
+def test_a_finished_run_runs_nothing_again(files: tuple[Path, Path], tmp_path: Path) -> None:
+    before = run(files, tmp_path / "out")
+    engine = FakeEngine()
+    assert run(files, tmp_path / "out", engine) == before
+    assert len(engine.contexts) == 1  # the warm-up
+
+
+def engine(*capabilities: str) -> FakeEngine:
+    return FakeEngine(capabilities=frozenset(capabilities))
+
+
+@pytest.mark.parametrize("cache", ["cold", "session"])
+def test_the_order_of_strategies_changes_nothing(tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = towns.towns(tmp_path / "data", filler=80)  # towns-0 and towns-none-0 share a document
+    results = []
+    for name, order in (("a", ROWS), ("b", ["closed", "rag", "full", "self_route", "router"])):
+        monkeypatch.setattr(runner, "choose", lambda *_, order=order: order)
+        results.append(run(files, tmp_path / name, engine("prefix_cache"), cache=cache))
+    first, second = ({(r["question_id"], r["strategy"]): r for r in rows} for rows in map(unmeasured, results))
+    assert first == second
+    cached = {r["strategy"]: r["usage"]["cached_tokens"] for r in results[0] if r["question_id"] == "towns-none-0"}
+    assert (cached["full"] > 0) == (cache == "session")  # the same document was read before, by full itself
+    assert cached["closed"] == 0
+
+
+def test_full_is_cut_in_the_middle_and_says_so(tmp_path: Path) -> None:
+    files = towns.towns(tmp_path / "data", filler=200)
+    small = FakeEngine(window=1024)
+    rows = {(row["question_id"], row["strategy"]): row for row in run(files, tmp_path / "out", small)}
+    full = rows["towns-0", "full"]
+    assert full["truncated"]
+    assert full["context_tokens"] > 1024
+    assert 900 < full["usage"]["prompt_tokens"] <= 1024 - 48
+    assert rows["towns-0", "router"]["chosen"] == "rag"
+    assert not rows["towns-0", "rag"]["truncated"]
+    text = towns.document(0, 200)["text"]
+    whole = next(c for c in small.contexts if len(c.parts) == 2)
+    assert text.startswith(whole.parts[0].text)
+    assert text.endswith(whole.parts[1].text)
+
+
+def test_max_prompt_tokens_bounds_every_strategy(tmp_path: Path) -> None:
+    files = towns.towns(tmp_path / "data", filler=200)
+    for row in run(files, tmp_path / "out", budget=Budget(max_prompt_tokens=600)):
+        if row["strategy"] != "self_route":  # two calls
+            assert row["usage"]["prompt_tokens"] <= 600
+
+
+def test_a_budget_that_the_router_cannot_keep_costs_only_the_routers_row(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    rows = run(files, tmp_path / "out", budget=Budget(max_ttft_s=1e-9))
+    errors = {row["strategy"] for row in rows if row["error"]}
+    assert errors == {"router"}
+    assert rows[0]["error"]["kind"] == "BudgetError"
+    assert rows[0]["score"] is None
+
+
+def test_self_route_counts_the_call_that_declined(files: tuple[Path, Path], tmp_path: Path) -> None:
+    def reply(context: Context) -> str:
+        # Declines over passages, answers over the whole text.
+        read = sum(len(part.text) for part in context.parts)
+        return "1801" if read > 10_000 else "Not in the text."
+
+    files = towns.towns(tmp_path / "data", count=1, filler=400)
+    rows = {r["strategy"]: r for r in run(files, tmp_path / "out", FakeEngine(reply, window=20_000))[:5]}
+    full, rag, both = rows["full"]["usage"], rows["rag"]["usage"], rows["self_route"]["usage"]
+    assert rows["self_route"]["answer"] == "1801"
+    for name in ("prompt_tokens", "total_s", "cost", "completion_tokens"):
+        assert both[name] == pytest.approx(rag[name] + full[name])
+    assert both["ttft_s"] == pytest.approx(rag["total_s"] + full["ttft_s"])
+    assert both["attempts"][0]["declined"]
+
+
+def test_self_route_falls_back_more_where_retrieval_is_worse(tmp_path: Path) -> None:
+    def reply(context: Context) -> str:
+        town = next((town for town in towns.TOWNS if town in context.question), "")
+        fact = f"The bridge of {town} was built in "
+        text = " ".join(part.text for part in context.parts)
+        return text.split(fact)[1][:4] if fact in text else "Not in the text."
+
+    class Blind(WordEmbedder):
+        """Finds every text equally near, so that passages come in no useful order."""
+
+        def embed(self, texts: Sequence[str], progress: Any = None) -> Any:
+            return super().embed(["same"] * len(texts), progress)
+
+    questions, documents = towns.towns(tmp_path / "data", filler=400)
+    fallbacks = {}
+    for name, embedder in (("good", WordEmbedder()), ("blind", Blind())):
+        asked = [json.loads(line) for line in questions.read_text().splitlines()]
+        if name == "blind":  # and no word of the question helps
+            reworded = [q | {"question": q["question"].replace("bridge", "crossing")} for q in asked]
+            questions.write_text("".join(json.dumps(q) + "\n" for q in reworded))
+        evaluate.run(
+            [questions],
+            [documents],
+            tmp_path / name,
+            strategies=["self_route"],
+            engine=FakeEngine(reply, window=30_000),
+            embedder=embedder,
+        )
+        fallbacks[name] = sum(
+            bool(row["usage"]["attempts"])
+            for row in rows_of(tmp_path / name)
+            if row["strategy"] == "self_route" and row["answer_type"] == "extractive"
+        )
+    assert fallbacks["good"] == 0
+    assert fallbacks["blind"] >= 3
+
+
+def test_the_routers_row_is_its_choice_with_the_decisions_seconds(files: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = {(row["question_id"], row["strategy"]): row for row in run(files, tmp_path / "out")}
+    router = rows["towns-0", "router"]
+    chosen = rows["towns-0", router["chosen"]]
+    assert router["answer"] == chosen["answer"]
+    assert router["usage"]["total_s"] == pytest.approx(chosen["usage"]["total_s"] + router["decide_s"])
+    decisions = [json.loads(line) for line in (tmp_path / "out/decisions.jsonl").read_text().splitlines()]
+    assert router["decision_id"] in {decision["id"] for decision in decisions}
+
+
+def test_a_metric_that_changed_reaches_rows_that_were_measured_before(files: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = run(files, tmp_path / "out")
+    old = [row | {"score": 0.125, "metrics": {"old": 0.125}} for row in rows]
+    (tmp_path / "out/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert run(files, tmp_path / "out") == rows
+
+
+def test_closed_book_reads_no_document(files: tuple[Path, Path], tmp_path: Path) -> None:
+    engine = FakeEngine()
+    rows = run(files, tmp_path / "out", engine, strategies=["closed"])
+    assert {row["strategy"] for row in rows} == {"closed"}
+    assert all(not context.parts for context in engine.contexts)
+
+
+def test_strategies_can_be_added_to_a_run(files: tuple[Path, Path], tmp_path: Path) -> None:
+    run(files, tmp_path / "out", strategies=["rag"])
+    rows = run(files, tmp_path / "out", strategies=["closed"])
+    assert {row["strategy"] for row in rows} == {"rag", "closed"}
+
+
+def test_a_failing_engine_costs_rows_not_the_run(files: tuple[Path, Path], tmp_path: Path) -> None:
+    class Failing(FakeEngine):
+        def generate(self, context: Context, params: Any, stopped: Any = None) -> Any:
+            if "Brenn" in context.question:
+                raise EngineError("the server went away", hint="start it again")
+            return super().generate(context, params, stopped)
+
+    rows = run(files, tmp_path / "out", Failing())
+    failed = [row for row in rows if row["error"]]
+    assert {row["question_id"] for row in failed} == {"towns-1"}
+    assert len(failed) == 5
+    assert failed[0]["error"] == {"kind": "EngineError", "message": "the server went away"}
+
+
+def test_parallel_is_for_engines_that_take_it_and_changes_no_row(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="one question at a time"):
+        run(files, tmp_path / "no", parallel=3)
+    alone = run(files, tmp_path / "a")
+    together = run(files, tmp_path / "b", engine("concurrent"), parallel=3)
+    assert unmeasured(together) == unmeasured(alone)
+
+
+def test_a_folder_of_another_run_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    run(files, tmp_path / "out", seed=1)
+    before = (tmp_path / "out/rows.jsonl").read_text()
+    with pytest.raises(ConfigurationError, match="a run with seed 1, not 2"):
+        run(files, tmp_path / "out", seed=2)
+    with pytest.raises(ConfigurationError, match="model"):
+        run(files, tmp_path / "out", FakeEngine(name="other"), seed=1)
+    assert (tmp_path / "out/rows.jsonl").read_text() == before
+
+
+def test_malformed_rows_are_named_counted_and_passed_over(files: tuple[Path, Path], tmp_path: Path) -> None:
+    questions, _ = files
+    lines = questions.read_text().splitlines()
+    lines[1] = "{not json"
+    lines.append(json.dumps(towns.question(0) | {"id": "x", "doc_ids": ["nowhere"]}))
+    questions.write_text("\n".join(lines) + "\n")
+    bad: list[str] = []
+    rows = run(files, tmp_path / "out", on_bad=lambda b: bad.append(str(b)))
+    assert len({row["question_id"] for row in rows}) == 4
+    assert [text.split(": ")[0] for text in bad] == [f"{questions}:2", f"{questions}:6"]
+    assert json.loads((tmp_path / "out/run.json").read_text())["malformed"] == 2
+    with pytest.raises(ConfigurationError, match="2 malformed rows"):
+        run(files, tmp_path / "strict", strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+def test_unknown_strategy_is_named(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown strategy 'rga'"):
+        run(files, tmp_path / "out", strategies=["rga"])
