@@ -17,6 +17,8 @@ from turnout.errors import ConfigurationError, MissingExtraError
 
 FOLDS = 5
 PENALTY = 10.0
+"""Picked on LaRA's dev part of eleven variants (ridge with three penalties and three feature sets, and two of gradient
+boosting), whose macro scores lie within 0.006 of each other at either length."""
 
 Matrix = NDArray[np.float64]
 

@@ -33,8 +33,8 @@ def figures(run: Run) -> dict[str, Any]:
 
     Returns:
         {"run": facts, "questions", "left_out", "failed_rows", "unit", "lonely_datasets": those of one question,
-        "best_single", "strategies": [one per strategy, in the order of reports], "datasets", "tasks", "lengths": [one per slice], "wins", "closed_book", "timing",
-        "verdicts"}.
+        "best_single", "strategies": [one per strategy, in the order of reports], "datasets", "tasks", "lengths":
+        [one per slice], "wins", "closed_book", "timing", "verdicts"}.
 
     Raises:
         ConfigurationError: there is no question that every strategy answered.

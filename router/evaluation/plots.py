@@ -198,7 +198,7 @@ def regret(axes: Axes, figures: Mapping[str, Any], _: Sequence[Row]) -> str:
 
 
 PLOTS: tuple[tuple[str, str, str, Callable[[Axes, Mapping[str, Any], Sequence[Row]], str]], ...] = (
-    ("frontier", "Quality against cost", "Dashed: what no strategy that ran beats in both.", frontier),
+    ("frontier", "Quality against cost", "Dashed: what nothing that ran beats in both; hollow: derived.", frontier),
     ("length", "Quality by length", "Few questions make wide intervals; n is the number of questions.", by_length),
     ("first-word", "Predicted against measured first word", "Dotted: half and twice what was measured.", predicted),
     ("regret", "Regret by task", "Lower is better; the oracle has none.", regret),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from turnout.errors import ConfigurationError, StoreError
 from turnout.router.evaluation.rows import write_atomically, write_json_atomically
 
@@ -27,6 +29,7 @@ class RunStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = FileLock(folder / ".lock")
         self.rows: dict[Key, Row] = {}
         self.decisions: dict[str, Row] = {}
 
@@ -45,15 +48,22 @@ class RunStore:
             The facts of the run as they stand now.
 
         Raises:
-            ConfigurationError: the folder holds a run of another model, seed, budget, cache mode or input.
-            StoreError: the folder can't be written.
+            ConfigurationError: the folder holds a run of another model, seed, budget, cache mode or input, or a
+                damaged one.
+            StoreError: the folder can't be written, or another process is writing it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder} can't be made: {error.strerror}", hint="give another --out") from error
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(
+                f"another process is writing the run in {self.folder}", hint="wait for it, or give another --out"
+            ) from error
         file = self.folder / "run.json"
-        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        before = next(iter(_parsed(file, [file.read_bytes()])), {}) if file.exists() else {}
         for name in MUST_AGREE if before else ():
             if before.get(name) != facts[name]:
                 raise ConfigurationError(
@@ -67,6 +77,10 @@ class RunStore:
         merged["passes"] = before.get("passes", [])
         write_json_atomically(file, merged)
         return merged
+
+    def close(self) -> None:
+        """Lets other processes write the folder."""
+        self._lock.release()
 
     def forget(self, unwanted: Callable[[Row], bool]) -> None:
         """Drops rows, in the file too, before they are run again."""
@@ -112,4 +126,17 @@ def _lines(path: Path) -> list[Row]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         path.write_bytes(whole)
-    return [json.loads(line) for line in whole.decode("utf-8").split("\n") if line]
+    return _parsed(path, whole.split(b"\n"))
+
+
+def _parsed(path: Path, lines: Sequence[bytes]) -> list[Row]:
+    rows: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                rows.append(json.loads(line))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{path}:{number} is damaged: {error}", hint="remove the line, or the folder to start again"
+            ) from error
+    return rows

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from turnout.contracts import Strategy
+from turnout.contracts import Engine, Strategy
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
 from turnout.progress import Progress
 from turnout.record import decision_json
@@ -49,6 +49,24 @@ def choose(names: Sequence[str], strategies: Sequence[Strategy]) -> list[str]:
     return [name for name in known if name in wanted]
 
 
+def check_parallel(engine: Engine, cache: CacheMode, parallel: int) -> None:
+    """Refuses several questions at once where they can't be.
+
+    Raises:
+        ConfigurationError: the engine answers one at a time, or the questions of a session come in order.
+    """
+    if parallel > 1 and "concurrent" not in engine.capabilities:
+        raise ConfigurationError(
+            f"{engine.model.name} answers one question at a time, parallel is {parallel}",
+            hint="leave --parallel out; it is for servers",
+        )
+    if parallel > 1 and cache == "session":
+        raise ConfigurationError(
+            f"a session reads its questions in order, parallel is {parallel}",
+            hint="leave --parallel out, or use --cache cold",
+        )
+
+
 @dataclass
 class Bench:
     """What a run works with: the machinery of the product over documents of its own.
@@ -75,11 +93,6 @@ class Bench:
 
     def __post_init__(self) -> None:
         engine = self.machinery.engine
-        if self.parallel > 1 and "concurrent" not in engine.capabilities:
-            raise ConfigurationError(
-                f"{engine.model.name} answers one question at a time, parallel is {self.parallel}",
-                hint="leave --parallel out; it is for servers",
-            )
         lock = threading.Lock() if self.parallel > 1 else None
         self.arms: dict[str, Strategy] = {
             s.name: CutFull(engine) if s.name == "full" else _OneAtATime(s, lock) if lock else s

@@ -5,6 +5,7 @@ Every function here is one command of `turnout eval`; see docs/evaluation.md.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import shlex
@@ -83,31 +84,35 @@ def run(
     items, docs, new_tokens = _read(questions, documents, note, limit, question_set, seed)
     if strict and bad:
         raise ConfigurationError(f"{len(bad)} malformed rows, the first: {bad[0]}", hint="mend them, or leave --strict")
-    parts = Parts(settings, engine, embedder, progress)
-    store = RunStore(Path(out))
     limits = budget or Budget()
-    names = runner.choose(strategies, parts.strategies)
-    facts = store.open(
-        _facts(parts, items, seed, cache, limits, parallel, question_set, limit)
-        | {"inputs": _hashes([*questions, *documents]), "strategies": names, "malformed": len(bad)}
-    )
-    index = Parts(
-        dataclasses.replace(settings, home=store.index.absolute(), log="off"), parts.engine, parts.embedder, progress
-    )
-    try:
+    with contextlib.ExitStack() as stack:
+        parts = stack.enter_context(contextlib.closing(Parts(settings, engine, embedder, progress)))
+        store = stack.enter_context(contextlib.closing(RunStore(Path(out))))
+        names = runner.choose(strategies, parts.strategies)
+        runner.check_parallel(parts.engine, cache, parallel)
+        facts = store.open(
+            _facts(parts, items, seed, cache, limits, parallel, question_set, limit)
+            | {"inputs": _hashes([*questions, *documents]), "strategies": names, "malformed": len(bad)}
+        )
+        apart = dataclasses.replace(settings, home=store.index.absolute(), log="off")
+        index = stack.enter_context(contextlib.closing(Parts(apart, parts.engine, parts.embedder, progress)))
         known = _index(index, docs, items, note)
         items = [item for item in items if all(doc_id in known for doc_id in item.doc_ids)]
-        machinery = dataclasses.replace(index.machinery(), profile=parts.profile)
         bench = runner.Bench(
-            machinery, known, index.corpus, index.tokens, new_tokens, limits, cache, parallel, progress
+            machinery=dataclasses.replace(index.machinery(), profile=parts.profile),
+            documents=known,
+            corpus=index.corpus,
+            tokens=index.tokens,
+            new_tokens=new_tokens,
+            budget=limits,
+            cache=cache,
+            parallel=parallel,
+            progress=progress,
         )
         facts |= {"profile_measured": parts.profile.measured, "malformed": len(bad), "questions": len(items)}
         facts["passes"].append(runner.run(bench, items, facts["strategies"], store))
         facts |= {"finished": time.strftime("%Y-%m-%d %H:%M:%S"), "overhead": _overhead(facts["passes"])}
         store.finish([(item.id, name) for item in items for name in facts["strategies"]], facts)
-    finally:
-        index.close()
-        parts.close()
     return facts
 
 

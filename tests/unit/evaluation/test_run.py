@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from support import questions as towns
 from support.embedders import WordEmbedder
 
 from turnout import Budget, evaluate
 from turnout.engines.fake import FakeEngine
-from turnout.errors import ConfigurationError, EngineError, UnknownNameError
+from turnout.errors import ConfigurationError, EngineError, StoreError, UnknownNameError
 from turnout.router.evaluation import runner
 from turnout.types import Context
 
@@ -267,6 +268,8 @@ def test_a_failing_engine_costs_rows_not_the_run(files: tuple[Path, Path], tmp_p
 def test_parallel_is_for_engines_that_take_it_and_changes_no_row(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="one question at a time"):
         run(files, tmp_path / "no", parallel=3)
+    with pytest.raises(ConfigurationError, match="in order"):
+        run(files, tmp_path / "no", engine("concurrent"), parallel=3, cache="session")
     alone = run(files, tmp_path / "a")
     together = run(files, tmp_path / "b", engine("concurrent"), parallel=3)
     assert unmeasured(together) == unmeasured(alone)
@@ -280,6 +283,22 @@ def test_a_folder_of_another_run_is_refused(files: tuple[Path, Path], tmp_path: 
     with pytest.raises(ConfigurationError, match="model"):
         run(files, tmp_path / "out", FakeEngine(name="other"), seed=1)
     assert (tmp_path / "out/rows.jsonl").read_text() == before
+
+
+def test_a_damaged_run_is_named_and_left_as_it_is(files: tuple[Path, Path], tmp_path: Path) -> None:
+    run(files, tmp_path / "out")
+    rows = tmp_path / "out/rows.jsonl"
+    damaged = rows.read_text().replace('"strategy": "rag"', '"strategy: "rag"', 1)
+    rows.write_text(damaged)
+    with pytest.raises(ConfigurationError, match=r"rows.jsonl:3 is damaged"):
+        run(files, tmp_path / "out")
+    assert rows.read_text() == damaged
+
+
+def test_two_processes_do_not_write_one_run(files: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out/.lock"), pytest.raises(StoreError, match="another process"):
+        run(files, tmp_path / "out")
 
 
 def test_malformed_rows_are_named_counted_and_passed_over(files: tuple[Path, Path], tmp_path: Path) -> None:
