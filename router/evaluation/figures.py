@@ -22,8 +22,8 @@ from turnout.router.evaluation.verdict import difference, drawn_units, verdicts
 from turnout.types import LIMITS
 
 FACTS = (
-    "turnout", "created", "finished", "command", "model", "device", "cores", "versions", "seed", "cache", "set",
-    "limit", "budget", "questions", "documents", "malformed", "profile_measured", "wall_s", "overhead",
+    "turnout", "created", "finished", "command", "model", "device", "cores", "versions", "seed", "cache", "parallel",
+    "set", "limit", "budget", "questions", "documents", "malformed", "profile_measured", "overhead",
 )  # fmt: skip
 """What a report repeats of run.json."""
 

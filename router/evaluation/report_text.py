@@ -34,6 +34,7 @@ def header(run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         *gpus(run["device"]),
         f"seed {run['seed']}",
         f"cache {run['cache']}",
+        *([f"{run['parallel']} at once"] if (run["parallel"] or 1) > 1 else []),
         *(["not finished"] if run["finished"] is None else []),
         counted(figures["failed_rows"], "row") + " failed",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Reads a run; the last line of its rows may be half written, and is then left out.
+    """Reads a run; the last line of its rows may be half written, and is then left out. Packed rows are read too.
 
     Raises:
         ConfigurationError: the folder holds no run, one of another schema, or a line that is no row.
@@ -94,9 +95,13 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _rows(file: Path) -> tuple[Row, ...]:
-    if not file.exists():
+    packed = file.with_name(f"{file.name}.gz")
+    if file.exists():
+        lines = file.read_bytes().split(b"\n")
+    elif packed.exists():
+        lines = gzip.decompress(packed.read_bytes()).split(b"\n")
+    else:
         return ()
-    lines = file.read_bytes().split(b"\n")
     rows: dict[tuple[str, str], Row] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -10,12 +10,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from turnout.errors import ConfigurationError, StoreError
-from turnout.router.evaluation.rows import write_atomically, write_json_atomically
+from turnout.router.evaluation.rows import ROWS_FILE, RUN_FILE, write_atomically, write_json_atomically
 
 Row = dict[str, Any]
 Key = tuple[str, str]
 
-SCHEMA = 1
 MUST_AGREE = ("schema", "model", "seed", "cache", "budget", "inputs")
 """What rows of one run have in common; questions and strategies may be added to a run."""
 
@@ -62,7 +61,7 @@ class RunStore:
             raise StoreError(
                 f"another process is writing the run in {self.folder}", hint="wait for it, or give another --out"
             ) from error
-        file = self.folder / "run.json"
+        file = self.folder / RUN_FILE
         before = next(iter(_parsed(file, [file.read_bytes()])), {}) if file.exists() else {}
         for name in MUST_AGREE if before else ():
             if before.get(name) != facts[name]:
@@ -70,7 +69,7 @@ class RunStore:
                     f"{self.folder} holds a run with {name} {before.get(name)!r}, not {facts[name]!r}",
                     hint="give another --out, or delete the folder to start again",
                 )
-        self.rows = {(row["question_id"], row["strategy"]): row for row in _lines(self.folder / "rows.jsonl")}
+        self.rows = {(row["question_id"], row["strategy"]): row for row in _lines(self.folder / ROWS_FILE)}
         self.decisions = {line["id"]: line for line in _lines(self.folder / "decisions.jsonl")}
         merged = facts | {"created": before.get("created", facts["created"])}
         merged["strategies"] = list(dict.fromkeys([*before.get("strategies", []), *facts["strategies"]]))
@@ -87,12 +86,12 @@ class RunStore:
         kept = {key: row for key, row in self.rows.items() if not unwanted(row)}
         if len(kept) < len(self.rows):
             self.rows = kept
-            write_lines(self.folder / "rows.jsonl", kept.values())
+            write_lines(self.folder / ROWS_FILE, kept.values())
 
     def add(self, row: Row) -> None:
         """Appends a row."""
         self.rows[row["question_id"], row["strategy"]] = row
-        _append(self.folder / "rows.jsonl", row)
+        _append(self.folder / ROWS_FILE, row)
 
     def add_decision(self, decision: Row) -> None:
         """Appends a decision with all its candidates, once."""
@@ -104,8 +103,8 @@ class RunStore:
         """Writes rows in their final order, others after them, and run.json."""
         place = {key: number for number, key in enumerate(order)}
         keys = sorted(self.rows, key=lambda key: (place.get(key, len(place)), key))
-        write_lines(self.folder / "rows.jsonl", [self.rows[key] for key in keys])
-        write_json_atomically(self.folder / "run.json", facts)
+        write_lines(self.folder / ROWS_FILE, [self.rows[key] for key in keys])
+        write_json_atomically(self.folder / RUN_FILE, facts)
 
 
 def write_lines(path: Path, values: Iterable[Any]) -> None:

@@ -180,7 +180,7 @@ def _facts(
     import psutil
 
     from turnout import system
-    from turnout.router.evaluation.run_store import SCHEMA
+    from turnout.router.evaluation.rows import SCHEMA
 
     model = parts.engine.model
     return {

@@ -38,6 +38,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "versions": {"python": "3.12.1", "torch": "2.13"},
         "seed": 1,
         "cache": "cold",
+        "parallel": 1,
         "set": "dev300",
         "limit": None,
         "budget": {"max_ttft_s": None, "max_prompt_tokens": None, "optimize": "quality"},

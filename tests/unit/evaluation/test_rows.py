@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -13,6 +14,15 @@ def test_a_run_is_read_back(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "r", rows, seed=7))
     assert list(run.rows) == rows
     assert run.facts["seed"] == 7
+
+
+def test_packed_rows_are_read(tmp_path: Path) -> None:
+    rows = [row("q1", "full", 0.25)]
+    folder = write_run(tmp_path / "r", rows)
+    file = folder / "rows.jsonl"
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert list(read_run(folder).rows) == rows
 
 
 def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
