@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ class LexicalIndex:
     def __init__(self, texts: Sequence[str]) -> None:
         import bm25s
 
+        # At DEBUG it reports every index, on any root handler that some other library set up.
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
         self._size = len(texts)
         words = _words(texts)
         self._index: bm25s.BM25 | None = None

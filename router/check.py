@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from turnout.engines.prompt import REFUSAL
+from turnout.router.options import listed, named
 from turnout.router.words import content_words
-from turnout.types import Part
+from turnout.types import Part, Question
 
 _TEXT = r"(?:the|this|these) (?:\w+ )?(?:text|document|passage|context|excerpt)s?"
 _NOT = r"(?:does|do|did)(?: not|n['’]t) (?:explicitly |directly |specifically )?"
@@ -27,8 +28,8 @@ _REFUSAL = re.compile(
 _YES_NO = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
 _HOLDS_ITS_ANSWERS = re.compile(
     r"^\W*(?:is|are|was|were|am|do|does|did|can|could|has|have|had|will|would|should|shall|may|must)\b"
-    r"|\bor\b|\bwhich of\b|^\W*A[.)] ",
-    re.IGNORECASE | re.MULTILINE,
+    r"|\bor\b|\bwhich of\b",
+    re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _COUNTING = (
@@ -36,6 +37,15 @@ _COUNTING = (
     " eighteen nineteen twenty"
 )
 _WORD = re.compile(r"\w+")
+
+
+def is_answer(text: str, question: Question, parts: Sequence[Part]) -> bool:
+    """An answer, and not an abstention: it names one of the options that the question lists, or it neither refuses
+    nor is plainly made up."""
+    options = listed(question.text)
+    if options and len(named(text, options)) == 1:
+        return True
+    return not is_refusal(text) and is_grounded(text, question.text, question.task, parts)
 
 
 def is_refusal(text: str) -> bool:
@@ -54,8 +64,8 @@ def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) ->
 
     For questions that ask for one place: of the numbers that the answer gives, one must stand in the text, and of its
     content words beyond the question's own, one must. An answer that only repeats the question says nothing, unless
-    the question holds its answers (is it allowed? A or B? options listed below it). Answers that are reasoned,
-    compared or summarised use words of their own and pass; so does yes or no.
+    the question holds its answers (is it allowed? A or B?). Answers that are reasoned, compared or summarised use
+    words of their own and pass; so does yes or no.
     """
     if task != "location" or _YES_NO.match(answer):
         return True

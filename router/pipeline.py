@@ -11,11 +11,11 @@ from turnout.errors import Cancelled, StoreError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.sentences import sentences
 from turnout.router import citations, policy
-from turnout.router.check import is_grounded, is_refusal
+from turnout.router.check import is_answer
 from turnout.router.clock import Clock
 from turnout.router.ledger import Ledger
 from turnout.router.profile import ModelProfile
-from turnout.router.signals import gather
+from turnout.router.signals import Signals, gather
 from turnout.router.visible import Visible
 from turnout.types import (
     Answer,
@@ -70,10 +70,20 @@ def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decisi
     Raises:
         BudgetError: no strategy is inside the limits.
     """
-    engine, budget = machinery.engine, request.budget
-    signals = gather(request.question, request.corpus, engine, request.document_tokens, engine.free_memory_bytes())
-    candidates = [strategy.estimate(signals, machinery.profile, budget) for strategy in machinery.strategies]
-    return policy.decide(candidates, budget, signals, machinery.profile.measured, request.strategy, spent_s)
+    return choose(signals(request, machinery), request, machinery, spent_s)
+
+
+def signals(request: Request, machinery: Machinery) -> Signals:
+    """What is known of a question over its documents before anything is run."""
+    engine = machinery.engine
+    return gather(request.question, request.corpus, engine, request.document_tokens, engine.free_memory_bytes())
+
+
+def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
+    """As `plan`, from signals that were gathered before."""
+    budget, profile = request.budget, machinery.profile
+    candidates = [strategy.estimate(known, profile, budget) for strategy in machinery.strategies]
+    return policy.decide(candidates, budget, known, profile.measured, request.strategy, spent_s)
 
 
 def answer(
@@ -137,7 +147,7 @@ def carry_out(
 
     with clock.step("check"):
         checked = _check(growing.raw, question, context, corpus)
-    for delta in growing.finish():
+    for delta in growing.finish(checked.abstained):
         clock.first_word()
         yield TextDelta(delta)
     if checked.abstained and growing.shown:
@@ -178,7 +188,7 @@ class _Checked:
 
 def _check(raw: str, question: Question, context: Context, corpus: Corpus) -> _Checked:
     text, quotes = citations.split_quotes(raw)
-    if not is_refusal(text) and is_grounded(text, question.text, question.task, context.parts):
+    if is_answer(text, question, context.parts):
         return _Checked(text, False, citations.cite(text, quotes, context, corpus.documents, sentences, question.text))
     near = citations.nearest_sentence(question.standalone, context.parts, sentences)
     if near is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from turnout.router.check import is_refusal, may_become_refusal
+from turnout.router.check import may_become_refusal
 from turnout.router.citations import growing_answer, split_quotes
 
 
@@ -22,10 +22,10 @@ class Visible:
         if not may_become_refusal(visible):
             yield from self._show(visible)
 
-    def finish(self) -> Iterator[str]:
-        """What was held back; a whole answer that is a refusal is never shown."""
+    def finish(self, abstained: bool) -> Iterator[str]:
+        """What was held back; nothing of an answer that turned out to be an abstention."""
         visible, _ = split_quotes(self.raw)
-        if self.shown or not is_refusal(visible):
+        if not abstained:
             yield from self._show(visible)
 
     def _show(self, visible: str) -> Iterator[str]:

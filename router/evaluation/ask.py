@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.contracts import Strategy
-from turnout.errors import TurnoutError
+from turnout.errors import BudgetError, ConfigurationError, TurnoutError
 from turnout.retrieval.corpus import Corpus
-from turnout.router import policy
+from turnout.router import pipeline, policy
 from turnout.router.clock import Clock
 from turnout.router.evaluation import items, metrics
 from turnout.router.evaluation.arms import CutFull, closed_book
 from turnout.router.evaluation.items import Item
-from turnout.router.pipeline import Machinery, Request, carry_out, plan
+from turnout.router.pipeline import Machinery, Request, carry_out
 from turnout.router.questions import task_of
-from turnout.router.signals import Signals, gather
-from turnout.types import Answer, Budget, Candidate, Citation, Decision, Document, Done, Question
+from turnout.router.signals import Signals
+from turnout.types import Answer, Budget, Candidate, Citation, Decision, Document, Done, Question, Usage
 
 CLOSED, SELF_ROUTE, ROUTER = "closed", "self_route", "router"
 
@@ -35,11 +35,12 @@ class Asked:
     documents: Mapping[str, Document]
     request: Request
     signals: Signals
+    gather_s: float
 
     @property
     def decision_id(self) -> str:
         """The same in every run over this question, so that two runs can be compared line by line."""
-        return hashlib.sha256(self.item.id.encode()).hexdigest()[:8]
+        return hashlib.sha256(self.item.id.encode()).hexdigest()[:12]
 
 
 def prepare(
@@ -61,21 +62,20 @@ def prepare(
         max_new_tokens=max_new_tokens,
     )
     request = Request(question, corpus(unique), sum(map(tokens, unique)), budget)
-    signals = gather(
-        question, request.corpus, machinery.engine, request.document_tokens, machinery.engine.free_memory_bytes()
-    )
-    return Asked(item, {i: documents[i] for i in item.doc_ids}, request, signals)
+    clock = Clock()
+    known = pipeline.signals(request, machinery)
+    return Asked(item, {i: documents[i] for i in item.doc_ids}, request, known, clock.total_s())
 
 
 def decide(asked: Asked, machinery: Machinery) -> tuple[Decision, float]:
-    """The router's own choice, inside the whole budget, and the seconds that it took.
+    """The router's own choice, inside the whole budget, and the seconds that it took, gathering signals included.
 
     Raises:
         BudgetError: no strategy is inside the limits.
     """
     clock = Clock()
-    decision = plan(asked.request, machinery)
-    return dataclasses.replace(decision, id=asked.decision_id), clock.total_s()
+    decision = pipeline.choose(asked.signals, asked.request, machinery)
+    return dataclasses.replace(decision, id=asked.decision_id), asked.gather_s + clock.total_s()
 
 
 def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespace: str) -> tuple[Row, float]:
@@ -93,6 +93,8 @@ def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespa
         row["predicted"] = _predicted(candidate)
         decision = policy.decide([candidate], budget, asked.signals, machinery.profile.measured)
         answer, engine_s = _answer(decision, request, alone)
+    except ConfigurationError:
+        raise
     except TurnoutError as error:
         return row | _failed(error), 0.0
     if isinstance(strategy, CutFull):
@@ -107,6 +109,8 @@ def run_closed_book(asked: Asked, machinery: Machinery, namespace: str) -> tuple
     row = _blank(asked, CLOSED)
     try:
         reply = closed_book(asked.request.question, machinery.engine, namespace)
+    except ConfigurationError:
+        raise
     except TurnoutError as error:
         return row | _failed(error), 0.0
     row["usage"] = dataclasses.asdict(reply.usage)
@@ -137,21 +141,30 @@ def self_route_row(rag: Row, full: Row) -> Row:
     """
     if rag["error"] or not rag["abstained"]:
         return rag | {"strategy": SELF_ROUTE}
-    if full["error"]:
-        return full | {"strategy": SELF_ROUTE}
     first, second = rag["usage"], full["usage"]
     usage = dict(second)
-    for name in ("prompt_tokens", "cached_tokens", "soft_tokens", "completion_tokens", "total_s", "cost", "ttft_s"):
+    for name in _SUMMED if second else ():
         # The failed call is over before the second begins: its whole time comes before the first word.
-        before = first["total_s"] if name == "ttft_s" else first[name]
+        before = first["total_s"] if name in ("ttft_s", "first_token_s") else first[name]
         usage[name] = None if before is None or second[name] is None else before + second[name]
+    if second and None not in (first["peak_memory_bytes"], second["peak_memory_bytes"]):
+        usage["peak_memory_bytes"] = max(first["peak_memory_bytes"], second["peak_memory_bytes"])
     usage["attempts"] = [{"strategy": "rag", "declined": True, "total_s": first["total_s"]}]
-    return full | {"strategy": SELF_ROUTE, "usage": usage}
+    return full | {"strategy": SELF_ROUTE, "usage": usage, "predicted": dict(_UNPREDICTED)}
 
 
-def failed_router_row(asked: Asked, error: TurnoutError) -> Row:
-    """The router's row where no strategy is inside the limits."""
-    return _blank(asked, ROUTER) | {"chosen": None, "decide_s": None} | _failed(error)
+_SUMMED = (
+    "prompt_tokens", "cached_tokens", "soft_tokens", "completion_tokens", "first_token_s", "ttft_s", "total_s",
+    "load_s", "index_s", "cost",
+)  # fmt: skip
+_UNPREDICTED = {"ttft_s": None, "total_s": None, "prompt_tokens": None, "quality": None}
+
+
+def refused_row(asked: Asked, error: BudgetError, decide_s: float) -> Row:
+    """The router's row where no strategy is inside the limits: its user gets no answer, so it scores 0."""
+    usage = dataclasses.asdict(Usage(total_s=decide_s))
+    row = _blank(asked, ROUTER) | {"chosen": None, "decide_s": decide_s, "refused": error.message, "usage": usage}
+    return row | scored(asked.item, "", False)
 
 
 def _answer(decision: Decision, request: Request, machinery: Machinery) -> tuple[Answer, float]:
@@ -175,9 +188,9 @@ def _blank(asked: Asked, strategy: str) -> Row:
         "metrics": {},
         "answer": "",
         "abstained": False,
-        "citations": {"given": 0, "found": 0, "supported": None},
+        "citations": {"given": 0, "found": 0, "supported": None, "quoted": 0, "quoted_found": 0},
         "usage": {},
-        "predicted": {"ttft_s": None, "total_s": None, "prompt_tokens": None, "quality": None},
+        "predicted": dict(_UNPREDICTED),
         "decision_id": asked.decision_id,
         "truncated": False,
         "fallback": None,
@@ -208,27 +221,18 @@ def _predicted(candidate: Candidate) -> Row:
 
 
 def _citations(asked: Asked, cited: Sequence[Citation]) -> dict[str, int | None]:
-    """Counts the quotes given, those found, and those of them that overlap gold evidence."""
+    """Counts the citations given, those found, and those of them that overlap gold evidence; and of the quotes that
+    the model itself gave, how many were found."""
     given: list[Span | None] = [
         (c.document.id, c.start, c.end) if c.document and c.start is not None and c.end is not None else None
         for c in cited
     ]
-    return metrics.citations(given, _gold(asked))
+    quoted = [span for span, c in zip(given, cited, strict=True) if c.origin == "quoted"]
+    own = {"quoted": len(quoted), "quoted_found": sum(span is not None for span in quoted)}
+    return metrics.citations(given, _gold(asked)) | own
 
 
 def _gold(asked: Asked) -> list[Span] | None:
     """Gold evidence in the offsets of our documents; None where there is none that can be placed."""
-    spans: list[Span] = []
-    for evidence in asked.item.evidence or ():
-        document = asked.documents.get(evidence.doc_id)
-        if document is None:
-            continue
-        start, end = evidence.start, evidence.end
-        if start is None or end is None:
-            start = document.text.find(evidence.text) if evidence.text else -1
-            end = start + len(evidence.text or "")
-        elif evidence.text is not None and document.text[start:end] != evidence.text:
-            continue  # reading the text moved its offsets
-        if start >= 0:
-            spans.append((document.id, start, end))
-    return spans or None
+    placed = [e for e in asked.item.evidence or () if e.start is not None and e.end is not None]
+    return [(asked.documents[e.doc_id].id, e.start or 0, e.end or 0) for e in placed] or None

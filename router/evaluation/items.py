@@ -75,7 +75,7 @@ def read_docs(paths: Iterable[str | Path], wanted: set[str] | None, on_bad: OnBa
     for file in json_lines.files(paths):
         for line, row in json_lines.objects(file, on_bad):
             try:
-                doc = parse_doc(row)
+                doc = parse_doc(row, origin=f"{file}:{line}")
                 if wanted is not None and doc.doc_id not in wanted:
                     continue
                 if docs.setdefault(doc.doc_id, doc).text != doc.text:

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnout.errors import UnknownNameError
-from turnout.router.evaluation.choice_scores import choice_accuracy
 from turnout.router.evaluation.items import ANSWER_TYPES, Item, options
 from turnout.router.evaluation.list_scores import list_f1, list_recall, split_items
 from turnout.router.evaluation.number_scores import number_match
 from turnout.router.evaluation.text_scores import exact_match, rouge_l, token_f1
+from turnout.router.options import named
 
 __all__ = [
     "Score",
@@ -91,6 +91,16 @@ def _metrics(item: Item, text: str) -> dict[str, float]:
             items = [str(entry) for entry in item.meta.get("items") or split_items(answers[0])]
             return {"list_f1": list_f1(text, items), "list_recall": list_recall(text, items)}
     raise UnknownNameError("answer type", item.answer_type, ANSWER_TYPES)
+
+
+def choice_accuracy(prediction: str, choices: Sequence[str], answer: str) -> float:
+    """1 if the prediction names exactly one option and that is the answer, else 0.
+
+    Args:
+        choices: the options as the model saw them, see `named`.
+        answer: one of the choices.
+    """
+    return float({choices[index] for index in named(prediction, choices)} == {answer})
 
 
 def abstention(rows: Iterable[Mapping[str, object]]) -> dict[str, float | int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,17 @@ RUN_FILE, ROWS_FILE = "run.json", "rows.jsonl"
 
 
 class CitationCounts(TypedDict):
-    """Quotes of one answer: given, found in the documents, and found ones that overlap gold evidence."""
+    """Citations of one answer: given, found in the documents, and found ones that overlap gold evidence.
+
+    `quoted` and `quoted_found` count those that the model itself quoted; the others are sentences that were matched to
+    its answer, which are found by construction.
+    """
 
     given: int
     found: int
     supported: int | None
+    quoted: NotRequired[int]
+    quoted_found: NotRequired[int]
 
 
 class Failure(TypedDict):
@@ -54,10 +61,12 @@ class Row(TypedDict):
     cluster: str
     chosen: NotRequired[str | None]
     decide_s: NotRequired[float | None]
+    refused: NotRequired[str]
 
 
 # Not Row.__required_keys__: it does not see NotRequired where annotations are strings.
-_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s"}
+_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused"}
+_NEEDED_FACTS = "turnout created finished command model device cores versions seed cache budget strategies documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,15 @@ def read_run(folder: str | Path) -> Run:
         raise ConfigurationError(
             f"{folder} is not an evaluation run: it has no {RUN_FILE}", hint="turnout eval run --out DIR makes one"
         )
+    return Run(folder, read_facts(file), read_rows(folder / ROWS_FILE))
+
+
+def read_facts(file: Path) -> dict[str, Any]:
+    """What a run.json says.
+
+    Raises:
+        ConfigurationError: it is damaged or of another schema.
+    """
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -91,15 +109,26 @@ def read_run(folder: str | Path) -> Run:
             f"{file} has schema {schema!r}, this version reads {SCHEMA}",
             hint="read it with the version of turnout that wrote it, or run again",
         )
-    return Run(folder, facts, _rows(folder / ROWS_FILE))
+    missing = sorted(set(_NEEDED_FACTS.split()) - facts.keys())
+    if missing:
+        raise ConfigurationError(f"{file} has no {', '.join(missing)}", hint="restore it or run again")
+    return cast(dict[str, Any], facts)
 
 
-def _rows(file: Path) -> tuple[Row, ...]:
+def read_rows(file: Path) -> tuple[Row, ...]:
+    """Reads rows, packed ones (FILE.gz) where there are no others; none where there is no file.
+
+    Raises:
+        ConfigurationError: a line is no row, or the packed file is damaged.
+    """
     packed = file.with_name(f"{file.name}.gz")
     if file.exists():
         lines = file.read_bytes().split(b"\n")
     elif packed.exists():
-        lines = gzip.decompress(packed.read_bytes()).split(b"\n")
+        try:
+            lines = gzip.decompress(packed.read_bytes()).split(b"\n")
+        except (OSError, EOFError, zlib.error) as error:
+            raise ConfigurationError(f"{packed} is damaged: {error}", hint="restore it") from error
     else:
         return ()
     rows: dict[tuple[str, str], Row] = {}
@@ -126,6 +155,8 @@ def _row(line: bytes) -> Row:
     if missing:
         raise ValueError(f"not a row: it has no {', '.join(missing)}")
     score = value["score"]
+    if not isinstance(value["usage"], dict) or not isinstance(value["citations"], dict):
+        raise ValueError("usage and citations are not objects")
     if value["error"] is None and not (isinstance(score, int | float) and 0 <= score <= 1):
         raise ValueError(f"score is {score!r}, not a number in 0..1")
     return cast(Row, value)

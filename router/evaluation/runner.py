@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from turnout.contracts import Engine, Strategy
-from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
+from turnout.errors import BudgetError, ConfigurationError, EngineError, UnknownNameError
 from turnout.progress import Progress
 from turnout.record import decision_json
 from turnout.retrieval.corpus import Corpus
@@ -26,6 +27,8 @@ CacheMode = Literal["cold", "session"]
 COPIED = (ROUTER, SELF_ROUTE)
 """Rows that are put together from those of `full` and `rag`."""
 
+GIVE_UP_AFTER = 5
+
 DERIVED = ("task_rule", "random", "oracle")
 """Baselines that a report works out from the rows; no row is stored for them."""
 
@@ -38,6 +41,8 @@ def choose(names: Sequence[str], strategies: Sequence[Strategy]) -> list[str]:
     """
     own = [strategy.name for strategy in strategies]
     known = [ROUTER, *own, CLOSED, SELF_ROUTE]
+    if not names:
+        raise ConfigurationError("no strategy is named", hint=f"known: all, {', '.join((*known, *DERIVED))}")
     for name in names:
         if name not in (*known, *DERIVED, "all"):
             raise UnknownNameError("strategy", name, [*known, *DERIVED, "all"])
@@ -88,6 +93,8 @@ class Bench:
     cache: CacheMode
     parallel: int = 1
     progress: Progress = lambda stage, done, total: None
+    # New for each pass: what another run, or this one before it was killed, left in a server's cache is not read.
+    namespace: str = field(default_factory=lambda: secrets.token_hex(8))
     engine_s: float = field(default=0.0, init=False)
     rows_s: float = field(default=0.0, init=False)
 
@@ -100,39 +107,75 @@ class Bench:
         }
 
 
-def run(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> dict[str, float]:
+def run(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> None:
     """Fills the store with a row for each question and name; what is there already stays.
 
     In a cold run each row has a cache namespace of its own. In a session each strategy has one, and goes through all
     questions in their order before the next strategy begins; what a killed session had read is gone with it, so a
     strategy that was not finished starts again.
 
-    Returns:
-        Seconds of this pass: {"wall_s", "engine_s", "rows_s", "harness_s"}; `harness_s` is what was spent outside of
-        the rows, indexing and loading set aside.
+    Rows that failed are run again.
+
+    Raises:
+        EngineError: GIVE_UP_AFTER questions in a row failed; what was measured stays.
     """
     order = [(item.id, name) for item in items for name in names]
+    store.forget(lambda row: row["error"] is not None)
     if bench.cache == "session":
         _drop_unfinished(store, order)
     _score_again(items, names, store)
     total = len(order)
     done = total - sum(key not in store.rows for key in order)
-    warm_up(bench)
-    started, aside = time.perf_counter(), 0.0
-    for rows in _rows(bench, items, names, store):
+    if done < total:
+        warm_up(bench)
+    timing = _Timing(bench)
+    streak = 0
+    for rows, decision in _rows(bench, items, names, store):
+        if decision is not None:
+            store.add_decision(decision)
         for row in rows:
             store.add(row)
-            usage = row["usage"]
-            aside += usage.get("load_s", 0.0) + usage.get("index_s", 0.0) if row["strategy"] not in COPIED else 0.0
+        streak = _failures(rows, streak)
         done += len(rows)
+        store.facts["passes"][-1] |= timing.add(rows)
+        store.save()
         bench.progress("evaluating", done, total)
-    wall = time.perf_counter() - started - aside
-    return {
-        "wall_s": wall,
-        "engine_s": bench.engine_s,
-        "rows_s": bench.rows_s,
-        "harness_s": wall - bench.rows_s / bench.parallel,
-    }
+    store.finish(order)
+
+
+def _failures(rows: Sequence[Row], streak: int) -> int:
+    """How many questions in a row have failed in every strategy.
+
+    Raises:
+        EngineError: too many; the engine is down, and every further row would fail too.
+    """
+    run_here = [row for row in rows if row["strategy"] not in COPIED]
+    if not run_here or not all(row["error"] for row in run_here):
+        return 0 if run_here else streak
+    if streak + 1 >= GIVE_UP_AFTER:
+        raise EngineError(
+            f"{GIVE_UP_AFTER} questions in a row failed, the last one with: {run_here[-1]['error']['message']}",
+            hint="mend what fails; the same command then goes on, failed rows first",
+        )
+    return streak + 1
+
+
+class _Timing:
+    """Seconds of a pass. `harness_s` is what was spent outside of the rows, indexing and loading set aside; with
+    several questions at once it can't be told."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._begin = time.perf_counter()
+        self._aside = 0.0
+
+    def add(self, rows: Sequence[Row]) -> dict[str, float | None]:
+        for row in rows:
+            if row["strategy"] not in COPIED:
+                self._aside += row["usage"].get("load_s", 0.0) + row["usage"].get("index_s", 0.0)
+        bench, elapsed = self._bench, time.perf_counter() - self._begin
+        harness = elapsed - self._aside - bench.rows_s if bench.parallel == 1 else None
+        return {"wall_s": elapsed, "engine_s": bench.engine_s, "rows_s": bench.rows_s, "harness_s": harness}
 
 
 def warm_up(bench: Bench) -> None:
@@ -143,32 +186,37 @@ def warm_up(bench: Bench) -> None:
         pass
 
 
-def _rows(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> Iterator[list[Row]]:
+Batch = tuple[list[Row], dict[str, Any] | None]
+"""Rows of one question, and the router's decision where it was made now."""
+
+
+def _rows(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> Iterator[Batch]:
     """Rows that are missing, a few at a time, in the order in which they are measured."""
     executed = [name for name in names if name not in COPIED]
     if bench.cache == "session":
         for name in executed:
             for item in items:
                 if (item.id, name) not in store.rows:
-                    yield [_execute(bench, _prepare(bench, item), name)]
+                    yield [_execute(bench, _prepare(bench, item), name)], None
         for item in items:
-            yield _copied(bench, item, names, store.rows, store)
+            yield _copied(bench, item, names, store.rows)
         return
 
-    def question(item: Item) -> list[Row]:
-        missing = [name for name in executed if (item.id, name) not in store.rows]
-        if not missing and all((item.id, name) in store.rows for name in names):
-            return []
+    def question(item: Item) -> Batch:
         asked = _prepare(bench, item)
-        rows = [_execute(bench, asked, name) for name in missing]
-        known = store.rows | {(row["question_id"], row["strategy"]): row for row in rows}
-        return rows + _copied(bench, item, names, known, store, asked)
+        rows = [_execute(bench, asked, name) for name in executed if (item.id, name) not in store.rows]
+        measured = {(row["question_id"], row["strategy"]): row for row in rows}
+        mine = {(item.id, name): store.rows[item.id, name] for name in names if (item.id, name) in store.rows}
+        copied, decision = _copied(bench, item, names, mine | measured, asked)
+        return rows + copied, decision
 
+    missing = [item for item in items if any((item.id, name) not in store.rows for name in names)]
     if bench.parallel == 1:
-        yield from map(question, items)
+        yield from map(question, missing)
         return
     with ThreadPoolExecutor(bench.parallel) as pool:
-        yield from pool.map(question, items)
+        for done in as_completed([pool.submit(question, item) for item in missing]):
+            yield done.result()
 
 
 def _prepare(bench: Bench, item: Item) -> Asked:
@@ -178,7 +226,7 @@ def _prepare(bench: Bench, item: Item) -> Asked:
 
 
 def _execute(bench: Bench, asked: Asked, name: str) -> Row:
-    namespace = name if bench.cache == "session" else f"{asked.item.id}/{name}"
+    namespace = f"{bench.namespace}/{name}" if bench.cache == "session" else f"{bench.namespace}/{asked.item.id}/{name}"
     if name == CLOSED:
         row, engine_s = ask.run_closed_book(asked, bench.machinery, namespace)
     else:
@@ -193,23 +241,22 @@ def _copied(
     item: Item,
     names: Sequence[str],
     rows: Mapping[Key, Row],
-    store: RunStore,
     asked: Asked | None = None,
-) -> list[Row]:
+) -> Batch:
     """The rows of the router and of Self-Route for one question, where they are wanted and missing."""
-    made = []
+    made: list[Row] = []
+    record = None
     if ROUTER in names and (item.id, ROUTER) not in rows:
         asked = asked or _prepare(bench, item)
         try:
             decision, seconds = ask.decide(asked, bench.machinery)
-            bench.rows_s += seconds
-            store.add_decision(decision_json(decision))
+            record = decision_json(decision)
             made.append(ask.router_row(rows[item.id, decision.chosen], decision, seconds))
         except BudgetError as error:
-            made.append(ask.failed_router_row(asked, error))
+            made.append(ask.refused_row(asked, error, asked.gather_s))
     if SELF_ROUTE in names and (item.id, SELF_ROUTE) not in rows:
         made.append(ask.self_route_row(rows[item.id, "rag"], rows[item.id, "full"]))
-    return made
+    return made, record
 
 
 def _score_again(items: Sequence[Item], names: Sequence[str], store: RunStore) -> None:

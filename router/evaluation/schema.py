@@ -15,7 +15,8 @@ else a question may have, and what it is without:
                    new tokens. Without it: unanswerable if `answers` is [], choice if there are `choices`, else
                    abstractive
     choices        the options of a choice question; answers[0] is one of them
-    task           location | reasoning | comparison | hallucination | summarisation. Without it: location
+    task           location | reasoning | comparison | hallucination | summarisation. Without it: hallucination if the
+                   answer_type is unanswerable, else location
     hop            single-hop | multi-hop | aggregation | summarisation, or a word of your own. Without it: single-hop
     dataset        the group that scores are averaged in. Without it: the file's name
     evidence       [{doc_id, start, end, text}]: where the answer stands, in characters of the document's text, `end`
@@ -78,12 +79,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """One document."""
+    """One document, and the "FILE:LINE" that it was read from."""
 
     doc_id: str
     title: str
     text: str
     source: str
+    origin: str = field(default="", compare=False)
 
 
 def parse_item(row: Mapping[str, Any], dataset: str, origin: str) -> Item:
@@ -101,7 +103,7 @@ def parse_item(row: Mapping[str, Any], dataset: str, origin: str) -> Item:
     answer_type = text(row, "answer_type", _default_type(answers, choices))
     if answer_type not in ANSWER_TYPES:
         raise BadRow(f"unknown answer_type {answer_type!r}; known: {', '.join(ANSWER_TYPES)}")
-    task = text(row, "task", "location")
+    task = text(row, "task", "hallucination" if answer_type == "unanswerable" else "location")
     if task not in TASKS:
         raise BadRow(f"unknown task {task!r}; known: {', '.join(TASKS)}")
     if answers is None and answer_type != "unanswerable":
@@ -135,14 +137,17 @@ def parse_item(row: Mapping[str, Any], dataset: str, origin: str) -> Item:
     )
 
 
-def parse_doc(row: Mapping[str, Any]) -> Doc:
+def parse_doc(row: Mapping[str, Any], origin: str = "") -> Doc:
     """A document from a line's object.
+
+    Args:
+        origin: "FILE:LINE" that it was read from.
 
     Raises:
         BadRow: a field is missing or wrong.
     """
     doc_id = text(row, "doc_id")
-    return Doc(doc_id, text(row, "title", doc_id), text(row, "text"), text(row, "source", ""))
+    return Doc(doc_id, text(row, "title", doc_id), text(row, "text"), text(row, "source", ""), origin)
 
 
 def _default_type(answers: tuple[str, ...] | None, choices: tuple[str, ...] | None) -> str:

@@ -10,6 +10,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from turnout.errors import ConfigurationError, UnknownNameError
+from turnout.router.evaluation.json_lines import Malformed, OnBad
 from turnout.router.evaluation.schema import Item
 
 
@@ -70,21 +71,28 @@ def set_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".txt")))
 
 
-def pick(items: Iterable[Item], ids: Sequence[str]) -> list[Item]:
+def pick(items: Iterable[Item], ids: Sequence[str], on_bad: OnBad | None = None) -> list[Item]:
     """The questions with these ids, in the order of the ids.
+
+    Args:
+        on_bad: called for each id that is missing; without it a missing id is an error.
 
     Raises:
         ConfigurationError: some ids are not among the questions.
     """
     by_id = {item.id: item for item in items}
     missing = [name for name in ids if name not in by_id]
+    if on_bad is not None and len(missing) < len(ids):
+        for name in missing:
+            on_bad(Malformed("the question set", ids.index(name) + 1, f"{name!r} is not among the readable questions"))
+        missing = []
     if missing:
         first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ConfigurationError(
             f"{len(missing)} of {len(ids)} questions of the set are not in the files given: {first}",
             hint="give the files that hold them: the whole folder of questions",
         )
-    return [by_id[name] for name in ids]
+    return [by_id[name] for name in ids if name in by_id]
 
 
 def _drawn(items: Iterable[Item], seed: int) -> list[Item]:

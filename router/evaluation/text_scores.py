@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from turnout.errors import MissingExtraError
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+_WORD: re.Pattern[str] = re.compile(rf"[{_CJK}]|[^\W{_CJK}_]+")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -47,13 +49,20 @@ def _f1(predicted: Sequence[str], gold: Sequence[str]) -> float:
 def rouge_l(prediction: str, answers: Sequence[str]) -> float:
     """ROUGE-L F-measure (Lin, 2004), best over the answers, by the rouge-score library without stemming.
 
-    The longest common subsequence is taken over the whole text. The library keeps only the letters a to z and digits,
-    so text in other scripts scores 0.
+    The longest common subsequence is taken over the whole text, in words of any script; where words are not set apart
+    (Chinese, Japanese), each character is one.
 
     Raises:
         MissingExtraError: rouge-score is not installed.
     """
     return max((_rouge()(answer, prediction) for answer in answers), default=0.0)
+
+
+class _Words:
+    """The tokenizer that rouge-score asks for."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return [match[0] for match in _WORD.finditer(text.lower())]
 
 
 @functools.cache
@@ -62,5 +71,6 @@ def _rouge() -> Callable[[str, str], float]:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
         raise MissingExtraError("ROUGE-L", "eval") from error
-    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    # The library's own words are runs of a to z and digits.
+    scorer = RougeScorer(["rougeL"], use_stemmer=False, tokenizer=_Words())
     return lambda answer, prediction: float(scorer.score(answer, prediction)["rougeL"].fmeasure)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import shlex
 import sys
 import time
@@ -17,16 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from turnout import __version__
 from turnout.config import Settings
-from turnout.errors import ConfigurationError, DocumentError, MissingExtraError
+from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.progress import Progress, silent
-from turnout.types import Budget, Document, Text
+from turnout.types import Budget
 
 if TYPE_CHECKING:
     from turnout.contracts import Embedder, Engine
     from turnout.parts import Parts
-    from turnout.router.evaluation.items import Doc, Item, Malformed
-
-COLLECTION = "evaluation"
+    from turnout.router.evaluation.inputs import Inputs
+    from turnout.router.evaluation.items import Malformed
 
 
 def run(
@@ -71,112 +69,60 @@ def run(
         ConfigurationError: nothing to ask, a folder of another run, or, if `strict`, a malformed row.
     """
     from turnout.parts import Parts
-    from turnout.router.evaluation import runner
+    from turnout.router.evaluation import inputs, runner
     from turnout.router.evaluation.run_store import RunStore
+    from turnout.router.policy import check
+    from turnout.router.profile import ModelProfile
 
     settings = Settings.load(**options)
-    bad: list[Malformed] = []
-
-    def note(malformed: Malformed) -> None:
-        bad.append(malformed)
-        on_bad(malformed)
-
-    items, docs, new_tokens = _read(questions, documents, note, limit, question_set, seed)
-    if strict and bad:
-        raise ConfigurationError(f"{len(bad)} malformed rows, the first: {bad[0]}", hint="mend them, or leave --strict")
     limits = budget or Budget()
+    check(limits)
+    given = inputs.load(questions, documents, on_bad, limit=limit, question_set=question_set, seed=seed)
+    if strict and given.bad:
+        raise ConfigurationError(
+            f"malformed rows: {len(given.bad)}, the first: {given.bad[0]}", hint="mend them, or leave --strict"
+        )
     with contextlib.ExitStack() as stack:
         parts = stack.enter_context(contextlib.closing(Parts(settings, engine, embedder, progress)))
         store = stack.enter_context(contextlib.closing(RunStore(Path(out))))
         names = runner.choose(strategies, parts.strategies)
         runner.check_parallel(parts.engine, cache, parallel)
-        facts = store.open(
-            _facts(parts, items, seed, cache, limits, parallel, question_set, limit)
-            | {"inputs": _hashes([*questions, *documents]), "strategies": names, "malformed": len(bad)}
+        store.open(
+            _facts(parts, given)
+            | {"seed": seed, "cache": cache, "parallel": parallel, "set": question_set, "limit": limit}
+            | {"budget": dataclasses.asdict(limits), "strategies": names}
         )
         apart = dataclasses.replace(settings, home=store.index.absolute(), log="off")
         index = stack.enter_context(contextlib.closing(Parts(apart, parts.engine, parts.embedder, progress)))
-        known = _index(index, docs, items, note)
-        items = [item for item in items if all(doc_id in known for doc_id in item.doc_ids)]
+        began = time.perf_counter()
+        inputs.keep(index.library, given.documents.values(), progress)
+        store.facts["passes"].append({"started": _now(), "index_s": time.perf_counter() - began})
+        # A run that goes on predicts from the same measurements of the model as before.
+        store.facts.setdefault("profile", dataclasses.asdict(parts.profile))
         bench = runner.Bench(
-            machinery=dataclasses.replace(index.machinery(), profile=parts.profile),
-            documents=known,
+            machinery=dataclasses.replace(index.machinery(), profile=ModelProfile(**store.facts["profile"])),
+            documents=given.documents,
             corpus=index.corpus,
             tokens=index.tokens,
-            new_tokens=new_tokens,
+            new_tokens=given.new_tokens,
             budget=limits,
             cache=cache,
             parallel=parallel,
             progress=progress,
         )
-        facts |= {"profile_measured": parts.profile.measured, "malformed": len(bad), "questions": len(items)}
-        facts["passes"].append(runner.run(bench, items, facts["strategies"], store))
-        facts |= {"finished": time.strftime("%Y-%m-%d %H:%M:%S"), "overhead": _overhead(facts["passes"])}
-        store.finish([(item.id, name) for item in items for name in facts["strategies"]], facts)
-    return facts
+        runner.run(bench, given.items, store.facts["strategies"], store)
+        failed = sum(row["error"] is not None for row in store.rows.values())
+        store.facts |= {"finished": _now(), "failed_rows": failed, "overhead": _overhead(store.facts["passes"])}
+        store.save()
+        return store.facts
 
 
-def _read(
-    questions: Sequence[str | Path],
-    documents: Sequence[str | Path],
-    note: Callable[[Malformed], None],
-    limit: int | None,
-    question_set: str | None,
-    seed: int,
-) -> tuple[list[Item], dict[str, Doc], dict[str, int]]:
-    from turnout.router.evaluation import items as reading
-    from turnout.router.evaluation import sets
-
-    if limit is not None and question_set is not None:
-        raise ConfigurationError(
-            f"limit {limit} and set {question_set!r} exclude each other", hint="a set is a fixed list: leave one out"
-        )
-    items = reading.read_items([Path(p) for p in questions], note)
-    new_tokens = reading.new_tokens(items)
-    if question_set is not None:
-        items = sets.pick(items, sets.load_set(question_set))
-    elif limit is not None:
-        items = sets.select(items, limit, seed)
-    docs = reading.read_docs([Path(p) for p in documents], {i for item in items for i in item.doc_ids}, note)
-    items = reading.with_documents(items, docs, note)
-    if not items:
-        raise ConfigurationError("no question that can be asked", hint="see the malformed rows, or the paths given")
-    return items, docs, new_tokens
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _index(
-    parts: Parts, docs: Mapping[str, Doc], items: Sequence[Item], note: Callable[[Malformed], None]
-) -> dict[str, Document]:
-    """Keeps the documents of the questions in the run's own library; by the set's ids, as they are kept."""
-    from turnout.retrieval.convert import convert_text
-    from turnout.retrieval.library import Pending
-    from turnout.router.evaluation.items import Malformed
-
-    known: dict[str, Document] = {}
-    for doc_id in dict.fromkeys(i for item in items for i in item.doc_ids):
-        doc = docs[doc_id]
-        try:
-            known[doc_id] = convert_text(Text(doc.text, doc.title or doc_id, source=doc_id))
-        except DocumentError as error:
-            note(Malformed(doc_id, 0, error.reason))
-    parts.library.add_many(
-        (Pending(document) for document in known.values()),
-        collection=COLLECTION,
-        progress=lambda done, total: parts.progress("embedding", done, total),
-    )
-    return known
-
-
-def _facts(
-    parts: Parts,
-    items: Sequence[Item],
-    seed: int,
-    cache: str,
-    budget: Budget,
-    parallel: int,
-    question_set: str | None,
-    limit: int | None,
-) -> dict[str, Any]:
+def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
+    """What a run rests on: software, machine, model, inputs."""
     import psutil
 
     from turnout import system
@@ -186,7 +132,7 @@ def _facts(
     return {
         "schema": SCHEMA,
         "turnout": __version__,
-        "created": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "created": _now(),
         "finished": None,
         "command": shlex.join(["turnout", *sys.argv[1:]]),
         "model": {
@@ -195,32 +141,28 @@ def _facts(
             "window": model.window,
             "parameters": model.parameters,
         },
+        "embedder": parts.embedder.fingerprint if parts.embedder else None,
         "device": system.device(),
         "cores": psutil.cpu_count(),
         "versions": system.versions(),
-        "seed": seed,
-        "cache": cache,
-        "parallel": parallel,
-        "set": question_set,
-        "limit": limit,
-        "budget": dataclasses.asdict(budget),
-        "questions": len(items),
-        "documents": len({i for item in items for i in item.doc_ids}),
+        "inputs": list(given.hashes),
+        "questions": len(given.items),
+        "documents": len(given.documents),
+        "malformed": len(given.bad),
     }
 
 
-def _hashes(paths: Sequence[str | Path]) -> dict[str, str]:
-    """SHA-256 of each input file, so that rows of different questions are never mixed."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        files += sorted(path.glob("*.jsonl*")) if path.is_dir() else [path]
-    return {f"{file.parent.name}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
-
-
-def _overhead(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Seconds of all passes, and what the harness took as a share of the engine's time."""
-    sums = {name: sum(each[name] for each in passes) for name in ("wall_s", "engine_s", "rows_s", "harness_s")}
-    return sums | {"harness_share": sums["harness_s"] / sums["engine_s"] if sums["engine_s"] else 0.0}
+def _overhead(passes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Seconds of all passes, and what the harness took as a share of the engine's time; None where not known."""
+    sums: dict[str, float | None] = {
+        name: sum(each.get(name) or 0.0 for each in passes) for name in ("index_s", "wall_s", "engine_s", "rows_s")
+    }
+    harness = [each.get("harness_s") for each in passes if each.get("engine_s")]
+    known = bool(harness) and None not in harness
+    sums["harness_s"] = sum(h for h in harness if h is not None) if known else None
+    engine_s = sums["engine_s"]
+    sums["harness_share"] = sums["harness_s"] / engine_s if sums["harness_s"] is not None and engine_s else None
+    return sums
 
 
 def report(folder: str | Path, page: str | Path | None = None) -> dict[str, Any]:

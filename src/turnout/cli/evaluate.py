@@ -8,6 +8,7 @@ import click
 
 from turnout.cli.bars import Bars
 from turnout.cli.lazy import LazyGroup
+from turnout.cli.main import EXIT_FAILED
 from turnout.cli.options import budget_options, model_options, take_budget
 
 SHOWN = 10
@@ -80,9 +81,11 @@ def run(strategies: str, **options: Any) -> int:
         facts = evaluate.run(strategies=names, budget=budget, on_bad=note, progress=bars, **options)
     if len(bad) > SHOWN:
         click.echo(f"skipped: {len(bad) - SHOWN} more malformed rows", err=True)
-    seconds = facts["overhead"]["wall_s"]
+    questions, rows = facts["questions"], len(facts["strategies"])
     click.echo(
-        f"{facts['questions']} questions, {len(facts['strategies'])} rows each, {seconds / 60:.0f} min; "
-        f"next: turnout eval report {options['out']}"
+        f"{questions} question{'s' * (questions != 1)}, {rows} rows each; next: turnout eval report {options['out']}"
     )
+    if facts["failed_rows"]:
+        click.echo(f"{facts['failed_rows']} rows failed: the same command runs them again", err=True)
+        return EXIT_FAILED
     return 0

@@ -17,7 +17,7 @@ def test_run_then_report_then_compare(turnout, asked: list[str], tmp_path: Path)
     out = tmp_path / "runs" / "mine"
     run = turnout("eval", "run", *asked, "--out", str(out))
     assert run.code == 0
-    assert f"5 questions, 5 rows each, 0 min; next: turnout eval report {out}" in run.out
+    assert f"5 questions, 5 rows each; next: turnout eval report {out}" in run.out
 
     report = turnout("eval", "report", str(out), "--details")
     assert report.code == 0
@@ -45,7 +45,7 @@ def test_malformed_rows_are_named_on_stderr_and_strict_stops(turnout, asked: lis
     assert "skipped: 2 more malformed rows" in run.err
     strict = turnout("eval", "run", *asked, "--out", str(tmp_path / "strict"), "--strict")
     assert strict.code == 2
-    assert f"12 malformed rows, the first: {questions}:6" in strict.err
+    assert f"malformed rows: 12, the first: {questions}:6" in strict.err
 
 
 def test_slips_are_answered(turnout, asked: list[str], tmp_path: Path) -> None:

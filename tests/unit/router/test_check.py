@@ -78,7 +78,7 @@ def test_an_answer_that_only_repeats_the_question_says_nothing(question: str, an
 
 def shown(*tokens: str) -> list[str]:
     growing = Visible()
-    return [delta for token in tokens for delta in growing.push(token)] + list(growing.finish())
+    return [delta for token in tokens for delta in growing.push(token)] + list(growing.finish(is_refusal(growing.raw)))
 
 
 def test_text_that_may_become_the_refusal_is_held_back() -> None:

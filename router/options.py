@@ -1,4 +1,4 @@
-"""Which options of a choice question an answer names, in full or by letter.
+"""The options that a question lists, and which of them an answer names, in full or by letter.
 
 The texts are read first, the longest first, and what an option's text covers names nothing else: "not mentioned" does
 not name "mentioned", and an "A" inside an option is no letter. Case, punctuation and an article in front don't count.
@@ -29,33 +29,38 @@ _BY_LETTER = (
     ),
     re.compile(r"\((?P<letters>[A-Z])\)\W*\Z"),
 )
+_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.)][ \t]+(\S.*)$", re.MULTILINE)
 _SINGLE = re.compile(r"\b[A-Za-z]\b")
 _COVERED = " _ "  # a word character, so that a letter beside it does not stand alone
 
 
-def choice_accuracy(prediction: str, choices: Sequence[str], answer: str) -> float:
-    """1 if the prediction names exactly one option and that is the answer, else 0.
+def listed(question: str) -> tuple[str, ...]:
+    """The options below a question: lines "A. ...", "B) ..." from A on, at least two; none where there are no such
+    lines."""
+    lines = _OPTION.findall(question)
+    letters = [letter for letter, _ in lines]
+    in_order = letters == list(string.ascii_uppercase[: len(letters)])
+    return tuple(text.strip() for _, text in lines) if len(lines) > 1 and in_order else ()
+
+
+def named(answer: str, choices: Sequence[str]) -> set[int]:
+    """Places of the options that an answer names.
 
     Args:
         choices: the options as the model saw them, after "A.", "B." and so on; without letters of their own.
-        answer: one of the choices.
     """
-    return float({choices[index] for index in _named(prediction, choices)} == {answer})
-
-
-def _named(prediction: str, choices: Sequence[str]) -> set[int]:
-    named = set()
-    rest = re.sub(r"[*`]", "", prediction)
+    found = set()
+    rest = re.sub(r"[*`]", "", answer)
     for index, pattern in _patterns(choices):
         rest, count = pattern.subn(_COVERED, rest)
         if count:
-            named.add(index)
+            found.add(index)
     by_letter = dict(zip(string.ascii_uppercase, range(len(choices)), strict=False))
     for pattern in _BY_LETTER:
         for match in pattern.finditer(rest):
             letters = (letter.upper() for letter in _SINGLE.findall(match["letters"]))
-            named.update(by_letter[letter] for letter in letters if letter in by_letter)
-    return named
+            found.update(by_letter[letter] for letter in letters if letter in by_letter)
+    return found
 
 
 def _patterns(choices: Sequence[str]) -> Iterator[tuple[int, re.Pattern[str]]]:
