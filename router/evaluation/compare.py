@@ -14,7 +14,8 @@ from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.router.evaluation.derived import derive
 from turnout.router.evaluation.report_text import columns, counted, interval, number
 from turnout.router.evaluation.rows import read_run
-from turnout.router.evaluation.table import Arm, Asked, Table, Vector, macro, tabulate
+from turnout.router.evaluation.statistics import macro
+from turnout.router.evaluation.table import Arm, Asked, Table, Vector, tabulate
 from turnout.router.evaluation.verdict import difference, sentence
 
 

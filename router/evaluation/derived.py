@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from turnout.router.evaluation.table import Arm, Table, is_single, macro
+from turnout.router.evaluation.statistics import macro
+from turnout.router.evaluation.table import Arm, Table, is_single
 
 SHORT = 4
 """LaRA's shorter documents fill a quarter of its models' windows: 32K of 128K tokens."""

@@ -16,8 +16,8 @@ from turnout.router.evaluation import metrics
 from turnout.router.evaluation.derived import best_single, derive, regret
 from turnout.router.evaluation.rows import Row, Run
 from turnout.router.evaluation.slices import by_dataset, by_length, by_task, closed_book, interval_json, wins
-from turnout.router.evaluation.statistics import macro_interval
-from turnout.router.evaluation.table import Arm, Table, Vector, in_order, is_single, macro, tabulate, used
+from turnout.router.evaluation.statistics import macro, macro_interval
+from turnout.router.evaluation.table import Arm, Table, Vector, in_order, is_single, tabulate, used
 from turnout.router.evaluation.verdict import difference, drawn_units, verdicts
 from turnout.types import LIMITS
 

@@ -153,16 +153,16 @@ def new_tokens(items: Iterable[Item]) -> dict[str, int]:
         of_dataset.setdefault(item.dataset, Counter())[bounds[item.id]] += 1
     for item in unanswerable:
         common = of_dataset.get(item.dataset)
-        bounds[item.id] = common.most_common(1)[0][0] if common else SHORT
+        bounds[item.id] = common.most_common(1)[0][0] if common else FEW
     return bounds
 
 
-SHORT, PROSE, SUMMARY = 48, 128, 256
+FEW, PROSE, SUMMARY = 48, 128, 256
 
 
 def _bound(item: Item) -> int:
     if item.answer_type != "abstractive":
-        return SHORT
+        return FEW
     return SUMMARY if item.task == "summarisation" else PROSE
 
 

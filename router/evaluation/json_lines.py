@@ -1,7 +1,7 @@
 """Reading files with one JSON object per line, where some lines or whole files may be damaged.
 
 Bad content never ends the reading: it is reported with file and line, and the next line is read. Fields are taken out
-of an object by `text`, `texts` and `flag`, which raise BadRow with the reason to report.
+of an object by `text`, `texts` and `of_type`, which raise BadRow with the reason to report.
 """
 
 from __future__ import annotations

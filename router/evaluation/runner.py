@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from turnout.contracts import Engine, Strategy
+from turnout.engines.prompt import CLOSED_BOOK_TASK
 from turnout.errors import BudgetError, ConfigurationError, EngineError, UnknownNameError
 from turnout.progress import Progress
 from turnout.record import decision_json
@@ -182,7 +183,7 @@ def warm_up(bench: Bench) -> None:
     """Loads the model and lets it read a few words, so that no row pays for it."""
     engine = bench.machinery.engine
     engine.open()
-    for _ in engine.generate(Context((), "ready?", task="closed_book"), GenerationParams(max_tokens=2)):
+    for _ in engine.generate(Context((), "ready?", task=CLOSED_BOOK_TASK), GenerationParams(max_tokens=2)):
         pass
 
 

@@ -2,14 +2,14 @@
 
 Questions about one document are not independent, so the bootstrap draws whole clusters (documents), and within each
 dataset, since the datasets are fixed (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and
-13). The intervals are percentile intervals. With few clusters they are too narrow: read those from under about ten
+13); groups that share documents are drawn jointly, within strata. The intervals are percentile intervals. With few clusters they are too narrow: read those from under about ten
 documents as a lower bound of the uncertainty.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ import numpy.typing as npt
 
 DRAWS = 2000
 LEVEL = 0.95
+
+CELLS = 4_000_000
+"""Draws times clusters that are held at once, 64 MB."""
 
 Array = npt.NDArray[np.float64]
 Scores = Sequence[float] | Array
@@ -31,15 +34,21 @@ class Interval:
     high: float
 
 
-def macro(scores_by_dataset: Mapping[str, Sequence[float]]) -> float:
-    """The mean over datasets of the mean score.
+def macro(scores: Scores, datasets: Sequence[str]) -> float:
+    """The mean over datasets of each dataset's mean score.
+
+    Args:
+        scores: one per question, shape (questions,).
+        datasets: the dataset of each question, shape (questions,).
 
     Raises:
-        ValueError: there is no dataset, or one without scores.
+        ValueError: there are no scores, or the lengths differ.
     """
-    if not scores_by_dataset or not all(len(scores) for scores in scores_by_dataset.values()):
-        raise ValueError("no scores to average")
-    return float(np.mean([np.mean(scores) for scores in scores_by_dataset.values()]))
+    values = np.asarray(scores, dtype=np.float64)
+    if not len(values) or len(values) != len(datasets):
+        raise ValueError(f"{len(values)} scores, {len(datasets)} datasets")
+    group = np.unique(np.asarray(datasets), return_inverse=True)[1]
+    return float(np.mean(np.bincount(group, weights=values) / np.bincount(group)))
 
 
 def macro_interval(
@@ -49,47 +58,70 @@ def macro_interval(
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
+    *,
+    strata: Sequence[str] | None = None,
 ) -> Interval:
-    """The macro with a bootstrap interval that resamples clusters with replacement within each dataset.
+    """The macro with a bootstrap interval that resamples clusters with replacement within each stratum.
 
-    A drawn dataset's mean is over the questions of the drawn clusters. Where a dataset has one cluster only, its
-    questions are resampled instead: the interval then speaks of that one document.
+    A dataset's mean in a draw is over the questions of the clusters drawn; one of which nothing was drawn keeps its
+    mean. Where a stratum has one cluster only, its questions are resampled instead: the interval then speaks of that
+    one document.
 
     Args:
         scores: one per question, shape (questions,).
-        clusters: the unit that each question belongs to, shape (questions,).
-        datasets: the dataset of each question, shape (questions,).
+        clusters: the unit that each question belongs to, shape (questions,). Within a stratum, equal names are one
+            unit, of whatever datasets its questions are: it is drawn with all of them.
+        datasets: the dataset of each question, or another group to average over, shape (questions,).
         draws: number of bootstrap samples.
         level: share of the samples inside the interval.
+        strata: what clusters are drawn within, shape (questions,); the datasets by default. Where groups share
+            clusters, give what the clusters were sampled within, or one stratum for all.
 
     Raises:
-        ValueError: there are no scores, or the three lengths differ.
+        ValueError: there are no scores, or the lengths differ.
     """
     values = np.asarray(scores, dtype=np.float64)
-    if not len(values) or not len(values) == len(clusters) == len(datasets):
-        raise ValueError(f"{len(values)} scores, {len(clusters)} clusters, {len(datasets)} datasets")
-    names = np.asarray(datasets)
-    units = np.asarray(clusters)
+    strata = datasets if strata is None else strata
+    if not len(values) or not len(values) == len(clusters) == len(datasets) == len(strata):
+        raise ValueError(
+            f"{len(values)} scores, {len(clusters)} clusters, {len(datasets)} datasets, {len(strata)} strata"
+        )
+    mean = macro(values, datasets)
+    group = np.unique(np.asarray(datasets), return_inverse=True)[1]
+    layers, units = np.asarray(strata), np.asarray(clusters)
     random = np.random.default_rng(seed)
-    means, samples = [], []
-    for name in np.unique(names):  # sorted, since the order of the rows must not change the draws
-        inside = names == name
-        means.append(values[inside].mean())
-        samples.append(_dataset_means(values[inside], units[inside], draws, random))
-    low, high = np.quantile(np.mean(samples, axis=0), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(np.mean(means)), float(low), float(high))
+    sums, sizes = np.zeros((2, group.max() + 1, draws))
+    for layer in np.unique(layers):  # sorted, since the order of the rows must not change the draws
+        inside = np.flatnonzero(layers == layer)
+        groups, column = np.unique(group[inside], return_inverse=True)
+        drawn = _drawn(values[inside], units[inside], column, draws, random)
+        sums[groups] += drawn[0]
+        sizes[groups] += drawn[1]
+    observed = np.bincount(group, weights=values) / np.bincount(group)
+    means = np.where(sizes > 0, sums / np.maximum(sizes, 1), observed[:, None])
+    low, high = np.quantile(means.mean(axis=0), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high))
 
 
-def _dataset_means(values: Array, clusters: npt.NDArray[np.str_], draws: int, random: np.random.Generator) -> Array:
-    """The mean of one dataset in each draw, shape (draws,)."""
-    names, index = np.unique(clusters, return_inverse=True)
-    if len(names) == 1:
-        values, index = np.sort(values), np.arange(len(values))
-    sums, sizes = np.bincount(index, weights=values), np.bincount(index)
-    units = len(sizes)
-    times_drawn = random.multinomial(units, np.full(units, 1 / units), size=draws)
-    means: Array = (times_drawn @ sums) / (times_drawn @ sizes)
-    return means
+def _drawn(
+    values: Array, clusters: npt.NDArray[np.str_], group: npt.NDArray[np.intp], draws: int, random: np.random.Generator
+) -> Array:
+    """Of one stratum, each group's sum of scores and number of questions in each draw, shape (2, groups, draws)."""
+    unit = np.unique(clusters, return_inverse=True)[1]
+    if not unit.any():
+        order = np.lexsort((values, group))
+        values, group, unit = values[order], group[order], np.arange(len(values))
+    units, groups = int(unit.max()) + 1, int(group.max()) + 1
+    held = np.zeros((2, groups, units))
+    np.add.at(held, (0, group, unit), values)
+    np.add.at(held, (1, group, unit), 1)
+    flat = held.reshape(2 * groups, units)
+    drawn = np.empty((2 * groups, draws))
+    step = max(1, CELLS // units)
+    for start in range(0, draws, step):
+        times = random.multinomial(units, np.full(units, 1 / units), size=min(step, draws - start))
+        drawn[:, start : start + step] = flat @ times.T
+    return drawn.reshape(2, groups, draws)
 
 
 def paired_difference(
@@ -100,11 +132,14 @@ def paired_difference(
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
+    *,
+    strata: Sequence[str] | None = None,
 ) -> Interval:
     """The macro of a - b with its interval, question by question on the same questions.
 
     Args:
         a, b: scores of two strategies, in the same order of questions, shape (questions,).
+        strata: as for `macro_interval`.
 
     Raises:
         ValueError: there are no scores, or the lengths differ.
@@ -112,7 +147,7 @@ def paired_difference(
     if len(a) != len(b):
         raise ValueError(f"{len(a)} scores against {len(b)}")
     differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    return macro_interval(differences, clusters, datasets, draws, seed, level)
+    return macro_interval(differences, clusters, datasets, draws, seed, level, strata=strata)
 
 
 def told_apart(difference: Interval) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ConfigurationError
-from turnout.router.evaluation import statistics
 from turnout.router.evaluation.rows import Row, Run
 
 Vector = NDArray[np.float64]
@@ -147,9 +146,3 @@ def used(rows: Sequence[Row], field: str) -> Vector:
     """One field of each row's usage, NaN where it is null."""
     values: list[Any] = [row["usage"].get(field) for row in rows]
     return np.array([np.nan if value is None else value for value in values], dtype=float)
-
-
-def macro(values: Vector, datasets: Sequence[str]) -> float:
-    """The mean over datasets of each dataset's mean."""
-    names = np.array(datasets)
-    return statistics.macro({name: values[names == name].tolist() for name in sorted(set(datasets))})

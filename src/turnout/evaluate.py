@@ -71,6 +71,7 @@ def run(
     from turnout.parts import Parts
     from turnout.router.evaluation import inputs, runner
     from turnout.router.evaluation.run_store import RunStore
+    from turnout.router.pipeline import Machinery
     from turnout.router.policy import check
     from turnout.router.profile import ModelProfile
 
@@ -97,10 +98,11 @@ def run(
         began = time.perf_counter()
         inputs.keep(index.library, given.documents.values(), progress)
         store.facts["passes"].append({"started": _now(), "index_s": time.perf_counter() - began})
-        # A run that goes on predicts from the same measurements of the model as before.
-        store.facts.setdefault("profile", dataclasses.asdict(parts.profile))
+        if "profile" not in store.facts:  # a run that goes on predicts from the same measurements as before
+            store.facts["profile"] = dataclasses.asdict(parts.profile)
+        profile = ModelProfile(**store.facts["profile"])
         bench = runner.Bench(
-            machinery=dataclasses.replace(index.machinery(), profile=ModelProfile(**store.facts["profile"])),
+            machinery=Machinery(parts.engine, index.strategies, profile, index.ledger),
             documents=given.documents,
             corpus=index.corpus,
             tokens=index.tokens,

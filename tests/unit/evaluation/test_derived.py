@@ -8,7 +8,8 @@ from support.rows import row
 from turnout.errors import ConfigurationError
 from turnout.router.evaluation.derived import UNREACHABLE, best_single, derive, regret
 from turnout.router.evaluation.rows import Run
-from turnout.router.evaluation.table import Arm, Table, macro, tabulate
+from turnout.router.evaluation.statistics import macro
+from turnout.router.evaluation.table import Arm, Table, tabulate
 
 
 def table(rows: Iterable[dict[str, Any]]) -> Table:

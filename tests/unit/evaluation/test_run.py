@@ -2,6 +2,9 @@
 
 import copy
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +112,25 @@ def test_a_killed_run_goes_on_to_the_rows_of_an_unbroken_one(
     assert unmeasured(resumed) == unmeasured(unbroken)
     if cache == "cold":
         assert len(second.contexts) < 1 + 3 * 5  # warm-up and all rows: what was there was not run again
+
+
+def test_a_process_killed_without_warning_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    many = [towns.question(n % 6) | {"id": f"towns-{n}"} for n in range(120)]
+    files = towns.write(tmp_path / "data", many, [towns.document(n) for n in range(6)])
+    arguments = ["eval", "run", "--model", "fake", "-q", str(files[0]), "-d", str(files[1]), "-o"]
+    rows = tmp_path / "killed/rows.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "turnout.cli.main", *arguments, str(tmp_path / "killed")])
+    while process.poll() is None and (not rows.exists() or rows.read_bytes().count(b"\n") < 40):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    left = rows.read_bytes()
+    assert 40 <= left.count(b"\n") < 600, "killed in the middle"
+    for name in ("killed", "whole"):
+        subprocess.run([sys.executable, "-m", "turnout.cli.main", *arguments, str(tmp_path / name)], check=True)
+    assert unmeasured(rows_of(tmp_path / "killed")) == unmeasured(rows_of(tmp_path / "whole"))
+    # What was measured before the kill is still there, seconds and all.
+    assert set(left.split(b"\n")[:40]) <= set(rows.read_bytes().split(b"\n"))
 
 
 def test_a_finished_run_runs_nothing_again(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from turnout.router.evaluation import statistics
 from turnout.router.evaluation.statistics import (
     Interval,
     macro,
@@ -16,10 +17,11 @@ def width(interval: Interval) -> float:
 
 
 def test_macro_is_the_mean_over_datasets() -> None:
-    assert macro({"a": [1, 1, 1, 0], "b": [0]}) == pytest.approx(0.375)  # (0.75 + 0) / 2, and not 3 / 5
-    for nothing in ({}, {"a": [1.0], "b": []}):
-        with pytest.raises(ValueError, match="no scores"):
-            macro(nothing)
+    assert macro([1, 0, 1, 1, 0], list("abaaa")) == pytest.approx(0.375)  # (0.75 + 0) / 2, and not 3 / 5
+    with pytest.raises(ValueError, match="0 scores"):
+        macro([], [])
+    with pytest.raises(ValueError, match="1 scores, 2 datasets"):
+        macro([1.0], ["a", "b"])
 
 
 def test_interval_over_two_documents_by_hand() -> None:
@@ -44,6 +46,55 @@ def test_documents_are_drawn_within_their_dataset() -> None:
 def test_documents_of_one_name_in_two_datasets_are_two() -> None:
     same, other = (macro_interval([0, 1, 1, 0], list(names), list("xxyy")) for names in ("dede", "defg"))
     assert same == other
+
+
+def test_documents_of_one_name_in_one_stratum_are_drawn_once() -> None:
+    documents, scores = [f"d{number}" for number in range(12)], [0.1 * (number % 7) for number in range(12)]
+    one = macro_interval(scores, documents, ["x"] * 12)
+    both = macro_interval(scores * 2, documents * 2, ["x"] * 12 + ["y"] * 12, strata=[""] * 24)
+    assert (both.mean, both.low, both.high) == pytest.approx((one.mean, one.low, one.high))
+    # Drawn apart, the two groups' errors are taken to cancel out: the interval is narrower by the root of 2.
+    apart = macro_interval(scores * 2, documents * 2, ["x"] * 12 + ["y"] * 12)
+    assert width(one) / width(apart) == pytest.approx(np.sqrt(2), rel=0.1)
+    paired = paired_difference(scores * 2, [0.0] * 24, documents * 2, ["x"] * 12 + ["y"] * 12, strata=[""] * 24)
+    assert paired == both
+
+
+def test_what_is_not_drawn_keeps_its_mean() -> None:
+    # y stands in e alone and is 1 wherever it is drawn. Of the draws of 2 of {d, e}, x is 0, 1/2 and 1 as above:
+    # the mean with y is 1/2 at the least, also where e was not drawn.
+    interval = macro_interval([0, 1, 1], ["d", "e", "e"], ["x", "x", "y"], strata=[""] * 3)
+    assert interval == Interval(0.75, 0.5, 1)
+
+
+def test_one_document_in_all_falls_back_to_its_questions_of_every_group() -> None:
+    scores, groups = [0, 1, 1, 0, 1, 1], list("xyxyxy")
+    alone = macro_interval(scores, ["d"] * 6, groups, strata=[""] * 6)
+    order = [4, 2, 0, 5, 3, 1]
+    mixed = macro_interval([scores[n] for n in order], ["d"] * 6, [groups[n] for n in order], strata=[""] * 6)
+    assert alone == mixed
+    assert alone.low < alone.mean < alone.high
+
+
+def test_drawing_a_few_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, names = [number % 5 for number in range(40)], [f"d{number // 2}" for number in range(40)]
+    datasets = ["x"] * 16 + ["y"] * 24
+    whole = macro_interval(scores, names, datasets)
+    sizes: list[int] = []
+
+    class Counting:
+        def __init__(self, seed: int) -> None:
+            self.random = np.random.Generator(np.random.PCG64(seed))
+
+        def multinomial(self, n: int, shares: object, size: int) -> object:
+            sizes.append(size)
+            return self.random.multinomial(n, shares, size=size)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(np.random, "default_rng", Counting)
+    monkeypatch.setattr(statistics, "CELLS", 7 * 8)  # 7 draws of x's 8 documents at once, 4 of y's 12
+    part = macro_interval(scores, names, datasets)
+    assert (part.mean, part.low, part.high) == pytest.approx((whole.mean, whole.low, whole.high), abs=1e-12)
+    assert (sizes[0], sizes[-1], sum(sizes)) == (7, 4, 4000)
 
 
 def test_questions_that_agree_within_a_document_count_less() -> None:
@@ -127,6 +178,8 @@ def test_needed_questions_by_hand() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="2 scores, 1 clusters"):
         macro_interval([0, 1], ["d"], ["x", "x"])
+    with pytest.raises(ValueError, match="1 strata"):
+        macro_interval([0, 1], ["d", "e"], ["x", "x"], strata=["s"])
     with pytest.raises(ValueError, match="0 scores"):
         macro_interval([], [], [])
     with pytest.raises(ValueError, match="2 scores against 1"):
