@@ -2,8 +2,9 @@
 
     python benchmarks/effective_window.py smollm2-135m needle,aggregation
 
-50 trials for each kind and size on each of three seeds, sizes 256 to 8,192. Goes on where it was stopped: graded trials
-are kept in runs/, and so is nothing of the texts.
+50 trials for each kind and size on each of three seeds. Sizes are 256, 512, ... and last the largest that leaves room
+for question and answer in the window, at most 8,192. Goes on where it was stopped: answers are kept in runs/, nothing
+of the texts is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(model: str, kinds: str) -> None:
     dev_data.require()
     RUNS.mkdir(exist_ok=True)
     name = f"effective_window_{Path(model).name}"
-    bar = tqdm(unit="token", unit_scale=True)
+    bar = tqdm(unit="s")  # estimated seconds of work
 
     def progress(stage: str, done: int, total: int) -> None:
         bar.total = total

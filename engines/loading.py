@@ -125,8 +125,14 @@ class Sequence:
         logits: torch.Tensor = output.logits[0, -1]
         return logits
 
+    @property
+    def can_truncate(self) -> bool:
+        """Whether `truncate` works at any length: not where a layer keeps a sliding window or a running state, which
+        has lost what lay before."""
+        return not any(self._cache.is_sliding) and not any(self._cache.is_linear)
+
     def truncate(self, length: int) -> None:
-        """Forgets all but the first `length` tokens."""
+        """Forgets all but the first `length` tokens; only where `can_truncate`."""
         if length < self.length:
             self._cache.crop(length - self.length)
         self.length = length

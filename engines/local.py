@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -136,22 +136,26 @@ class LocalEngine:
     def answer_all(self, contexts: Sequence[Context], params: GenerationParams) -> list[str]:
         """The answers to several contexts; what all of them begin with is read once.
 
+        A model with sliding-window or linear attention reads each context whole instead, since its cache can't be taken
+        back to where the contexts part.
+
         Raises:
             EngineError: as `generate`, for any of them; then none is answered.
         """
         prompts = [self.encode(context) for context in contexts]
         for ids in prompts:
             self._check_size(len(ids), params.max_tokens)
+        sequence = self.sequence()
+        if not sequence.can_truncate:
+            return [_text(self._run(ids, params, lambda: False, self.sequence())) for ids in prompts]
         # At least one token is left to read, since its logits are what an answer begins with.
         shared = min((_alike(prompts[0], ids[:-1]) for ids in prompts), default=0)
-        sequence = self.sequence()
         for begin in range(0, shared, self._chunk_tokens):
             sequence.append(prompts[0][begin : min(begin + self._chunk_tokens, shared)])
         texts = []
         for ids in prompts:
             sequence.truncate(shared)
-            events = self._run(ids, params, lambda: False, sequence)
-            texts.append("".join(event.text for event in events if isinstance(event, Token)))
+            texts.append(_text(self._run(ids, params, lambda: False, sequence)))
         return texts
 
     def _run(
@@ -241,6 +245,10 @@ class LocalEngine:
             found.update(value if isinstance(value, list) else [value])
         found.add(self.tokenizer.id_of(self.tokenizer.special("eos_token")))
         return frozenset(token for token in found if token is not None)
+
+
+def _text(events: Iterable[EngineEvent]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Token))
 
 
 def _alike(first: list[int], second: list[int]) -> int:

@@ -27,7 +27,9 @@ class ModelProfile:
     prefill(n) = prefill_s + per_token_s * n + per_pair_s * n * n / 2, and a new token at context n takes
     token_s + token_per_context_s * n. `corrections` and `outside_s` come from the ledger, by strategy: measured over
     predicted engine seconds, and seconds to first word spent outside the engine. `windows` comes from calibrating:
-    kind of task -> maximum effective context window in document tokens, None where it is not measurable.
+    kind of task -> the largest document size, in tokens, before the first at which a fall was measured; None where none
+    was found up to the largest size measured, which is no limit. A kind that was not calibrated or is not measurable
+    for the model is missing. Up to which size was measured: `calibration.store.load_window`, `KindWindow.sizes`.
     """
 
     per_token_s: float

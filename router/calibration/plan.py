@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from turnout.contracts import Engine
 from turnout.errors import ConfigurationError
 from turnout.router.calibration.filler import Count
+from turnout.router.calibration.state import Place
 from turnout.router.calibration.synthetic import SMALLEST, filler_of
 from turnout.router.calibration.tasks import KINDS, PHRASINGS, ask, draw_facts
 from turnout.router.calibration.window import NEW_TOKENS, Design
@@ -18,6 +19,9 @@ from turnout.types import Context, Part, Span
 LARGEST = 8192
 """Where sizes end unless the caller asks for more."""
 
+_TWO_SIZES = SMALLEST * 5 // 4
+"""Tokens from which on the default sizes are two."""
+
 _ANSWER_TOKENS = 10
 
 
@@ -25,7 +29,7 @@ def overhead_tokens(engine: Engine) -> int:
     """Prompt tokens besides the document, for the longest question."""
     source = random.Random(0)  # noqa: S311
     groups = draw_facts(source)
-    questions = [ask(kind, phrasing, groups[0], groups, source).question for kind in KINDS for phrasing in PHRASINGS]
+    questions = [ask(kind, phrasing, groups[0], source).question for kind in KINDS for phrasing in PHRASINGS]
     empty = (Part("", Span("synthetic", 0, 0)),)
     longest = max(engine.count(Context(empty, question)) for question in questions)
     # Other names are a few tokens longer, and a server counts in its own way.
@@ -55,40 +59,62 @@ def choose_sizes(
         must_fill: texts too short for the largest size are an error; otherwise the sizes end where the texts do.
 
     Raises:
-        ConfigurationError: a size is too small, over the window, or longer than the texts.
+        ConfigurationError: a size is too small, over the window, or longer than the texts, or one size is left.
     """
+    if sizes and min(sizes) < SMALLEST:
+        raise ConfigurationError(
+            f"documents of {min(sizes):,} tokens have no room for the facts and text around them",
+            hint=f"sizes begin at {SMALLEST}",
+        )
     if sizes:
         wanted = tuple(sorted({size for size in sizes if max_size is None or size <= max_size}))
+        top = max(wanted, default=SMALLEST)
     else:
         wanted = _geometric(min(max_size or LARGEST, largest))
-    top = max([*wanted, max_size or 0])
+        top = max([*wanted, max_size or 0])
     if top > largest:
         raise ConfigurationError(
             f"documents of {top:,} tokens do not fit: the window has room for {largest:,}",
-            hint=f"at most --max-size {largest}",
+            hint=_smaller(largest, named=bool(sizes)) or "take a model with a larger window",
         )
+    if len(wanted) < 2:
+        leaves = "--sizes and --max-size leave" if sizes else f"up to {min(max_size or LARGEST, largest):,} tokens are"
+        raise _too_few(wanted, leaves)
     # Some is lost to cutting, and sentences count more tokens apart than together.
     capacity = int(0.95 * filler_of(texts).capacity(count, 2 * top))
     if capacity < top and (must_fill or sizes or max_size):
+        hints = ("give longer texts with --texts", _smaller(capacity, named=bool(sizes)))
         raise ConfigurationError(
             f"the filler texts have {capacity:,} tokens, documents of {top:,} are asked for",
-            hint=f"give longer texts with --texts, or --max-size {capacity}",
+            hint=", or ".join(filter(None, hints)),
         )
     if capacity < top:
         wanted = _geometric(capacity)
-    if len(wanted) < 2:
-        raise ConfigurationError(
-            f"sizes {', '.join(map(str, wanted)) or 'none'}: two at least are needed to compare",
-            hint=f"texts and window have room for documents of {SMALLEST} to {min(largest, capacity):,} tokens",
-        )
+        if len(wanted) < 2:
+            raise _too_few(wanted, f"in filler of {capacity:,} tokens are")
     return wanted
+
+
+def _smaller(room: int, *, named: bool) -> str:
+    """How to ask for what there is room for, "" where that is too little for two sizes."""
+    if named:
+        return f"sizes up to {room}" if room > SMALLEST else ""
+    return f"at most --max-size {room}" if room >= _TWO_SIZES else ""
+
+
+def _too_few(sizes: Sequence[int], leaves: str) -> ConfigurationError:
+    shown = ", ".join(f"{size:,}" for size in sizes) or "none"
+    return ConfigurationError(
+        f"two sizes at least are needed to compare; {leaves}: {shown}",
+        hint=f"the default sizes need room for {_TWO_SIZES} tokens, sizes given with --sizes begin at {SMALLEST}",
+    )
 
 
 def _geometric(largest: int) -> tuple[int, ...]:
     """256, 512, ... and `largest` last; the one before it is left out where it is nearly as large."""
     sizes = []
     size = SMALLEST
-    while size * 5 // 4 <= largest:
+    while size * _TWO_SIZES // SMALLEST <= largest:
         sizes.append(size)
         size *= 2
     return (*sizes, largest) if largest >= SMALLEST else ()
@@ -96,28 +122,51 @@ def _geometric(largest: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a design will take; `seconds` is None where the engine was never measured."""
+    """What is left to do of a design; `seconds` is None where the engine was never measured. `kept` prompts are
+    answered already."""
 
     prompts: int
     prompt_tokens: int
     seconds: float | None
+    kept: int
 
 
-def estimate(design: Design, overhead: int, profile: ModelProfile, *, reads_once: bool = False) -> Estimate:
+def estimate(
+    design: Design,
+    overhead: int,
+    profile: ModelProfile,
+    *,
+    reads_once: bool = False,
+    known: Collection[Place] = (),
+) -> Estimate:
     """Prompts, tokens and seconds.
 
     Args:
         overhead: prompt tokens besides the document.
         reads_once: the engine reads a document once for all its questions.
+        known: places whose answers are kept already.
     """
     questions = len(design.kinds) * design.questions
-    tokens, seconds = 0, 0.0
-    for _, size, _ in design.places():
-        reads = 1 if reads_once else questions
-        tokens += reads * size + questions * overhead
-        # After a shared reading a question costs its own tokens, and each of them the attention to the whole.
-        more = profile.prefill_seconds(size + overhead) - profile.prefill_seconds(size) if reads_once else 0.0
-        one = profile.prefill_seconds(size if reads_once else size + overhead)
-        answers = questions * (more + profile.decode_seconds(size, _ANSWER_TOKENS))
-        seconds += reads * one + answers
-    return Estimate(questions * len(design.places()), tokens, seconds if profile.measured else None)
+    left = [size for seed, size, index in design.places() if (seed, size, index) not in known]
+    tokens = sum((1 if reads_once else questions) * size + questions * overhead for size in left)
+    work = weights(design, overhead, profile, reads_once=reads_once)
+    seconds = sum(work[size] for size in left) if profile.measured else None
+    return Estimate(questions * len(left), tokens, seconds, questions * (len(design.places()) - len(left)))
+
+
+def weights(design: Design, overhead: int, profile: ModelProfile, *, reads_once: bool = False) -> dict[int, float]:
+    """Size -> seconds that a document of it takes; 1 for every size where the engine was never measured."""
+    if not profile.measured:
+        return dict.fromkeys(design.sizes, 1.0)
+    return {size: _seconds(size, design, overhead, profile, reads_once=reads_once) for size in design.sizes}
+
+
+def _seconds(size: int, design: Design, overhead: int, profile: ModelProfile, *, reads_once: bool) -> float:
+    questions = len(design.kinds) * design.questions
+    whole = profile.prefill_seconds(size + overhead)
+    decode = profile.decode_seconds(size, _ANSWER_TOKENS)
+    if not reads_once:
+        return questions * (whole + decode)
+    # After a shared reading a question costs its own tokens, and each of them the attention to the whole.
+    document = profile.prefill_seconds(size)
+    return document + questions * (whole - document + decode)

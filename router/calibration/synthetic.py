@@ -37,17 +37,14 @@ class Trial:
     """One question on one document; see `tasks.Asked` for the key.
 
     Attributes:
-        size: tokens that the document was to have.
         depth: where its facts stand on average, 0 the document's start and 1 its end.
     """
 
-    document: str
     question: str
     kind: Kind
     phrasing: Phrasing
-    expected: tuple[tuple[str, ...], ...]
-    distractors: tuple[str, ...]
-    size: int
+    expected: tuple[str, ...]
+    beside: tuple[str, ...]
     depth: float
     facts: tuple[str, ...]
 
@@ -75,8 +72,10 @@ def make_document(
 ) -> SyntheticDocument:
     """A document of `size` tokens, at most 2% less, with `questions` trials of each kind.
 
-    The text depends on filler, size, seed and index alone; trials besides on their own kind, so leaving a kind out
-    changes nothing in the others. Phrasings alternate, also from document to document.
+    Seed and index alone choose facts, questions, their order and how deep the facts stand, as near as the sentences
+    allow; size chooses the filler. So documents of one seed and index differ over sizes in what stands around the facts
+    alone, and results can be compared in pairs. Trials depend besides on their own kind, so leaving a kind out changes
+    nothing in the others. Phrasings alternate, also from document to document.
 
     Raises:
         ConfigurationError: the size has no room for the facts, the filler is too short, or too many questions.
@@ -86,14 +85,13 @@ def make_document(
             f"{questions} questions of each kind on one document",
             hint=f"a document has room for 1 to {MOST_QUESTIONS}; take more documents instead",
         )
-    source = _random(seed, size, index)
+    source = _random(seed, index)
     groups = draw_facts(source)
     planted = _spread(groups, source)
-    text, tokens = _fill([fact.text for fact in planted], filler, count, size, source)
+    places = [(i + source.random()) / len(planted) for i in range(len(planted))]
+    text, tokens = _fill([fact.text for fact in planted], places, filler, count, size, _random(seed, index, size))
     trials = [
-        trial
-        for kind in kinds
-        for trial in _trials(kind, text, size, groups, index, questions, _random(seed, size, index, kind))
+        trial for kind in kinds for trial in _trials(kind, text, groups, index, questions, _random(seed, index, kind))
     ]
     return SyntheticDocument(seed, index, size, tokens, text, tuple(fact.text for fact in planted), tuple(trials))
 
@@ -108,32 +106,32 @@ def _spread(groups: list[list[Fact]], source: random.Random) -> list[Fact]:
 
 
 def _trials(
-    kind: Kind, text: str, size: int, groups: list[list[Fact]], index: int, questions: int, source: random.Random
+    kind: Kind, text: str, groups: list[list[Fact]], index: int, questions: int, source: random.Random
 ) -> list[Trial]:
     order = source.sample(groups, GROUPS)
     trials = []
     for number in range(questions):
         # The second time round, a group is asked in the other phrasing.
         phrasing: Phrasing = PHRASINGS[(index + number + number // GROUPS) % len(PHRASINGS)]
-        asked = ask(kind, phrasing, order[number % GROUPS], groups, source)
+        asked = ask(kind, phrasing, order[number % GROUPS], source)
         facts = tuple(fact.text for fact in asked.facts)
         depth = sum(text.index(fact) for fact in facts) / len(facts) / len(text)
-        key = (asked.expected, asked.distractors)
-        trials.append(Trial(text, asked.question, kind, phrasing, *key, size, round(depth, 3), facts))
+        trials.append(Trial(asked.question, kind, phrasing, asked.expected, asked.beside, round(depth, 3), facts))
     return trials
 
 
-def _fill(facts: list[str], filler: Filler, count: Count, size: int, source: random.Random) -> tuple[str, int]:
-    """The facts in running filler, each in its own twelfth of the document, at a random place there: (text, tokens)."""
+def _fill(
+    facts: list[str], places: list[float], filler: Filler, count: Count, size: int, source: random.Random
+) -> tuple[str, int]:
+    """The facts in running filler, each at its place, as a share of the document: (text, tokens)."""
     room = size - count(" ".join(facts))
     if room < size // 4:
         raise ConfigurationError(
             f"a document of {size:,} tokens has no room for {len(facts)} facts and text around them",
-            hint=f"the smallest size is {SMALLEST}",
+            hint="give larger --sizes",
         )
     drawn = filler.draw(source, count, room)
     lengths = [count(sentence) for sentence in drawn]
-    places = [(i + source.random()) / len(facts) for i in range(len(facts))]
     # A whole has not the sum of its parts' tokens, so the filler is cut again until the whole has the size.
     best, target = ("", 0), room
     for attempt in range(_CUTS):

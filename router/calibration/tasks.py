@@ -1,4 +1,4 @@
-"""Questions of four kinds over planted facts with known answers, in two phrasings, and the grading of what is answered.
+"""Questions of four kinds over planted facts with known answers, in two phrasings; `grading` grades what is answered.
 
 The kinds follow Paulsen (arXiv 2509.21361): one needle, several needles, aggregation, comparison. Phrasing "lexical"
 uses the fact's own words; "paraphrase" shares no content word with it, as in NoLiMa (arXiv 2502.05167), because where
@@ -12,12 +12,11 @@ about the same facts, so those of the other buyers are the distractors, and one 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from turnout.errors import UnknownNameError
+from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.router.words import content_words
 
 Kind = Literal["needle", "multi", "aggregation", "comparison"]
@@ -67,14 +66,15 @@ class Asked:
 
     Attributes:
         facts: those that the answer rests on.
-        expected: for each thing asked, the words that name it; the answer must hold one of each.
-        distractors: words that make an answer wrong: the answers to other questions on the document.
+        expected: the numbers asked for in the order asked; of a comparison, the buyer of more in the fact's word.
+        beside: what else grading needs. Several needles: their buyers in the order asked. Aggregation: the values that
+            add up. Comparison: the buyer of less.
     """
 
     question: str
     facts: tuple[Fact, ...]
-    expected: tuple[tuple[str, ...], ...]
-    distractors: tuple[str, ...]
+    expected: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
 
 def check_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
@@ -82,8 +82,11 @@ def check_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
 
     Raises:
         UnknownNameError: one is not known.
+        ConfigurationError: there is none.
     """
     wanted = list(kinds)
+    if not wanted:
+        raise ConfigurationError("no kind of task is named", hint=f"known kinds: {', '.join(KINDS)}")
     for kind in wanted:
         if kind not in KINDS:
             raise UnknownNameError("kind of task", kind, KINDS)
@@ -105,77 +108,30 @@ def _rows(group: int) -> range:
     return range(group * ROWS, (group + 1) * ROWS)
 
 
-def ask(
-    kind: Kind, phrasing: Phrasing, group: Sequence[Fact], groups: Sequence[Sequence[Fact]], source: random.Random
-) -> Asked:
+def ask(kind: Kind, phrasing: Phrasing, group: Sequence[Fact], source: random.Random) -> Asked:
     """A question on one group of facts; a comparison is between its first and its last."""
     word = PHRASINGS.index(phrasing)
     goods = group[0].good[word]
-    outside = [fact for other in groups if other is not group for fact in other]
     if kind == "needle":
         one = source.choice(group)
         buyer = one.buyer[word]
         question = (f"How many {goods} were purchased by the {buyer}?", f"How many {goods} did the {buyer} buy?")[word]
-        others = [fact for fact in group if fact is not one] + outside
-        return Asked(question, (one,), ((str(one.value),),), _values(others))
+        return Asked(question, (one,), (str(one.value),))
     if kind == "multi":
         mixed = source.sample(group, ROWS)
         first, second, third = (f"the {fact.buyer[word]}" for fact in mixed)
         verb = ("purchase", "buy")[word]
         question = f"How many {goods} did {first}, {second} and {third} each {verb}?"
-        return Asked(question, tuple(mixed), tuple((str(fact.value),) for fact in mixed), _values(outside))
+        return Asked(question, tuple(mixed), _values(mixed), tuple(fact.buyer[0] for fact in mixed))
     if kind == "aggregation":
         question = (f"How many {goods} were purchased in all?", f"How many {goods} were bought in total?")[word]
-        sums = tuple(str(_sum(other)) for other in groups if other is not group)
-        return Asked(question, tuple(group), ((str(_sum(group)),),), _values(outside) + sums)
+        return Asked(question, tuple(group), (str(sum(fact.value for fact in group)),), _values(group))
     pair = source.sample((group[0], group[-1]), 2)
     left, right = (f"the {fact.buyer[word]}" for fact in pair)
     question = f"Who {('purchased', 'bought')[word]} more {goods}, {left} or {right}?"
-    most = max(pair, key=lambda fact: fact.value)
-    wrong = [name for fact in (*group, *outside) if fact is not most for name in fact.buyer]
-    return Asked(question, tuple(pair), (most.buyer,), tuple(wrong))
+    less, more = sorted(pair, key=lambda fact: fact.value)
+    return Asked(question, tuple(pair), (more.buyer[0],), (less.buyer[0],))
 
 
 def _values(facts: Iterable[Fact]) -> tuple[str, ...]:
     return tuple(str(fact.value) for fact in facts)
-
-
-def _sum(facts: Iterable[Fact]) -> int:
-    return sum(fact.value for fact in facts)
-
-
-def grade(answer: str, kind: Kind, expected: Sequence[Sequence[str]], distractors: Sequence[str]) -> tuple[bool, float]:
-    """(right, share of the things asked that are named). Right is: all are named, and no distractor is.
-
-    A number may be written in words. Of "the doctor bought more than the lawyer" the part before "than" is graded.
-    """
-    words = set(_words(answer.lower().partition(" than ")[0] if kind == "comparison" else answer.lower()))
-    named = [any(name in words for name in names) for names in expected]
-    return all(named) and words.isdisjoint(distractors), sum(named) / len(named)
-
-
-_UNITS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_WORD = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?|[^\W\d_]+")
-
-
-def _words(text: str) -> list[str]:
-    """Words and numbers; number words up to ninety-nine become figures."""
-    found: list[str] = []
-    after_tens = False
-    for word in _WORD.findall(text):
-        if word in _UNITS:
-            unit = _UNITS.index(word)
-            if after_tens and 0 < unit < 10:
-                found[-1] = str(int(found[-1]) + unit)
-            else:
-                found.append(str(unit))
-        elif word in _TENS:
-            found.append(str(20 + 10 * _TENS.index(word)))
-        else:
-            found.append(word.replace(",", ""))
-        after_tens = word in _TENS
-    return found

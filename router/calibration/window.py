@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from turnout.contracts import Engine, ReadsOnce
-from turnout.errors import ConfigurationError, StoreError
 from turnout.progress import Progress, silent
 from turnout.router.calibration.filler import Count
-from turnout.router.calibration.mecw import Tally, accuracy_interval, effective_window
-from turnout.router.calibration.store import CurvePoint, KindWindow, WindowProfile
+from turnout.router.calibration.mecw import Tally, effective_window, score_interval
+from turnout.router.calibration.state import Place, Row, TrialStore, rows_of
+from turnout.router.calibration.store import FEW_DOCUMENTS, CurvePoint, KindWindow, WindowProfile
 from turnout.router.calibration.synthetic import SyntheticDocument, filler_of, make_document
-from turnout.router.calibration.tasks import CHANCE, PHRASINGS, Kind, grade
+from turnout.router.calibration.tasks import CHANCE, PHRASINGS, Kind
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Part, Span, Token
 
 AnswerAll = Callable[[str, list[str]], list[str]]
@@ -27,9 +25,6 @@ AnswerAll = Callable[[str, list[str]], list[str]]
 
 NEW_TOKENS = 32
 """Room for three numbers in a whole sentence; a short answer ends by itself."""
-
-Row = dict[str, Any]
-"""One graded trial: seed, size, document, kind, phrasing, right, share, depth, answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +37,8 @@ class Design:
     documents: int = 10
     questions: int = 5
 
-    def places(self) -> list[tuple[int, int, int]]:
-        """(seed, size, document) in the order of measuring: seed by seed, so that the time left is soon known."""
+    def places(self) -> list[Place]:
+        """In the order of measuring: seed by seed, so that the time left is soon known."""
         return [(seed, size, index) for seed in self.seeds for size in self.sizes for index in range(self.documents)]
 
 
@@ -73,7 +68,8 @@ def measure_window(
     design: Design,
     *,
     progress: Progress = silent,
-    state: Path | None = None,
+    weights: Mapping[int, float] | None = None,
+    store: TrialStore | None = None,
 ) -> WindowProfile:
     """Asks every trial, grades it, and finds the maximum effective context window of each kind.
 
@@ -81,29 +77,45 @@ def measure_window(
         answer: see `AnswerAll` and `read_with`.
         count: tokens of a text in the reader's own tokens.
         texts: filler.
-        progress: called with "calibrating" and prompt tokens.
-        state: a file to which every document's graded trials are appended; the same call goes on where it stopped.
+        progress: called with "calibrating" and what was done of the work that was left, in `weights`.
+        weights: work of a document by its size, for example `plan.weights`; every document counts as 1 by default.
+        store: open; answers that it holds are not asked for again, and new ones are added.
 
     Raises:
-        ConfigurationError: the design can't be made from these texts, or `state` belongs to another calibration.
-        StoreError: `state` can't be read or written.
+        ConfigurationError: the design can't be made from these texts.
+        StoreError: `store` can't be written.
     """
-    rows = list(_measured(answer, count, texts, model, design, progress, state))
-    today = time.strftime("%Y-%m-%d")
+    rows = list(_measured(answer, count, texts, design, progress, weights or dict.fromkeys(design.sizes, 1.0), store))
+    fingerprint = texts_fingerprint(texts)
     return WindowProfile(
         model=model.name,
         fingerprint=model.fingerprint,
         window=model.window,
-        sizes=design.sizes,
-        seeds=design.seeds,
-        documents=design.documents,
-        questions=design.questions,
-        texts=texts_fingerprint(texts),
-        measured=today,
         kinds=tuple(
-            _kind_window(kind, [row for row in rows if row["kind"] == kind], design, today) for kind in design.kinds
+            _kind_window(kind, [row for row in rows if row["kind"] == kind], design, fingerprint)
+            for kind in design.kinds
         ),
     )
+
+
+def head(design: Design, model: ModelInfo, texts: Sequence[str], prompt_format: str) -> dict[str, Any]:
+    """What answers depend on: the head of a state file.
+
+    Args:
+        prompt_format: name of the wording that the engine asks with.
+    """
+    return {
+        "calibration": "window/2",
+        "model": model.fingerprint,
+        "prompt_format": prompt_format,
+        "new_tokens": NEW_TOKENS,
+        "texts": texts_fingerprint(texts),
+        "kinds": list(design.kinds),
+        "sizes": list(design.sizes),
+        "seeds": list(design.seeds),
+        "documents": design.documents,
+        "questions": design.questions,
+    }
 
 
 def texts_fingerprint(texts: Sequence[str]) -> str:
@@ -121,16 +133,15 @@ def _measured(
     answer: AnswerAll,
     count: Count,
     texts: Sequence[str],
-    model: ModelInfo,
     design: Design,
     progress: Progress,
-    state: Path | None,
+    weights: Mapping[int, float],
+    store: TrialStore | None,
 ) -> Iterator[Row]:
     filler = filler_of(texts)
-    known = _resume(state, model, texts, design) if state is not None else {}
-    asked = len(design.kinds) * design.questions
-    total = asked * sum(size for seed, size, index in design.places() if (seed, size, index) not in known)
-    done = 0
+    known = store.known if store is not None else {}
+    total = sum(weights[size] for seed, size, index in design.places() if (seed, size, index) not in known)
+    done = 0.0
     for place in design.places():
         if place in known:
             yield from known[place]
@@ -139,87 +150,40 @@ def _measured(
         document = make_document(
             filler, count, size=size, seed=seed, index=index, kinds=design.kinds, questions=design.questions
         )
-        rows = _asked(answer, document)
-        if state is not None:
-            _append(state, rows)
-        done += asked * size
-        progress("calibrating", done, total)
-        yield from rows
+        line = _asked(answer, document)
+        if store is not None:
+            store.add(line)
+        done += weights[size]
+        progress("calibrating", round(done), round(total))
+        yield from rows_of(line)
 
 
-def _asked(answer: AnswerAll, document: SyntheticDocument) -> list[Row]:
-    rows = []
+def _asked(answer: AnswerAll, document: SyntheticDocument) -> dict[str, Any]:
+    """The line of a state file."""
     answers = answer(document.text, [trial.question for trial in document.trials])
-    for trial, text in zip(document.trials, answers, strict=True):
-        right, share = grade(text, trial.kind, trial.expected, trial.distractors)
-        rows.append(
+    return {
+        "seed": document.seed,
+        "size": document.size,
+        "document": document.index,
+        "measured": time.strftime("%Y-%m-%d"),
+        "trials": [
             {
-                "seed": document.seed,
-                "size": document.size,
-                "document": document.index,
                 "kind": trial.kind,
                 "phrasing": trial.phrasing,
-                "right": right,
-                "share": share,
+                "expected": list(trial.expected),
+                "beside": list(trial.beside),
                 "depth": trial.depth,
                 "answer": text,
             }
-        )
-    return rows
-
-
-# --- the state file --------------------------------------------------------------------------------------------------
-
-
-def _resume(
-    state: Path, model: ModelInfo, texts: Sequence[str], design: Design
-) -> dict[tuple[int, int, int], list[Row]]:
-    """Rows by place of an earlier call; starts the file where there is none. A line that was torn is cut off."""
-    head = {
-        "calibration": "window/1",
-        "model": model.fingerprint,
-        "texts": texts_fingerprint(texts),
-        "kinds": list(design.kinds),
-        "sizes": list(design.sizes),
-        "seeds": list(design.seeds),
-        "documents": design.documents,
-        "questions": design.questions,
+            for trial, text in zip(document.trials, answers, strict=True)
+        ],
     }
-    try:
-        content = state.read_text(encoding="utf-8") if state.exists() else ""
-        whole = content[: content.rfind("\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not lines:
-            if content:
-                raise ConfigurationError(f"{state} is no state of a calibration", hint="give another --state file")
-            state.parent.mkdir(parents=True, exist_ok=True)
-            whole, lines = json.dumps(head) + "\n", [head]
-        if lines[0] == head and whole != content:
-            state.write_text(whole, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{state} can't be used as state: {error}", hint="give another --state file") from error
-    if lines[0] != head:
-        other = [name for name in head if not isinstance(lines[0], dict) or lines[0].get(name) != head[name]]
-        raise ConfigurationError(
-            f"{state} belongs to another calibration: {', '.join(other)} differ",
-            hint="give the same options again, or another --state file",
-        )
-    return {(rows[0]["seed"], rows[0]["size"], rows[0]["document"]): rows for rows in lines[1:]}
-
-
-def _append(state: Path, rows: list[Row]) -> None:
-    """One line a document, so that a document is there wholly or not at all."""
-    try:
-        with state.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(rows) + "\n")
-    except OSError as error:
-        raise StoreError(f"{state} can't be written: {error}", hint="free some space, then run it again") from error
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 
 
-def _kind_window(kind: Kind, rows: list[Row], design: Design, measured: str) -> KindWindow:
+def _kind_window(kind: Kind, rows: list[Row], design: Design, texts: str) -> KindWindow:
     sizes = design.sizes
     pooled = effective_window(sizes, [_tally(rows, size) for size in sizes], CHANCE[kind])
     p_values = (None, *pooled.p_values)
@@ -230,7 +194,7 @@ def _kind_window(kind: Kind, rows: list[Row], design: Design, measured: str) -> 
         tallies = [_tally(rows, size, phrasing, seed) for size in sizes]
         if not all(len(tally.trials) for tally in tallies):
             return None
-        return effective_window(sizes, tallies, CHANCE[kind], interval=False).mecw
+        return effective_window(sizes, tallies, CHANCE[kind], resample=False).mecw
 
     return KindWindow(
         kind=kind,
@@ -240,37 +204,50 @@ def _kind_window(kind: Kind, rows: list[Row], design: Design, measured: str) -> 
         per_seed=tuple(alone(seed=seed) for seed in design.seeds),
         per_phrasing={phrasing: alone(phrasing) for phrasing in PHRASINGS},
         is_largest=pooled.mecw == sizes[-1],
+        few_documents=len(design.seeds) * design.documents < FEW_DOCUMENTS,
         reason=pooled.reason,
-        measured=measured,
+        measured=max(row["measured"] for row in rows),
+        sizes=sizes,
+        seeds=design.seeds,
+        documents=design.documents,
+        questions=design.questions,
+        texts=texts,
         curve=tuple(point for point in curve if point.trials),
     )
 
 
+def _chosen(rows: list[Row], size: int, phrasing: str, seed: int | None = None) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row["size"] == size and seed in (None, row["seed"]) and phrasing in ("all", row["phrasing"])
+    ]
+
+
 def _tally(rows: list[Row], size: int, phrasing: str = "all", seed: int | None = None) -> Tally:
-    right: dict[tuple[int, int], list[bool]] = {}
-    for row in rows:
-        if row["size"] == size and seed in (None, row["seed"]) and phrasing in ("all", row["phrasing"]):
-            right.setdefault((row["seed"], row["document"]), []).append(row["right"])
+    """By document, in the same order at every size."""
+    scores: dict[tuple[int, int], list[float]] = {}
+    for row in _chosen(rows, size, phrasing, seed):
+        scores.setdefault((row["seed"], row["document"]), []).append(row["share"])
     return Tally(
-        np.array([sum(values) for values in right.values()], dtype=float),
-        np.array([len(values) for values in right.values()], dtype=float),
+        np.array([sum(values) for values in scores.values()], dtype=float),
+        np.array([len(values) for values in scores.values()], dtype=float),
     )
 
 
 def _point(rows: list[Row], size: int, phrasing: str, p_value: float | None) -> CurvePoint:
     tally = _tally(rows, size, phrasing)
-    trials = int(tally.trials.sum())
-    if not trials:
+    right = [row["right"] for row in _chosen(rows, size, phrasing)]
+    if not right:
         return CurvePoint(size, phrasing, 0, 0.0, 0.0, 0.0, 0.0)
-    shares = [row["share"] for row in rows if row["size"] == size and phrasing in ("all", row["phrasing"])]
-    low, high = accuracy_interval(tally)
+    low, high = score_interval(tally)
     return CurvePoint(
         size=size,
         phrasing=phrasing,
-        trials=trials,
-        accuracy=round(tally.accuracy, 4),
+        trials=len(right),
+        score=round(tally.mean, 4),
         low=round(low, 4),
         high=round(high, 4),
-        share=round(sum(shares) / len(shares), 4),
+        accuracy=round(sum(right) / len(right), 4),
         p_value=p_value,
     )

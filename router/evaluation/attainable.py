@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.errors import ConfigurationError, MissingExtraError
+from turnout.errors import MissingExtraError
 
 FOLDS = 5
 PENALTY = 10.0
@@ -30,18 +30,18 @@ def prefers_full(
     lengths: Sequence[str],
     domains: Sequence[str],
     documents: Sequence[str],
-) -> NDArray[np.bool_]:
+) -> NDArray[np.bool_] | None:
     """Whether full is predicted to score higher, for every question and model, from folds without its document.
 
     Args:
         full, rag: scores, shape (questions, models); NaN in both where a model lacks an answer.
-        tasks, lengths, domains, documents: of each question, shape (questions,).
+        tasks, lengths, domains, documents: of each question, shape (questions,); documents of one name stay together.
 
     Returns:
-        Shape (questions, models). The folds are the same on every call.
+        Shape (questions, models); None where there are fewer than two models or fewer documents than folds. The folds
+        are the same on every call.
 
     Raises:
-        ConfigurationError: fewer than two models, or fewer documents than folds.
         MissingExtraError: scikit-learn is not installed.
     """
     try:
@@ -51,10 +51,7 @@ def prefers_full(
         raise MissingExtraError("the attainable reference", "eval") from error
     questions, models = full.shape
     if models < 2 or len(set(documents)) < FOLDS:
-        raise ConfigurationError(
-            f"the attainable reference needs 2 models and {FOLDS} documents, not {models} and {len(set(documents))}",
-            hint="give predictions of more models and on more documents",
-        )
+        return None
     known = _known(tasks, lengths, domains)
     chosen = np.zeros((questions, models), dtype=bool)
     for fitted, held_out in GroupKFold(FOLDS).split(known, groups=documents):

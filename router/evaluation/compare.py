@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from turnout.errors import ConfigurationError, UnknownNameError
-from turnout.router.evaluation.derived import derive
-from turnout.router.evaluation.report_text import columns, counted, interval, number
+from turnout.router.evaluation.derived import DERIVED, derive, needed
+from turnout.router.evaluation.report_text import columns, counted, interval, number, unusable_line
 from turnout.router.evaluation.rows import read_run
 from turnout.router.evaluation.statistics import macro
 from turnout.router.evaluation.table import Arm, Asked, Table, Vector, tabulate
 from turnout.router.evaluation.verdict import difference, sentence
+
+CONDITIONS = ("inputs", "budget", "cache")
+"""Facts of a run; where they differ, a difference in score or cost may come from them."""
+
+ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ def compare(a: str, b: str, fail_under: float | None = None) -> dict[str, Any]:
 
     Returns:
         {"a", "b", "questions", "left_out": {"a", "b"}, "score": {"a", "b", "difference", "told_apart", "needed"},
-        "datasets", "tasks", "ratios": B over A of mean "seconds" and "prompt_tokens", "fail_under", "failed"}.
+        "datasets", "tasks", "ratios": B over A of mean "seconds" and "prompt_tokens", "differ": those of CONDITIONS
+        in which the runs differ, "fail_under", "failed"}.
 
     Raises:
         ConfigurationError: no run there, no question in common, or scores of different metrics.
@@ -91,18 +97,26 @@ def compare(a: str, b: str, fail_under: float | None = None) -> dict[str, Any]:
             name: _ratio(getattr(second.arm, name)[list(at_b)], getattr(first.arm, name)[list(at_a)])
             for name in ("seconds", "prompt_tokens")
         },
+        "differ": [name for name in CONDITIONS if first.facts.get(name) != second.facts.get(name)],
         "fail_under": fail_under,
-        "failed": fail_under is not None and score["difference"]["mean"] < fail_under,
+        "failed": fail_under is not None and score["difference"]["mean"] < fail_under - ROUNDING,
     }
 
 
 def _side(name: str) -> _Side:
     folder, strategy = _split(name)
     run = read_run(folder)
-    table = tabulate(run)
+    ran = {row["strategy"] for row in run.rows}
+    if strategy not in (*ran, *DERIVED):
+        raise UnknownNameError(f"strategy in {folder}", strategy, (*ran, *DERIVED))
+    # Only what it rests on: another strategy that failed or was not finished takes no question away.
+    table = tabulate(run, needed(strategy, ran))
     arms = {**table.arms, **derive(table, int(run.facts["model"]["window"]))}
     if strategy not in arms:
-        raise UnknownNameError(f"strategy in {folder}", strategy, arms)
+        raise ConfigurationError(
+            f"{folder} has no {strategy}: it is worked out from full and rag, the oracle from two strategies",
+            hint="turnout eval run with --strategies all, or compare another strategy",
+        )
     return _Side(name, dict(run.facts), table, arms[strategy])
 
 
@@ -152,6 +166,7 @@ def _described(side: _Side) -> dict[str, Any]:
         "model": facts["model"]["name"],
         "seed": facts.get("seed"),
         "cache": facts.get("cache"),
+        "unusable": dict(side.table.unusable),
     }
 
 
@@ -164,6 +179,8 @@ def comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
         rows += [(title, ""), *map(_row, comparison[name])]
     lines += columns(rows)
     lines.append(f"B over A    seconds {number(ratios['seconds'])}, prompt tokens {number(ratios['prompt_tokens'])}")
+    if comparison["differ"]:
+        lines.append(f"note        the runs differ in {', '.join(comparison['differ'])}")
     lines.append(f"verdict     {sentence('B', 'A', score, comparison['questions'])}")
     if comparison["fail_under"] is not None:
         outcome = "failed" if comparison["failed"] else "passed"
@@ -176,8 +193,9 @@ def _row(entry: Mapping[str, Any]) -> Sequence[str]:
     return (entry["name"], str(entry["questions"]), *scores, "told apart" if entry["told_apart"] else "")
 
 
-def _side_line(name: str, side: Mapping[str, Any], left_out: int) -> str:
+def _side_line(letter: str, side: Mapping[str, Any], left_out: int) -> str:
     facts = [side["run"], side["strategy"], side["model"], f"seed {side['seed']}", f"cache {side['cache']}"]
     if left_out:
         facts.append(f"{counted(left_out, 'question')} left out")
-    return "  ".join([name.upper(), *facts])
+    facts += [f"{name}: {unusable_line(failed)}" for name, failed in side["unusable"].items()]
+    return "  ".join([letter.upper(), *facts])

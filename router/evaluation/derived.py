@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,19 @@ from turnout.router.evaluation.table import Arm, Table, is_single
 SHORT = 4
 """LaRA's shorter documents fill a quarter of its models' windows: 32K of 128K tokens."""
 
+DERIVED = ("task_rule", "random", "oracle")
+
 UNREACHABLE = "not reachable (chooses after seeing the scores)"
+
+
+def needed(strategy: str, strategies: Collection[str]) -> set[str]:
+    """The strategies, of those of a run, whose rows a strategy or derived baseline rests on; empty if it has none."""
+    rests_on = {
+        "task_rule": {"full", "rag"},
+        "random": {"full", "rag", "router"},
+        "oracle": set(filter(is_single, strategies)),
+    }
+    return rests_on.get(strategy, {strategy}) & set(strategies)
 
 
 def derive(table: Table, window: int) -> dict[str, Arm]:
@@ -35,15 +47,24 @@ def random_mixture(table: Table) -> Arm:
     """Full for a random share of questions, rag for the rest: what the router's mean cost buys without looking.
 
     Every figure is the expectation, so no drawing noise is in it. The share p solves p full + (1 - p) rag = router in
-    mean cost and is cut to 0..1; it is 0.5 without a router's rows, or where full and rag cost the same.
+    mean cost and is cut to 0..1; it is 0.5 without a router's rows, or where full and rag cost the same. The label says
+    whether the router's cost is matched.
     """
     full, rag = table.arms["full"], table.arms["rag"]
     router = table.arms.get("router")
     spread = full.cost.mean() - rag.cost.mean()
     p = 0.5
-    if router is not None and spread != 0:
-        p = float(np.clip((router.cost.mean() - rag.cost.mean()) / spread, 0.0, 1.0))
-    why = "no router's cost to match" if router is None else f"the router's {table.unit}"
+    if router is None:
+        why = "no router's cost to match"
+    elif spread == 0:
+        why = f"full and rag take the same {table.unit}"
+    else:
+        exact = float((router.cost.mean() - rag.cost.mean()) / spread)
+        p = min(max(exact, 0.0), 1.0)
+        why = f"the router's {table.unit}"
+        if abs(exact - p) > 0.005:  # below that, p is shown as the same percentage
+            below = router.cost.mean() < min(full.cost.mean(), rag.cost.mean())
+            why += f" can't be matched: {'less' if below else 'more'} than either takes"
     return Arm(
         name="random",
         scores=p * full.scores + (1 - p) * rag.scores,

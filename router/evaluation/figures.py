@@ -17,13 +17,22 @@ from turnout.router.evaluation.derived import best_single, derive, regret
 from turnout.router.evaluation.rows import Row, Run
 from turnout.router.evaluation.slices import by_dataset, by_length, by_task, closed_book, interval_json, wins
 from turnout.router.evaluation.statistics import macro, macro_interval
-from turnout.router.evaluation.table import Arm, Table, Vector, in_order, is_single, tabulate, used
+from turnout.router.evaluation.table import (
+    Arm,
+    Table,
+    Vector,
+    in_order,
+    is_single,
+    predicted_and_measured,
+    tabulate,
+    used,
+)
 from turnout.router.evaluation.verdict import difference, drawn_units, verdicts
 from turnout.types import LIMITS
 
 FACTS = (
     "turnout", "created", "finished", "command", "model", "device", "cores", "versions", "seed", "cache", "parallel",
-    "set", "limit", "budget", "questions", "documents", "malformed", "profile_measured", "overhead",
+    "set", "limit", "budget", "questions", "documents", "malformed", "overhead",
 )  # fmt: skip
 """What a report repeats of run.json."""
 
@@ -32,7 +41,8 @@ def figures(run: Run) -> dict[str, Any]:
     """All figures of a run, ready for JSON.
 
     Returns:
-        {"run": facts, "questions", "left_out", "failed_rows", "unit", "lonely_datasets": those of one question,
+        {"run": facts, "questions", "left_out", "failed_rows", "unusable": strategies whose rows all failed, with the
+        number of rows, "unit": of cost, "lonely_datasets": those of one question,
         "best_single", "strategies": [one per strategy, in the order of reports], "datasets", "tasks", "lengths":
         [one per slice], "wins", "closed_book", "timing", "verdicts"}.
 
@@ -48,10 +58,11 @@ def figures(run: Run) -> dict[str, Any]:
     lacking = regret(table.arms, lambda arm: macro(arm.scores, table.datasets))
     limits = {name: value for name, value in (run.facts.get("budget") or {}).items() if name in LIMITS and value}
     return {
-        "run": {name: run.facts.get(name) for name in FACTS},
+        "run": _facts(run.facts),
         "questions": len(table.questions),
         "left_out": table.left_out,
         "failed_rows": table.failed_rows,
+        "unusable": dict(table.unusable),
         "unit": table.unit,
         "lonely_datasets": sum(units < 2 for units in drawn_units(table.clusters, table.datasets)),
         "best_single": best,
@@ -75,6 +86,13 @@ def figures(run: Run) -> dict[str, Any]:
     }
 
 
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """FACTS, and the day on which the model's costs were measured; None where they were not."""
+    return {name: facts.get(name) for name in FACTS} | {
+        "profile_measured": (facts.get("profile") or {}).get("measured")
+    }
+
+
 def _scored(arm: Arm, table: Table, best: str | None) -> dict[str, Any]:
     """The score, and its difference to the best single strategy."""
     score = macro_interval(arm.scores, table.clusters, table.datasets)
@@ -85,10 +103,11 @@ def _scored(arm: Arm, table: Table, best: str | None) -> dict[str, Any]:
 
 
 def _took(arm: Arm) -> dict[str, Any]:
-    """What a question took."""
+    """What a question took. The median of expectations would be no median of answers, so there is none."""
     return {
-        "seconds": {"mean": _mean(arm.seconds), "median": _median(arm.seconds)},
-        "ttft": {"mean": _mean(arm.ttft), "median": _median(arm.ttft)},
+        name: {"mean": _mean(values), "median": _median(values) if arm.rows else None}
+        for name, values in (("seconds", arm.seconds), ("ttft", arm.ttft))
+    } | {
         "prompt_tokens": _mean(arm.prompt_tokens),
         "cost": _mean(arm.cost),
     }
@@ -110,15 +129,19 @@ def _shown(arm: Arm, limits: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _citations(rows: Sequence[Row]) -> dict[str, Any]:
+    """Citations: `given` all of them; `found` the quotes found, a share of the `quoted` ones that the model gave, since
+    matched sentences are found by construction; `precision` the citations in gold, a share of all found ones on
+    questions with gold evidence, which are `gold` many."""
     counts = [row["citations"] for row in rows]
-    given, found = sum(c["given"] for c in counts), sum(c["found"] for c in counts)
+    quoted = sum(c.get("quoted", 0) for c in counts)
     gold = [(c["found"], c["supported"]) for c in counts if c["supported"] is not None]
-    quotes = sum(found for found, _ in gold)
+    cited = sum(found for found, _ in gold)
     return {
-        "given": given,
-        "found": found / given if given else None,
-        "precision": sum(supported for _, supported in gold) / quotes if quotes else None,
-        "gold": quotes,
+        "given": sum(c["given"] for c in counts),
+        "quoted": quoted,
+        "found": sum(c.get("quoted_found", 0) for c in counts) / quoted if quoted else None,
+        "precision": sum(supported for _, supported in gold) / cited if cited else None,
+        "gold": cited,
     }
 
 
@@ -143,9 +166,9 @@ def _timing(table: Table) -> dict[str, Any]:
     }
 
 
-def _ratios(rows: Sequence[Row], field: str) -> Vector:
-    pairs = [(row["predicted"].get(field), row["usage"].get(field)) for row in rows if row["fallback"] is None]
-    return np.array([predicted / measured for predicted, measured in pairs if predicted and measured], dtype=float)
+def _ratios(rows: Sequence[Row], name: str) -> Vector:
+    pairs = predicted_and_measured(rows, name)
+    return np.array([predicted / measured for predicted, measured in pairs], dtype=float)
 
 
 def _spread(values: Vector) -> dict[str, Any] | None:

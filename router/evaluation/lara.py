@@ -10,12 +10,14 @@ prediction; and, where somebody has graded them before, token_f1, gold_recall an
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from turnout.errors import ConfigurationError
 from turnout.router.evaluation import json_lines
 from turnout.router.evaluation.json_lines import BadRow, Malformed, OnBad
 from turnout.router.evaluation.schema import Item
@@ -86,6 +88,24 @@ def read_predictions(path: str | Path, known: Collection[str], on_bad: OnBad) ->
             except BadRow as error:
                 on_bad(Malformed(str(file), line, str(error)))
     return list(found.values())
+
+
+def read_groups(path: str | Path) -> dict[str, str]:
+    """Reads which documents have text in common: a JSON object of each document's id and its group's name.
+
+    Raises:
+        ConfigurationError: the file can't be read, or holds something else.
+    """
+    try:
+        groups = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} can't be read as JSON: {error}", hint=_GROUPS_HINT) from error
+    if not isinstance(groups, dict) or not all(isinstance(group, str) for group in groups.values()):
+        raise ConfigurationError(f"{path} is no JSON object of names", hint=_GROUPS_HINT)
+    return groups
+
+
+_GROUPS_HINT = 'it should be like {"document": "group", ...}; benchmarks/lara_groups.json is LaRA\'s'
 
 
 def grade(prediction: str, item: Item) -> Grade:

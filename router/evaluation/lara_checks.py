@@ -19,6 +19,7 @@ RIGHT = 0.5
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 FOLDS = 5
+DRAWS = 2000
 CLOSE = 0.005
 
 
@@ -29,6 +30,11 @@ class Case:
     key: Key
     task: str
     right: bool
+
+    @property
+    def way(self) -> str:
+        """How the prediction was made, "full" or "rag"."""
+        return self.key[2]
 
 
 def read_cases(path: str | Path, on_bad: OnBad) -> list[Case]:
@@ -47,16 +53,22 @@ def read_cases(path: str | Path, on_bad: OnBad) -> list[Case]:
     return cases
 
 
-def agreement(cases: Sequence[Case], grades: Mapping[Key, Grade]) -> dict[str, Any]:
-    """How often score >= RIGHT says what the reader says, overall, by task, and for gold_recall at other thresholds.
+def agreement(
+    cases: Sequence[Case], grades: Mapping[Key, Grade], clusters: Mapping[str, str], seed: int = 0
+) -> dict[str, Any]:
+    """How often score >= RIGHT says what the reader says, by task and way, and for gold_recall at other thresholds.
 
     Args:
         cases: verdicts; those on predictions that are not there are counted as `unmatched`.
+        clusters: by question id what the bootstrap draws, its document; a question that is not there is one of its own.
+        seed: of the bootstrap.
 
     Returns:
-        cases, unmatched, agreement and kappa (Cohen's, None where only one class occurs), tasks {task: the same}, and
-        gold_recall over the answerable questions: auc, agreement at RIGHT, and the agreement when the threshold is
-        chosen on the other folds (None under 10 cases), with the thresholds that were chosen.
+        cases, unmatched, right (by the reader), agreement, bias (share right by the rules, less that by the reader),
+        kappa (Cohen's, None where only one class occurs) and its 95% interval {low, high}; ways {way: the same} and
+        tasks {task: the same, and again ways}. gold_recall over the answerable questions: auc, agreement at RIGHT, and
+        the agreement when the threshold is chosen on the other folds (None under 10 cases), with the thresholds that
+        were chosen.
 
     Raises:
         ConfigurationError: no verdict belongs to a prediction.
@@ -69,14 +81,21 @@ def agreement(cases: Sequence[Case], grades: Mapping[Key, Grade]) -> dict[str, A
             hint="verdicts name predictions by id, model and mode",
         )
     answerable = [case for case in there if case.task != "hallucination"]
-    by_task = {
-        task: _agreement([case for case in there if case.task == task], grades)
-        for task in dict.fromkeys(case.task for case in there)
-    }
+
+    def compared(some: Sequence[Case]) -> dict[str, Any]:
+        return _agreement(some, grades, clusters, seed)
+
+    def by_way(some: Sequence[Case]) -> dict[str, Any]:
+        return {way: compared([case for case in some if case.way == way]) for way in sorted({c.way for c in some})}
+
+    tasks: dict[str, list[Case]] = {}
+    for case in there:
+        tasks.setdefault(case.task, []).append(case)
     return {
         "unmatched": len(cases) - len(there),
-        **_agreement(there, grades),
-        "tasks": by_task,
+        **compared(there),
+        "ways": by_way(there),
+        "tasks": {task: {**compared(some), "ways": by_way(some)} for task, some in tasks.items()},
         "gold_recall": _threshold(answerable, grades) if answerable else None,
     }
 
@@ -126,17 +145,39 @@ def _parse(row: Mapping[str, Any]) -> Case:
     return Case(key, json_lines.text(row, "task"), verdict == "right")
 
 
-def _agreement(cases: Sequence[Case], grades: Mapping[Key, Grade]) -> dict[str, Any]:
+def _agreement(
+    cases: Sequence[Case], grades: Mapping[Key, Grade], clusters: Mapping[str, str], seed: int
+) -> dict[str, Any]:
     ours = np.array([grades[case.key].score >= RIGHT for case in cases])
     theirs = np.array([case.right for case in cases])
-    same = float((ours == theirs).mean())
-    by_chance = float(ours.mean() * theirs.mean() + (1 - ours.mean()) * (1 - theirs.mean()))
+    units, unit = np.unique([clusters.get(case.key[0], case.key[0]) for case in cases], return_inverse=True)
+    held = np.zeros((len(units), 4))
+    np.add.at(held, (unit, 2 * ours + theirs), 1)
+    drawn = np.random.default_rng(seed).multinomial(len(units), np.full(len(units), 1 / len(units)), size=DRAWS)
+    kappa, kappas = float(_kappa(held.sum(axis=0))), _kappa(drawn @ held)
+    low, high = np.nanquantile(kappas, [0.025, 0.975]) if not np.isnan(kappas).all() else (np.nan, np.nan)
     return {
         "cases": len(cases),
         "right": int(theirs.sum()),
-        "agreement": same,
-        "kappa": (same - by_chance) / (1 - by_chance) if by_chance < 1 else None,
+        "agreement": float((ours == theirs).mean()),
+        "bias": float(ours.mean() - theirs.mean()),
+        "kappa": None if np.isnan(kappa) else kappa,
+        "kappa_interval": None if np.isnan(kappa) else {"low": float(low), "high": float(high)},
     }
+
+
+def _kappa(counts: np.ndarray) -> np.ndarray:
+    """Cohen's kappa; NaN where only one class occurs.
+
+    Args:
+        counts: how many are right by neither, by the reader alone, by the rules alone and by both, shape (..., 4).
+    """
+    neither, reader, rules, both = np.moveaxis(counts / counts.sum(axis=-1, keepdims=True), -1, 0)
+    ours, theirs = rules + both, reader + both
+    by_chance = ours * theirs + (1 - ours) * (1 - theirs)
+    room = 1 - by_chance
+    kappa: np.ndarray = np.divide(neither + both - by_chance, room, out=np.full_like(room, np.nan), where=room > 1e-12)
+    return kappa
 
 
 def _threshold(cases: Sequence[Case], grades: Mapping[Key, Grade]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.errors import MissingExtraError
 from turnout.router.evaluation.rows import Row, write_atomically
-from turnout.router.evaluation.table import is_single
+from turnout.router.evaluation.table import is_single, predicted_and_measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,16 +145,8 @@ def predicted(axes: Axes, figures: Mapping[str, Any], rows: Sequence[Row]) -> st
     names = [e["name"] for e in figures["strategies"] if figures["timing"].get(e["name"], {}).get("ttft")]
     ends: list[float] = []
     for name in names:
-        points = sorted(
-            (row["usage"]["ttft_s"], row["predicted"]["ttft_s"])
-            for row in rows
-            if row["strategy"] == name
-            and row["error"] is None
-            and row["fallback"] is None
-            and row["usage"].get("ttft_s")
-            and row["predicted"].get("ttft_s")
-        )
-        measured, expected = zip(*points, strict=True)
+        points = predicted_and_measured((row for row in rows if row["strategy"] == name), "ttft_s")
+        expected, measured = zip(*sorted(points), strict=True)
         look = _look(name)
         axes.scatter(
             measured, expected, s=12, alpha=0.55, color=look["color"], marker=look["marker"], label=name, linewidths=0.5

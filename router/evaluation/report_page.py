@@ -7,18 +7,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from turnout.errors import MissingExtraError
+from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.router.evaluation.plots import draw
 from turnout.router.evaluation.report_text import (
     budget_lines,
     counted,
     counts,
     cut_line,
+    fallback_line,
     header,
     interval,
     interval_notes,
     number,
     shares,
+    unusable_line,
 )
 from turnout.router.evaluation.rows import Row, write_atomically
 
@@ -35,8 +37,10 @@ DEFINITIONS = (
      "documents are not in it."),
     ("first word", "seconds from the call to the first character that the caller sees, median over questions."),
     ("prompt", "tokens that the model was given, mean over questions, every attempt counted."),
-    ("found", "share of the quotes given that stand in the documents, exactly or after one named normalisation."),
-    ("on evidence", "share of the found quotes that overlap the gold evidence, where a question has any."),
+    ("quotes found", "of the quotes that the model gave, the share that stands in the documents, exactly or after one "
+     "named normalisation. Sentences matched to an answer don't count: they are found by construction."),
+    ("citations in gold", "citations that overlap the gold evidence, over all found ones, on questions with gold "
+     "evidence."),
     ("not-in-text P/R", "precision: share of the refusals that were right; recall: share of the unanswerable questions "
      "that were refused. Refused wrongly: share of the answerable ones that were."),
     ("regret", "the oracle's score minus this one."),
@@ -46,7 +50,8 @@ DEFINITIONS = (
      "of it is luck."),
     ("task_rule", "LaRA's fixed rule, told the gold task: comparison and summarisation take full, unanswerable takes "
      "rag, the others full up to a quarter of the window and rag beyond."),
-    ("random", "full for a random share of questions and rag for the rest, at the router's mean cost; an expectation."),
+    ("random", "full for a random share of questions and rag for the rest, at the router's mean cost where that lies "
+     "between theirs; an expectation."),
     ("self_route", "rag, and full where rag declines; the declined call is in its cost."),
     ("closed", "the model without any document: what it knew before."),
 )  # fmt: skip
@@ -61,8 +66,17 @@ def write_page(figures: Mapping[str, Any], rows: Sequence[Row], path: str | Path
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
+        ConfigurationError: no file can be written there.
     """
-    write_atomically(Path(path), page(figures, rows))
+    path = Path(path)
+    hint = "give another --page FILE, or --no-page"
+    if path.is_dir():
+        raise ConfigurationError(f"the page can't be written to {path}: it is a folder", hint=hint)
+    text = page(figures, rows)
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise ConfigurationError(f"the page can't be written to {path}: {error.strerror}", hint=hint) from error
 
 
 def page(figures: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -82,7 +96,7 @@ def page(figures: Mapping[str, Any], rows: Sequence[Row]) -> str:
         names=[entry["name"] for entry in figures["strategies"]],
         header=header(figures["run"], figures),
         plots=draw(figures, rows),
-        priced=any(entry["cost"] != entry["seconds"]["mean"] for entry in figures["strategies"]),
+        priced=figures["unit"] == "cost",
         notes=_notes(figures),
         facts=_facts(figures["run"]),
         definitions=DEFINITIONS,
@@ -91,9 +105,10 @@ def page(figures: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 def _notes(figures: Mapping[str, Any]) -> list[str]:
     """What must be known to read the main table."""
-    entries, questions = figures["strategies"], figures["questions"]
+    entries = figures["strategies"]
     notes = [f"{entry['name']}: {entry['label']}" for entry in entries if entry["label"]]
-    notes += [f"{e['name']}: rag's answer in {e['fallback']} of {questions}" for e in entries if e["fallback"]]
+    notes += [f"{entry['name']}: {fallback_line(entry, figures)}" for entry in entries if entry["fallback"]]
+    notes += [f"{name}: {unusable_line(failed)}" for name, failed in figures["unusable"].items()]
     notes += [cut] if (cut := cut_line(figures)) else []
     notes += interval_notes(figures)
     if figures["left_out"]:

@@ -28,7 +28,8 @@ def header(run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """What was measured, and how, in one line."""
     facts = [
         _asked(figures["questions"], run["questions"]),
-        counted(run["documents"], "document"),
+        # How many were read so far the rows don't say: a question may have documents that no row names.
+        ("of " if run["finished"] is None else "") + counted(run["documents"], "document"),
         run["model"]["name"],
         counted(run["cores"], "core"),
         *gpus(run["device"]),
@@ -45,7 +46,9 @@ def header(run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
 
 def _asked(counted_in: int, planned: int | None) -> str:
     """How many questions the figures rest on, and of how many, where some are missing."""
-    return counted(counted_in, "question") if planned == counted_in else f"{counted_in:,} of {planned or '?'} questions"
+    return (
+        counted(planned, "question") if planned == counted_in else f"{counted_in:,} of {counted(planned, 'question')}"
+    )
 
 
 def gpus(device: str | None) -> list[str]:
@@ -116,16 +119,32 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
         if entry["label"] and entry["name"] != "oracle":
             lines += _keyed(entry["name"], [entry["label"]])
         if entry["fallback"]:
-            lines += _keyed(entry["name"], [f"rag's answer in {entry['fallback']} of {figures['questions']}"])
+            lines += _keyed(entry["name"], [fallback_line(entry, figures)])
         if entry["cached_rows"] and figures["run"]["cache"] == "cold" and not entry["label"]:
-            lines += _keyed("not cold", [f"{entry['name']} had cached tokens in {entry['cached_rows']} rows"])
+            lines += _keyed(
+                "not cold", [f"{entry['name']} had cached tokens in {counted(entry['cached_rows'], 'row')}"]
+            )
+    for name, failed in figures["unusable"].items():
+        lines += _keyed(name, [unusable_line(failed)])
     return lines + _keyed("budget", budget_lines(entries))
+
+
+def fallback_line(entry: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """How often a strategy's row is rag's."""
+    return f"rag's answer in {entry['fallback']} of {figures['questions']}"
+
+
+def unusable_line(failed: int) -> str:
+    """Why a strategy is left out."""
+    return f"no row without an error ({failed:,} failed)"
 
 
 def interval_notes(figures: Mapping[str, Any]) -> list[str]:
     """Why the intervals say less than they seem to, if they do."""
     lonely, datasets = figures["lonely_datasets"], len(figures["datasets"])
-    return [f"the intervals: {lonely} of {datasets} datasets have one question, and so no spread"] if lonely else []
+    have = "has" if lonely == 1 else "have"
+    among = f"{lonely} of {counted(datasets, 'dataset')}"
+    return [f"the intervals: {among} {have} one question, and so no spread"] if lonely else []
 
 
 def cut_line(figures: Mapping[str, Any]) -> str:

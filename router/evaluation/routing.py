@@ -17,9 +17,10 @@ import numpy as np
 
 from turnout.errors import ConfigurationError
 from turnout.router.evaluation.items import read_items
-from turnout.router.evaluation.json_lines import Malformed
-from turnout.router.evaluation.lara import Grade, Key, grade, read_predictions
+from turnout.router.evaluation.json_lines import Malformed, OnBad
+from turnout.router.evaluation.lara import Grade, Key, grade, read_groups, read_predictions
 from turnout.router.evaluation.lara_checks import against_stored, agreement, read_cases
+from turnout.router.evaluation.lara_judge import judge_gaps
 from turnout.router.evaluation.routing_figures import differences, figures, part
 from turnout.router.evaluation.routing_policies import (
     MODELS,
@@ -40,7 +41,14 @@ SHOWN = 5
 
 
 def evaluate(
-    predictions_path: str | Path, questions_path: str | Path, seed: int, checked_path: str | Path | None = None
+    predictions_path: str | Path,
+    questions_path: str | Path,
+    seed: int,
+    checked_path: str | Path | None = None,
+    groups_path: str | Path | None = None,
+    *,
+    strict: bool = False,
+    on_bad: OnBad = lambda bad: None,
 ) -> dict[str, Any]:
     """Scores every policy on every model, task and length.
 
@@ -49,28 +57,44 @@ def evaluate(
         questions_path: the questions that they answer, with gold answers and `meta.length`.
         seed: of the bootstrap; everything else is deterministic.
         checked_path: verdicts of a reader on some of the predictions, to check the grading rules against.
+        groups_path: which documents have text in common, so that they are drawn together; without it, a document is
+            what has an id of its own.
+        strict: a line that can't be used ends the evaluation before it begins.
+        on_bad: called for each such line.
 
     Returns:
         A JSON object. `lengths` has for "32k" and "128k" the figures of each policy over all models, overall and by
-        task, and what the router gains over the others; `models` has the same figures of each model and length.
-        Beside them `counts`, `grading` (how far the rules can be trusted), `policies` (what each is), `assumed` (what
-        the router was told of each model) and `task_cue` (gold task against the router's cue, in questions).
+        task, and what the router gains over the others; `models` has the same figures of each model and length, of the
+        tasks the score alone. Beside them `counts`, `grading` (how far the rules can be trusted), `policies` (what each
+        is), `grouped` (whether documents were grouped), `assumed` (what `router` was told of each model) and `task_cue`
+        (gold task against the router's cue, in questions).
 
     Raises:
-        ConfigurationError: a file is missing, or holds nothing that can be used.
+        ConfigurationError: a file is missing, or holds nothing that can be used; or, if `strict`, a malformed line.
         MissingExtraError: scikit-learn is not installed.
     """
     bad: list[Malformed] = []
-    items = {item.id: item for item in read_items([questions_path], bad.append) if length(item)}
+
+    def note(line: Malformed) -> None:
+        bad.append(line)
+        on_bad(line)
+
+    items = {item.id: item for item in read_items([questions_path], note) if length(item)}
     if not items:
         raise ConfigurationError(
             f"{questions_path} holds no question with a length class in meta.length",
             hint="give LaRA's questions, dev/questions/lara.jsonl.gz of the evaluation data",
         )
-    predictions = read_predictions(predictions_path, items, bad.append)
+    groups = None if groups_path is None else read_groups(groups_path)
+    predictions = read_predictions(predictions_path, items, note)
+    cases = None if checked_path is None else read_cases(checked_path, note)
+    if strict and bad:
+        raise ConfigurationError(
+            f"malformed lines: {len(bad)}, the first: {bad[0]}", hint="mend them, or leave --strict"
+        )
     grades = {p.key: grade(p.text, items[p.question_id]) for p in predictions}
-    cases = None if checked_path is None else read_cases(checked_path, bad.append)
-    table = board(_answered_both_ways(items, grades, predictions_path), grades)
+    table = board(_answered_both_ways(items, grades, predictions_path), grades, groups)
+    clusters = dict(zip((item.id for item in table.items), table.clusters, strict=True))
     chosen = shares(table)
     unanswerable = {item.id for item in items.values() if item.answer_type == "unanswerable"}
     lengths = sorted(set(table.lengths), key=lambda name: (len(name), name))
@@ -82,9 +106,11 @@ def evaluate(
         "grading": {
             "refused_answerable": _refused_answerable(grades, unanswerable),
             "stored": against_stored(predictions, grades, unanswerable),
-            "hand_checked": None if cases is None else agreement(cases, grades),
+            "hand_checked": None if cases is None else agreement(cases, grades, clusters, seed),
+            "judge_gaps": {name: judge_gaps(all_models, name) for name, all_models in parts.items()},
         },
-        "policies": dict(POLICIES),
+        "policies": {name: POLICIES[name] for name in chosen},
+        "grouped": groups is not None,
         "assumed": _assumed(table),
         "task_cue": _task_cue(table),
         "lengths": {
@@ -92,7 +118,7 @@ def evaluate(
             for name, all_models in parts.items()
         },
         "models": {
-            model: {name: figures(part(table, name, column, seed), chosen, task_intervals=False) for name in lengths}
+            model: {name: figures(part(table, name, column, seed), chosen, by_task=False) for name in lengths}
             for column, model in enumerate(table.models)
         },
     }
@@ -116,6 +142,7 @@ def _counts(table: Board, predictions: int, bad: Sequence[Malformed]) -> dict[st
     return {
         "questions": len(table.items),
         "documents": len(set(table.documents)),
+        "groups": len(set(table.clusters)),
         "models": len(table.models),
         "predictions": predictions,
         "pairs": pairs,

@@ -1,8 +1,8 @@
 """Score, cost and regret of policies on some questions and models of a board.
 
-Every question counts with its mean over the models that answered it in both ways. Scores and regret are macro over
-tasks, their intervals bootstrapped over documents; token F1, prompt tokens and the share of full are means over all
-answers.
+Every question counts with its mean over the models that answered it in both ways, and every figure is macro over tasks.
+A document has questions of several tasks, so the bootstrap draws documents for all tasks at once; documents with text
+in common are drawn together.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.router.evaluation.routing_policies import Board, Matrix
-from turnout.router.evaluation.statistics import Interval, macro_interval, paired_difference
+from turnout.router.evaluation.routing_policies import CUT_TOKENS, Board, Matrix, document_tokens
+from turnout.router.evaluation.statistics import macro, macro_interval
 
 DIGITS = 4
 
@@ -35,9 +35,9 @@ class Part:
         return np.array(self.board.tasks)[self.rows]
 
     @property
-    def documents(self) -> NDArray[np.str_]:
-        """The document of each question."""
-        return np.array(self.board.documents)[self.rows]
+    def clusters(self) -> NDArray[np.str_]:
+        """The group of documents of each question."""
+        return np.array(self.board.clusters)[self.rows]
 
     def cut(self, values: Matrix) -> Matrix:
         """This part of a matrix, NaN where either answer is missing."""
@@ -46,8 +46,21 @@ class Part:
 
     def scores(self, share: Matrix) -> Matrix:
         """A policy's score on each question, shape (questions,)."""
-        means: Matrix = np.nanmean(self.cut(mixed(share, self.board.full, self.board.rag)), axis=1)
+        return self.over_models(mixed(share, self.board.full, self.board.rag))
+
+    def over_models(self, values: Matrix) -> Matrix:
+        """The mean over the models that answered, shape (questions,)."""
+        means: Matrix = np.nanmean(self.cut(values), axis=1)
         return means
+
+    def interval(self, values: Matrix, inside: NDArray[np.bool_] | slice = slice(None)) -> dict[str, float]:
+        """The macro over tasks with its 95% interval, rounded; `values` by question, of which those `inside` count."""
+        tasks = list(self.tasks[inside])
+        found = macro_interval(
+            values[inside], list(self.clusters[inside]), tasks, seed=self.seed, strata=[""] * len(tasks)
+        )
+        named = {"mean": found.mean, "low": found.low, "high": found.high}
+        return {name: round(value, DIGITS) for name, value in named.items()}
 
 
 def part(board: Board, length: str, column: int | None, seed: int) -> Part:
@@ -57,33 +70,37 @@ def part(board: Board, length: str, column: int | None, seed: int) -> Part:
     return Part(board, np.flatnonzero(answered & (np.array(board.lengths) == length)), columns, seed)
 
 
-def figures(part: Part, shares: Mapping[str, Matrix], *, task_intervals: bool = True) -> dict[str, Any]:
+def figures(part: Part, shares: Mapping[str, Matrix], *, by_task: bool = True) -> dict[str, Any]:
     """Each policy's figures, overall and by task, and the better of the two single arms.
 
     Args:
         shares: by policy the share of full, [questions, models] of the whole board; full, rag and oracle among them.
-        task_intervals: whether a single task's score and regret have an interval too, or only their mean.
+        by_task: whether a single task has all figures, or only its mean score.
+
+    Returns:
+        questions, documents, groups (of documents), full_cut (questions whose text LaRA cut in the middle),
+        best_single (the cheaper of equals), policies {name: figures}.
     """
     if not len(part.rows):
-        return {"questions": 0, "documents": 0, "best_single": None, "policies": {}}
+        return {"questions": 0, "documents": 0, "groups": 0, "full_cut": 0, "best_single": None, "policies": {}}
     best = part.scores(shares["oracle"])
-    policies = {name: _policy(part, share, best, task_intervals) for name, share in shares.items()}
+    policies = {name: _policy(part, share, best, by_task) for name, share in shares.items()}
+    items = [part.board.items[row] for row in part.rows]
     return {
         "questions": len(part.rows),
-        "documents": len(set(part.documents)),
-        "best_single": max(("full", "rag"), key=lambda name: policies[name]["score"]["mean"]),
+        "documents": len({item.doc_ids[0] for item in items}),
+        "groups": len(set(part.clusters)),
+        "full_cut": sum(document_tokens(item) > CUT_TOKENS for item in items),
+        # max takes the first of equals, and rag never reads more than full.
+        "best_single": max(("rag", "full"), key=lambda name: policies[name]["score"]["mean"]),
         "policies": policies,
     }
 
 
 def differences(part: Part, shares: Mapping[str, Matrix]) -> dict[str, Any]:
     """What the router scores above each other policy, question by question."""
-    router, tasks, documents = part.scores(shares["router"]), list(part.tasks), list(part.documents)
-    return {
-        name: interval_json(paired_difference(router, part.scores(share), documents, tasks, seed=part.seed))
-        for name, share in shares.items()
-        if name != "router"
-    }
+    router = part.scores(shares["router"])
+    return {name: part.interval(router - part.scores(share)) for name, share in shares.items() if name != "router"}
 
 
 def mixed(share: Matrix, full: Matrix, rag: Matrix) -> Matrix:
@@ -91,45 +108,25 @@ def mixed(share: Matrix, full: Matrix, rag: Matrix) -> Matrix:
     return share * full + (1 - share) * rag
 
 
-def _policy(part: Part, share: Matrix, best: Matrix, task_intervals: bool) -> dict[str, Any]:
+def _policy(part: Part, share: Matrix, best: Matrix, by_task: bool) -> dict[str, Any]:
     board = part.board
-    scores = part.scores(share)
-    others = {
-        "token_f1": part.cut(mixed(share, board.full_f1, board.rag_f1)),
-        "prompt_tokens": part.cut(mixed(share, board.full_tokens[:, None], board.rag_tokens[:, None])),
-        "full_share": part.cut(share),
+    scores, tasks = part.scores(share), part.tasks
+    costs = {
+        "token_f1": part.over_models(mixed(share, board.full_f1, board.rag_f1)),
+        "prompt_tokens": part.over_models(mixed(share, board.full_tokens[:, None], board.rag_tokens[:, None])),
+        "full_share": part.over_models(share),
     }
 
-    def macro(values: Matrix) -> dict[str, float]:
-        return interval_json(macro_interval(values, list(part.documents), list(part.tasks), seed=part.seed))
+    def entry(inside: NDArray[np.bool_] | slice) -> dict[str, Any]:
+        return {
+            "score": part.interval(scores, inside),
+            "regret": part.interval(best - scores, inside),
+            **{name: round(macro(values[inside], list(tasks[inside])), DIGITS) for name, values in costs.items()},
+        }
 
-    def of_task(values: Matrix, inside: NDArray[np.bool_]) -> dict[str, float]:
-        if not task_intervals:
-            return {"mean": round(float(values[inside].mean()), DIGITS)}
-        one = [""] * int(inside.sum())
-        return interval_json(macro_interval(values[inside], list(part.documents[inside]), one, seed=part.seed))
+    def of_task(inside: NDArray[np.bool_]) -> dict[str, Any]:
+        if not by_task:
+            return {"score": {"mean": round(float(scores[inside].mean()), DIGITS)}}
+        return {"questions": int(inside.sum()), **entry(inside)}
 
-    def others_of(inside: NDArray[np.bool_] | slice) -> dict[str, float]:
-        return {name: round(float(np.nanmean(values[inside])), DIGITS) for name, values in others.items()}
-
-    tasks = {str(task): part.tasks == task for task in np.unique(part.tasks)}
-    return {
-        "score": macro(scores),
-        "regret": macro(best - scores),
-        **others_of(slice(None)),
-        "tasks": {
-            task: {
-                "questions": int(inside.sum()),
-                "score": of_task(scores, inside),
-                "regret": of_task(best - scores, inside),
-                **others_of(inside),
-            }
-            for task, inside in tasks.items()
-        },
-    }
-
-
-def interval_json(interval: Interval) -> dict[str, float]:
-    """A mean with its 95% interval, rounded."""
-    named = {"mean": interval.mean, "low": interval.low, "high": interval.high}
-    return {name: round(value, DIGITS) for name, value in named.items()}
+    return {**entry(slice(None)), "tasks": {str(task): of_task(tasks == task) for task in np.unique(tasks)}}

@@ -7,7 +7,7 @@ score and its cost follow from the two arms, so nothing is generated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,14 +34,15 @@ CHUNKS_TOKENS = 5 * 600
 CUT_TOKENS = 127_000
 """LaRA's full arm cuts longer texts in the middle."""
 
-# Parameters and window as published. The makers of the closed models publish no size: quality.py's large class was
-# built from three of them, so they get its 70B; the small closed models stay unknown, which counts as 8B.
+# Parameters and window as published. Where the weights are local, turnout counts their parameters. The closed models
+# are only to be had behind a server, of which it never knows the size: quality.py then counts 8B. Their windows are for
+# the server or the user to say.
 MODELS: Mapping[str, tuple[int | None, int]] = {
     "claude-3-5-haiku-20241022": (None, 200_000),
-    "claude-3-5-sonnet-20241022": (70_000_000_000, 200_000),
-    "gemini-1.5-pro": (70_000_000_000, 2_000_000),
-    "gpt-4o": (70_000_000_000, 128_000),
-    "gpt-4o-0806": (70_000_000_000, 128_000),
+    "claude-3-5-sonnet-20241022": (None, 200_000),
+    "gemini-1.5-pro": (None, 2_000_000),
+    "gpt-4o": (None, 128_000),
+    "gpt-4o-0806": (None, 128_000),
     "gpt-4o-mini": (None, 128_000),
     "llama-3.1-8b": (8_030_000_000, 131_072),
     "llama-3.2-3b": (3_210_000_000, 131_072),
@@ -54,12 +55,13 @@ MODELS: Mapping[str, tuple[int | None, int]] = {
 UNKNOWN_MODEL = (None, 128_000)
 
 POLICIES: Mapping[str, str] = {
-    "router": "turnout's own choice: task cue from the wording, length, window and size of the model",
+    "router": "turnout's own choice: task cue from the wording, length, window; size of models with open weights",
+    "router_remote": "the same with every model behind a server: sizes unknown, so each counts as 8B",
     "full": "the whole text for every question",
     "rag": "retrieval for every question",
     "random": "a random mixture of full and rag at the router's cost, for each model and length",
     "task_rule": "LaRA's rule, told the gold task and the length",
-    "attainable": "out-of-fold predictor that is told the gold task and the other models' scores on the question",
+    "attainable": "out-of-fold predictor, told gold task, length, domain and the other models' scores on the question",
     "oracle": "the better of the two answers, known after the fact; the cheaper one where they are equal",
 }
 
@@ -68,7 +70,8 @@ POLICIES: Mapping[str, str] = {
 class Board:
     """Both ways' figures for every question and model, [questions, models]; NaN where either answer is missing.
 
-    `full_tokens` and `rag_tokens` are prompt tokens by question, [questions].
+    `full_tokens` and `rag_tokens` are prompt tokens by question, [questions]; `groups` has by document the group of
+    documents with text in common that it belongs to.
     """
 
     items: tuple[Item, ...]
@@ -79,6 +82,7 @@ class Board:
     rag_f1: Matrix
     full_tokens: Matrix
     rag_tokens: Matrix
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:
@@ -95,9 +99,18 @@ class Board:
         """The document of each question."""
         return [item.doc_ids[0] for item in self.items]
 
+    @property
+    def clusters(self) -> list[str]:
+        """The group of documents of each question, which the bootstrap draws and folds keep together."""
+        return [self.groups.get(document, document) for document in self.documents]
 
-def board(items: Sequence[Item], grades: Mapping[Key, Grade]) -> Board:
-    """Puts the grades of both ways side by side."""
+
+def board(items: Sequence[Item], grades: Mapping[Key, Grade], groups: Mapping[str, str] | None = None) -> Board:
+    """Puts the grades of both ways side by side.
+
+    Args:
+        groups: by document the group that it belongs to; a document that is not in it is a group of its own.
+    """
     models = tuple(sorted({model for _, model, _ in grades}))
 
     def figures(way: str, figure: Callable[[Grade], float]) -> Matrix:
@@ -119,34 +132,46 @@ def board(items: Sequence[Item], grades: Mapping[Key, Grade]) -> Board:
         rag_f1=figures("rag", lambda grade: grade.token_f1),
         full_tokens=asked + np.minimum(text, CUT_TOKENS),
         rag_tokens=asked + np.minimum(text, CHUNKS_TOKENS),
+        groups=groups or {},
     )
 
 
 def shares(board: Board) -> dict[str, Matrix]:
-    """Each policy's share of full, [questions, models], in the order of POLICIES."""
-    router = np.column_stack([[routed(item, model) == "full" for item in board.items] for model in board.models])
+    """Each policy's share of full, [questions, models], in the order of POLICIES.
+
+    Where there are too few models or documents to predict from, attainable is not there.
+    """
+    router, remote = (
+        np.column_stack([[routed(item, model, at) == "full" for item in board.items] for model in board.models])
+        for at in (False, True)
+    )
     rule = np.array([task_rule(item) == "full" for item in board.items], dtype=float)
     told = [str(item.meta.get("domain", "")) for item in board.items]
-    attainable = prefers_full(board.full, board.rag, board.tasks, board.lengths, told, board.documents)
+    attainable = prefers_full(board.full, board.rag, board.tasks, board.lengths, told, board.clusters)
     by_name = {
         "router": router.astype(float),
+        "router_remote": remote.astype(float),
         "full": np.ones_like(board.full),
         "rag": np.zeros_like(board.full),
         "random": random_mixture(board, router.astype(float)),
         "task_rule": np.repeat(rule[:, None], len(board.models), axis=1),
-        "attainable": attainable.astype(float),
         "oracle": (board.full > board.rag).astype(float),
     }
-    return {name: by_name[name] for name in POLICIES}
+    if attainable is not None:
+        by_name["attainable"] = attainable.astype(float)
+    return {name: by_name[name] for name in POLICIES if name in by_name}
 
 
-def routed(item: Item, model: str) -> str:
+def routed(item: Item, model: str, remote: bool = False) -> str:
     """What turnout's own rule chooses for a question and a model, "full" or "rag".
 
-    Nothing is known that the product would not know: the question's wording, the size of its document, the model's
-    published window and size. No seconds are known, so the unit of time is the prompt token.
+    It knows the question's wording, the size of its document, the model's window and, where its weights can be local,
+    its size. No seconds are known, so the unit of time is the prompt token.
+
+    Args:
+        remote: the model is behind a server, so that its size is not known.
     """
-    at = signals(item, model)
+    at = signals(item, model, remote)
     in_tokens = ModelProfile(
         per_token_s=1.0,
         per_pair_s=0.0,
@@ -161,8 +186,8 @@ def routed(item: Item, model: str) -> str:
     return decide(candidates, Budget(), at).chosen
 
 
-def signals(item: Item, model: str) -> Signals:
-    """What the router knows of a question before it decides."""
+def signals(item: Item, model: str, remote: bool = False) -> Signals:
+    """What the router knows of a question before it decides; behind a server, no model's size."""
     parameters, window = MODELS.get(model, UNKNOWN_MODEL)
     question = Question(item.question, item.question, task_of(item.question))
     most, expected = new_tokens(question)
@@ -178,7 +203,7 @@ def signals(item: Item, model: str) -> Signals:
         window=window,
         max_new_tokens=most,
         expected_new_tokens=expected,
-        parameters=parameters,
+        parameters=None if remote else parameters,
         counts_exact=False,
         free_memory_bytes=None,
     )
@@ -192,12 +217,18 @@ def task_rule(item: Item) -> str:
 
 
 def random_mixture(board: Board, like: Matrix) -> Matrix:
-    """One share of full for each model and length, such that the expected cost is that of the policy `like`."""
+    """One share of full for each model and length, such that the expected cost is that of the policy `like`.
+
+    The cost that is held equal is that of the tables: the mean over tasks of the mean prompt.
+    """
     mixed = np.zeros_like(like)
     extra = np.where(np.isnan(board.full), 0.0, (board.full_tokens - board.rag_tokens)[:, None])
-    lengths = np.array(board.lengths)
+    lengths, tasks = np.array(board.lengths), np.array(board.tasks)
     for name in dict.fromkeys(board.lengths):
         inside = lengths == name
+        for task in set(tasks[inside]):
+            asked = inside & (tasks == task)
+            extra[asked] /= np.maximum((~np.isnan(board.full[asked])).sum(axis=0), 1)
         total = extra[inside].sum(axis=0)
         mixed[inside] = np.divide((like * extra)[inside].sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
     return mixed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import zlib
@@ -112,6 +113,15 @@ def read_facts(file: Path) -> dict[str, Any]:
     missing = sorted(set(_NEEDED_FACTS.split()) - facts.keys())
     if missing:
         raise ConfigurationError(f"{file} has no {', '.join(missing)}", hint="restore it or run again")
+    model = facts["model"]
+    if (
+        not isinstance(model, dict)
+        or not {"name", "fingerprint"} <= model.keys()
+        or type(model.get("window")) is not int
+    ):
+        raise ConfigurationError(
+            f"{file} does not say which model it was: name, fingerprint and window", hint="restore it or run again"
+        )
     return cast(dict[str, Any], facts)
 
 
@@ -165,8 +175,13 @@ def _row(line: bytes) -> Row:
 def write_atomically(file: Path, text: str) -> None:
     """Writes a text file that is there whole or not at all, with the permissions of any other new file."""
     part = file.with_name(f".{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def write_json_atomically(file: Path, value: Any) -> None:

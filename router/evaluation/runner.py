@@ -19,6 +19,7 @@ from turnout.retrieval.corpus import Corpus
 from turnout.router.evaluation import ask
 from turnout.router.evaluation.arms import CutFull
 from turnout.router.evaluation.ask import CLOSED, ROUTER, SELF_ROUTE, Asked, Row
+from turnout.router.evaluation.derived import DERIVED
 from turnout.router.evaluation.items import Item
 from turnout.router.evaluation.run_store import Key, RunStore
 from turnout.router.pipeline import Machinery
@@ -29,9 +30,6 @@ COPIED = (ROUTER, SELF_ROUTE)
 """Rows that are put together from those of `full` and `rag`."""
 
 GIVE_UP_AFTER = 5
-
-DERIVED = ("task_rule", "random", "oracle")
-"""Baselines that a report works out from the rows; no row is stored for them."""
 
 
 def choose(names: Sequence[str], strategies: Sequence[Strategy]) -> list[str]:

@@ -2,8 +2,9 @@
 
 Questions about one document are not independent, so the bootstrap draws whole clusters (documents), and within each
 dataset, since the datasets are fixed (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and
-13); groups that share documents are drawn jointly, within strata. The intervals are percentile intervals. With few clusters they are too narrow: read those from under about ten
-documents as a lower bound of the uncertainty.
+13). Where groups share documents, these are drawn once for all groups, within strata. The intervals are percentile
+intervals. With few clusters they are too narrow: read those from under about ten documents as a lower bound of the
+uncertainty.
 """
 
 from __future__ import annotations
@@ -112,15 +113,13 @@ def _drawn(
         order = np.lexsort((values, group))
         values, group, unit = values[order], group[order], np.arange(len(values))
     units, groups = int(unit.max()) + 1, int(group.max()) + 1
-    held = np.zeros((2, groups, units))
-    np.add.at(held, (0, group, unit), values)
-    np.add.at(held, (1, group, unit), 1)
-    flat = held.reshape(2 * groups, units)
+    cell, cells = group * units + unit, groups * units
+    held = np.concatenate([np.bincount(cell, values, cells), np.bincount(cell, None, cells)]).reshape(-1, units)
     drawn = np.empty((2 * groups, draws))
     step = max(1, CELLS // units)
     for start in range(0, draws, step):
         times = random.multinomial(units, np.full(units, 1 / units), size=min(step, draws - start))
-        drawn[:, start : start + step] = flat @ times.T
+        drawn[:, start : start + step] = held @ times.T
     return drawn.reshape(2, groups, draws)
 
 
@@ -155,28 +154,22 @@ def told_apart(difference: Interval) -> bool:
     return difference.low > 0 or difference.high < 0
 
 
-def needed_questions(
-    a: Scores,
-    b: Scores,
-    clusters: Sequence[str],
-    datasets: Sequence[str],
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = LEVEL,
-) -> int | None:
+def needed_questions(difference: Interval, questions: int) -> int | None:
     """About how many questions of this kind it takes to tell the observed difference apart, to two figures.
 
     The half-width of an interval shrinks with the square root of the number of questions, so it equals the difference
     at n * (half-width / |difference|)^2. That takes the observed difference and the questions per document for given.
 
+    Args:
+        questions: how many the interval rests on.
+
     Returns:
         The number, rounded up to two significant digits, or None where the difference is 0.
     """
-    difference = paired_difference(a, b, clusters, datasets, draws, seed, level)
     if math.isclose(difference.mean, 0, abs_tol=1e-12):
         return None
     half_width = (difference.high - difference.low) / 2
-    return _two_figures(len(a) * (half_width / difference.mean) ** 2)
+    return _two_figures(questions * (half_width / difference.mean) ** 2)
 
 
 def _two_figures(value: float) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ SINGLE = ("full", "rag", "extract", "soft", "rapid")
 """Strategies that a router chooses among; a name may carry a variant after a colon."""
 
 ORDER = ("router", *SINGLE, "closed", "self_route", "task_rule", "random", "oracle")
+
+REPEATED = 0.01
+"""Costs within this share of the seconds are the seconds."""
 
 
 def is_single(strategy: str) -> bool:
@@ -70,8 +74,9 @@ class Table:
 
     Attributes:
         left_out: questions that are not in the table, because a row of theirs failed or is missing.
-        failed_rows: rows with an error.
-        unit: what `cost` counts: "cost" where every row has one, else "seconds".
+        failed_rows: rows of the run with an error.
+        unit: what `cost` counts: "cost" where every row has one that says more than its seconds, else "seconds".
+        unusable: strategies that are left out, since each of their rows failed, and how many rows that were.
     """
 
     questions: tuple[Asked, ...]
@@ -79,6 +84,7 @@ class Table:
     left_out: int
     failed_rows: int
     unit: str
+    unusable: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def datasets(self) -> list[str]:
@@ -91,36 +97,57 @@ class Table:
         return [question.cluster for question in self.questions]
 
 
-def tabulate(run: Run) -> Table:
-    """Puts the rows of a run side by side.
+def tabulate(run: Run, wanted: Collection[str] | None = None) -> Table:
+    """Puts the rows of a run side by side. A strategy whose rows all failed is left out, and named in `unusable`.
+
+    Args:
+        wanted: the strategies that must have answered a question; all by default.
 
     Raises:
         ConfigurationError: there is no question that every strategy answered.
     """
     by_question: dict[str, dict[str, Row]] = {}
+    failed: Counter[str] = Counter()
     for row in run.rows:
-        by_question.setdefault(row["question_id"], {})[row["strategy"]] = row
-    strategies = in_order({row["strategy"] for row in run.rows})
+        if wanted is None or row["strategy"] in wanted:
+            by_question.setdefault(row["question_id"], {})[row["strategy"]] = row
+            failed[row["strategy"]] += row["error"] is not None
+    answered = {row["strategy"] for rows in by_question.values() for row in rows.values() if row["error"] is None}
+    strategies = in_order(answered)
     whole = [
         rows
         for rows in by_question.values()
-        if len(rows) == len(strategies) and all(row["error"] is None for row in rows.values())
+        if answered and all(name in rows and rows[name]["error"] is None for name in answered)
     ]
-    failed = sum(row["error"] is not None for row in run.rows)
     if not whole:
+        who = " and ".join(in_order(wanted)) if wanted else "every strategy"
+        rows, errors = sum(map(len, by_question.values())), sum(failed.values())
         raise ConfigurationError(
-            f"{run.folder} has no question that every strategy answered ({len(run.rows)} rows, {failed} failed)",
-            hint="run the same turnout eval run command again: it goes on where it stood",
+            f"{run.folder} has no question that {who} answered ({rows} rows, {errors} failed)",
+            hint="the same turnout eval run command runs failed and missing rows again",
         )
     whole.sort(key=lambda rows: (rows[strategies[0]]["dataset"], rows[strategies[0]]["question_id"]))
-    unit = "cost" if all(row["usage"].get("cost") is not None for rows in whole for row in rows.values()) else "seconds"
+    unit = _unit([[rows[name] for rows in whole] for name in strategies])
     return Table(
         questions=tuple(_asked(rows[strategies[0]]) for rows in whole),
         arms={name: _arm(name, [rows[name] for rows in whole], unit) for name in strategies},
         left_out=len(by_question) - len(whole),
-        failed_rows=failed,
+        failed_rows=sum(row["error"] is not None for row in run.rows),
         unit=unit,
+        unusable={name: failed[name] for name in in_order(failed.keys() - answered)},
     )
+
+
+def _unit(arms: Sequence[Sequence[Row]]) -> str:
+    """A local engine's cost is its seconds, and would only repeat them."""
+    costs = [_cost(rows).sum() for rows in arms]
+    seconds = [sum(row["usage"].get("total_s") or 0.0 for row in rows if "refused" not in row) for rows in arms]
+    return "seconds" if np.isnan(costs).any() or np.allclose(costs, seconds, rtol=REPEATED, atol=0) else "cost"
+
+
+def _cost(rows: Sequence[Row]) -> Vector:
+    """NaN where it is not known. Where the router refused, nothing was called that costs."""
+    return np.where(["refused" in row for row in rows], 0.0, used(rows, "cost"))
 
 
 def _asked(row: Row) -> Asked:
@@ -137,7 +164,7 @@ def _arm(name: str, rows: Sequence[Row], unit: str) -> Arm:
         seconds=seconds,
         ttft=used(rows, "ttft_s"),
         prompt_tokens=used(rows, "prompt_tokens"),
-        cost=used(rows, "cost") if unit == "cost" else seconds,
+        cost=_cost(rows) if unit == "cost" else seconds,
         rows=tuple(rows),
     )
 
@@ -146,3 +173,16 @@ def used(rows: Sequence[Row], field: str) -> Vector:
     """One field of each row's usage, NaN where it is null."""
     values: list[Any] = [row["usage"].get(field) for row in rows]
     return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def predicted_and_measured(rows: Iterable[Row], name: str) -> list[tuple[float, float]]:
+    """Pairs of one of "ttft_s" and "total_s", of rows for which the strategy's own model wrote something."""
+    pairs = [
+        (row["predicted"].get(name), row["usage"].get(name))
+        for row in rows
+        if row["error"] is None
+        and row["fallback"] is None
+        and "refused" not in row
+        and row["usage"].get("completion_tokens")
+    ]
+    return [(predicted, measured) for predicted, measured in pairs if predicted and measured]

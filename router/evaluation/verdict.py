@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnout.router.evaluation.derived import best_single
+from turnout.router.evaluation.report_text import counted
 from turnout.router.evaluation.slices import TIE, interval_json
 from turnout.router.evaluation.statistics import needed_questions, paired_difference, told_apart
 from turnout.router.evaluation.table import Table, Vector
@@ -33,7 +34,7 @@ def _verdict(table: Table, a: str, b: str) -> dict[str, Any]:
     disagree = _disagreements(table, a, b)
     text = sentence(a, b, against, len(table.questions))
     if disagree:
-        text += f"; they score differently on {len(disagree)}"
+        text += f"; they score differently on {counted(len(disagree), 'question')}"
     return {
         "a": a,
         "b": b,
@@ -59,7 +60,7 @@ def difference(a: Vector, b: Vector, clusters: Sequence[str], datasets: Sequence
         "difference": interval_json(interval),
         "too_few": too_few,
         "told_apart": apart,
-        "needed": None if apart or too_few else needed_questions(a, b, clusters, datasets),
+        "needed": None if apart or too_few else needed_questions(interval, len(a)),
     }
 
 

@@ -167,23 +167,27 @@ def _overhead(passes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     return sums
 
 
-def report(folder: str | Path, page: str | Path | None = None) -> dict[str, Any]:
+def report(folder: str | Path, page: str | Path | None = None, *, with_page: bool = True) -> dict[str, Any]:
     """The figures of a run, and its page.
 
     Args:
         folder: of the run.
         page: where the HTML page goes; `report.html` in the run's folder by default.
+        with_page: whether a page is written at all.
 
     Returns:
-        {"figures": everything the page shows, "page": where it is, None where the extra `eval` is not installed}.
+        {"figures": everything the page shows, "page": where it is, None where none was written: it was not wanted, or
+        the extra `eval` is not installed}.
 
     Raises:
-        ConfigurationError: the folder holds no run, or a damaged one.
+        ConfigurationError: the folder holds no run, or a damaged one, or the page can't be written.
     """
     from turnout.router.evaluation import figures, report_page, rows
 
     found = rows.read_run(Path(folder))
     result = figures.figures(found)
+    if not with_page:
+        return {"figures": result, "page": None}
     path = Path(page) if page is not None else Path(folder) / "report.html"
     try:
         report_page.write_page(result, found.rows, path)
@@ -208,7 +212,7 @@ def compare(a: str, b: str, fail_under: float | None = None) -> dict[str, Any]:
         fail_under: `failed` is true where B minus A is below it.
 
     Returns:
-        {"score", "datasets", "tasks", "ratios", "failed", "lines": the same for a terminal, ...}.
+        {"score", "datasets", "tasks", "ratios", "differ", "failed", "lines": the same for a terminal, ...}.
     """
     from turnout.router.evaluation import compare as comparing
 
@@ -217,7 +221,14 @@ def compare(a: str, b: str, fail_under: float | None = None) -> dict[str, Any]:
 
 
 def routing(
-    predictions: str | Path, questions: str | Path, seed: int = 0, checked: str | Path | None = None
+    predictions: str | Path,
+    questions: str | Path,
+    seed: int = 0,
+    checked: str | Path | None = None,
+    *,
+    groups: str | Path | None = None,
+    strict: bool = False,
+    on_bad: Callable[[Malformed], None] = lambda bad: None,
 ) -> tuple[dict[str, Any], list[str]]:
     """The router's choices, scored on answers that LaRA's models have already given: (figures, terminal lines).
 
@@ -225,13 +236,16 @@ def routing(
         predictions: LaRA's predictions, graded here.
         questions: the questions that they answer.
         checked: a reader's verdicts on some of them, to check the grading rules against.
+        groups: which documents have text in common, as JSON; a document with an id of its own by default.
+        strict: a malformed line ends the evaluation before it begins.
+        on_bad: called for each malformed line.
 
     Raises:
-        ConfigurationError: a file is missing or holds nothing usable.
+        ConfigurationError: a file is missing or holds nothing usable, or, if `strict`, a malformed line.
         MissingExtraError: the extra `eval` is not installed.
     """
     from turnout.router.evaluation import routing as policies
     from turnout.router.evaluation import routing_text
 
-    result = policies.evaluate(predictions, questions, seed, checked)
+    result = policies.evaluate(predictions, questions, seed, checked, groups, strict=strict, on_bad=on_bad)
     return result, routing_text.lines(result)

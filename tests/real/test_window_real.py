@@ -77,7 +77,7 @@ def needle(engine: LocalEngine) -> KindWindow:
 
 
 def lexical(found: KindWindow) -> dict[int, float]:
-    return {point.size: point.accuracy for point in found.curve if point.phrasing == "lexical"}
+    return {point.size: point.score for point in found.curve if point.phrasing == "lexical"}
 
 
 def test_attention_cut_to_512_tokens_measures_smaller(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from turnout.router.evaluation.attainable import prefers_full
 from turnout.router.evaluation.items import read_items
-from turnout.router.evaluation.lara import Grade, Key, Prediction, grade, read_predictions
+from turnout.router.evaluation.lara import Grade, Key, Prediction, grade, read_groups, read_predictions
 from turnout.router.evaluation.lara_checks import against_stored, agreement, read_cases
 from turnout.router.evaluation.routing_policies import Board, board, routed
 from turnout.router.evaluation.schema import Item
@@ -21,7 +22,10 @@ pytestmark = pytest.mark.shared
 ROOT = Path(__file__).parents[2]
 DEV = ROOT.parent / "shared/data/dev"
 CHECKED = ROOT / "benchmarks/lara_hand_checked.jsonl"
+GROUPS = ROOT / "benchmarks/lara_groups.json"
 COMMITTED = ROOT / "benchmarks/results/routing_on_lara.json"
+
+TASKS = ("location", "reasoning", "comparison", "hallucination")
 
 Read = tuple[dict[str, Item], list[Prediction], dict[Key, Grade]]
 
@@ -55,7 +59,10 @@ def test_our_grades_are_near_those_in_the_file(read: Read) -> None:
 
 
 def test_the_rules_agree_with_at_least_100_verdicts(read: Read, committed: dict[str, Any]) -> None:
-    found = agreement(read_cases(CHECKED, pytest.fail), read[2])
+    items, _, grades = read
+    groups = read_groups(GROUPS)
+    clusters = {item.id: groups[item.doc_ids[0]] for item in items.values()}
+    found = agreement(read_cases(CHECKED, pytest.fail), grades, clusters, committed["seed"])
     assert (found["unmatched"], found["cases"]) == (0, 128)
     assert found == committed["grading"]["hand_checked"]
 
@@ -77,6 +84,7 @@ def _attainable(table: Board) -> dict[str, float]:
     """By length, the mean over models of each model's macro over tasks."""
     domains = [str(item.meta["domain"]) for item in table.items]
     full = prefers_full(table.full, table.rag, table.tasks, table.lengths, domains, table.documents)
+    assert full is not None
     scores = np.where(full, table.full, table.rag)
     scores[np.isnan(table.full)] = np.nan
     lengths, tasks = np.array(table.lengths), np.array(table.tasks)
@@ -91,16 +99,16 @@ def _attainable(table: Board) -> dict[str, float]:
 def test_the_committed_choices_are_those_of_the_router_today(read: Read, committed: dict[str, Any]) -> None:
     """Where the quality rule or the task cue changes, benchmarks/routing_on_lara.py must be run again."""
     items, _, grades = read
-    model = "llama-3.1-8b"
-    for length in ("32k", "128k"):
+    model = "llama-3.2-3b"
+    for length, remote in itertools.product(("32k", "128k"), (False, True)):
         asked = [
             item
             for item in items.values()
             if item.meta["length"] == length and {(item.id, model, "full"), (item.id, model, "rag")} <= grades.keys()
         ]
-        share = np.mean([routed(item, model) == "full" for item in asked])
-        policies = committed["models"][model][length]["policies"]
-        assert policies["router"]["full_share"] == pytest.approx(share, abs=1e-4)
+        taken = [[routed(item, model, remote) == "full" for item in asked if item.task == task] for task in TASKS]
+        policy = committed["models"][model][length]["policies"]["router_remote" if remote else "router"]
+        assert policy["full_share"] == pytest.approx(np.mean([np.mean(of_task) for of_task in taken]), abs=1e-4)
 
 
 def test_no_text_of_the_data_is_in_the_committed_file(read: Read) -> None:
@@ -111,3 +119,19 @@ def test_no_text_of_the_data_is_in_the_committed_file(read: Read) -> None:
     # Shorter ones are figures or single words, which stand in any result.
     found = [text for text in texts if len(text) >= 20 and json.dumps(text)[1:-1] in committed]
     assert found == []
+
+
+def test_the_committed_file_is_small_and_rests_on_groups(committed: dict[str, Any]) -> None:
+    assert COMMITTED.stat().st_size < 150_000
+    assert committed["grouped"] is True
+    assert (committed["counts"]["documents"], committed["counts"]["groups"]) == (73, 65)
+
+
+def test_bundles_that_share_papers_are_one_group(read: Read) -> None:
+    groups = read_groups(GROUPS)
+    assert groups.keys() == {item.doc_ids[0] for item in read[0].values()}
+    assert len(set(groups.values())) == 65
+    # 72% of the shorter one's 8-word shingles are in both.
+    assert groups["lara/32k-paper-32k-paper-11"] == groups["lara/32k-paper-32k-paper-5"]
+    # An id is its own group or another group's first id.
+    assert all(groups[group] == group <= doc_id for doc_id, group in groups.items())

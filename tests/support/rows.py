@@ -46,7 +46,8 @@ def facts(**changes: Any) -> dict[str, Any]:
         "questions": 0,
         "documents": 0,
         "malformed": 0,
-        "profile_measured": "2026-11-21",
+        "inputs": ["0123456789abcdef"],
+        "profile": {"measured": "2026-11-21", "per_token_s": 0.001},
         "overhead": {"wall_s": 5000.0, "engine_s": 4800.0, "rows_s": 4900.0, "harness_s": 100.0, "harness_share": 0.02},
     } | changes
 
@@ -79,7 +80,7 @@ def row(question_id: str, strategy: str, score: float | None = 0.5, **changes: A
         "metrics": {},
         "answer": "",
         "abstained": False,
-        "citations": {"given": 1, "found": 1, "supported": None},
+        "citations": {"given": 1, "found": 1, "supported": None, "quoted": 1, "quoted_found": 1},
         "usage": usage,
         "predicted": {"ttft_s": 1.0, "total_s": 2.0, "prompt_tokens": 1000, "quality": 0.5},
         "decision_id": "d1",
@@ -145,7 +146,13 @@ def _question(
             strategy,
             _score(draw.gauss(mean - hard, 0.2), about["answer_type"]),
             abstained=draw.random() < (0.6 if about["answer_type"] == "unanswerable" else 0.1),
-            citations={"given": given, "found": found, "supported": found // 2 if task == "location" else None},
+            citations={
+                "given": given,
+                "found": found,
+                "supported": found // 2 if task == "location" else None,
+                "quoted": given,
+                "quoted_found": found,
+            },
             usage={"prompt_tokens": prompt, "ttft_s": ttft, "total_s": total, "cost": total, "first_token_s": ttft},
             predicted={
                 "ttft_s": None if strategy == "closed" else prompt * per_token + 0.1,

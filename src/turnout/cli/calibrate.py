@@ -34,21 +34,36 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
 @click.option("--texts", metavar="PATH", help="Filler: .jsonl(.gz) with a text field, a text file, or a folder.")
 @click.option("--kinds", default=ALL, show_default=True, metavar="A,B", help="needle, multi, aggregation, comparison.")
 @click.option(
-    "--sizes", callback=_sizes, default="", metavar="N,N,...", help="Document tokens; 256, 512, ... by default."
+    "--sizes",
+    callback=_sizes,
+    default="",
+    metavar="N,N,...",
+    help="Document tokens; by default 256, 512, ... and last the largest that fits.",
 )
-@click.option("--max-size", type=click.IntRange(256), metavar="N", help="Largest size; 8192 or the window by default.")
+@click.option(
+    "--max-size",
+    type=click.IntRange(256),
+    metavar="N",
+    help="Largest size; by default 8192, or what the window has room for beside question and answer.",
+)
 @click.option("--documents", type=click.IntRange(2), default=10, show_default=True, help="For each size and seed.")
 @click.option("--questions", type=click.IntRange(1, 8), default=5, show_default=True, help="A document and kind.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often all is drawn anew.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The first seed.")
-@click.option("--state", metavar="FILE", help="Keeps trials, so that the same command goes on after a stop.")
+@click.option(
+    "--state",
+    metavar="FILE",
+    help="Keeps answers, so that the same command goes on after a stop; in the data directory by default.",
+)
+@click.option("--replace", is_flag=True, help="Put the result in the place of a larger calibration too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON.")
 @model_options
 def window(kinds: str, as_json: bool, **options: Any) -> int:
     """Measure how much text the model still uses well, by kind of task, and keep it in its profile.
 
     Asks questions with known answers on synthetic documents of growing size. The maximum effective context window
-    (MECW) of a kind is the largest size before accuracy falls measurably below that at the smallest size.
+    (MECW) of a kind is the largest size before accuracy falls measurably below that at the smallest size; for multi,
+    where three numbers are asked, before the mean share of them that is right falls.
     """
     from turnout import calibrate as facade
 
@@ -65,7 +80,9 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
     seconds = plan["seconds"]
     takes = "time unknown" if seconds is None else f"about {_duration(seconds)}"
     sizes = ", ".join(f"{size:,}" for size in plan["sizes"])
-    click.echo(f"{plan['prompts']:,} prompts, {plan['prompt_tokens']:,} tokens, {takes}  sizes {sizes}", err=True)
+    kept = f" ({plan['kept']:,} more are answered)" if plan["kept"] else ""
+    click.echo(f"{plan['prompts']:,} prompts{kept}, {plan['prompt_tokens']:,} tokens, {takes}  sizes {sizes}", err=True)
+    click.echo(f"answers are kept in {plan['state']}", err=True)
     if plan["texts_end"]:
         click.echo("note: the default texts end here; give longer ones with --texts for larger sizes", err=True)
 
@@ -77,25 +94,43 @@ def _duration(seconds: float) -> str:
 
 
 def _table(found: Mapping[str, Any]) -> list[str]:
-    """One line a kind with MECW and accuracy by size, one more for each phrasing, then what the marks mean."""
-    sizes = found["sizes"]
-    trials = len(found["seeds"]) * found["documents"] * found["questions"]
-    head = f"{'':14}{'MECW [95%]':24}" + "".join(f"{size:>8,}" for size in sizes)
-    lines = [f"{found['model']}  window {found['window']:,}  {trials} trials a kind and size", head]
+    """For each kind MECW and score by size, then its phrasings and seeds; last what the marks mean."""
+    first = found["kinds"][0]  # one call measures all kinds in one way
+    sizes, seeds = first["sizes"], first["seeds"]
+    documents = len(seeds) * first["documents"]
+    few = f"  few documents ({documents})" if first["few_documents"] else ""
+    lines = [
+        f"{found['model']}  window {found['window']:,}  {documents * first['questions']} trials a kind and size{few}",
+        f"{'':18}{'MECW [range]':24}" + "".join(f"{size:>8,}" for size in sizes),
+    ]
     for kind in found["kinds"]:
-        by_phrasing = {(point["phrasing"], point["size"]): point["accuracy"] for point in kind["curve"]}
-        for phrasing in ("all", "lexical", "paraphrase"):
-            alone = kind["per_phrasing"].get(phrasing)
-            shown = f"  {alone:,}" if alone else ""
-            label, shown = (kind["kind"], _mecw(kind)) if phrasing == "all" else (f"  {phrasing}", shown)
-            values = [by_phrasing.get((phrasing, size)) for size in sizes]
-            figures = "".join(f"{'-':>8}" if value is None else f"{value:>8.2f}" for value in values)
-            lines.append(f"{label:14}{shown:24}{figures}")
-        if kind["reason"]:
-            lines.append(f"  {kind['reason']}")
+        lines += _kind_lines(kind)
+    if any(kind["kind"] == "multi" for kind in found["kinds"]):
+        lines.append("multi: mean share of the three numbers that is right; below it, all three")
     if any(kind["is_largest"] for kind in found["kinds"]):
         lines.append("+ no fall was found up to the largest size")
+    lines.append("range: the middle 95% of the MECW found on documents drawn anew from these")
     return lines
+
+
+def _kind_lines(kind: Mapping[str, Any]) -> list[str]:
+    points = {(point["phrasing"], point["size"]): point for point in kind["curve"]}
+
+    def line(label: str, shown: str, phrasing: str, figure: str = "score") -> str:
+        at = [points.get((phrasing, size)) for size in kind["sizes"]]
+        return f"{label:18}{shown:24}" + "".join(f"{'-':>8}" if p is None else f"{p[figure]:>8.2f}" for p in at)
+
+    lines = [line(kind["kind"], _mecw(kind), "all")]
+    if kind["kind"] == "multi":
+        lines.append(line("  all right", "", "all", "accuracy"))
+    lines += [line(f"  {name}", _tokens(alone), name) for name, alone in kind["per_phrasing"].items()]
+    alone = zip(kind["seeds"], kind["per_seed"], strict=True)
+    lines.append("  by seed         " + ", ".join(f"{seed}: {_tokens(mecw)}" for seed, mecw in alone))
+    return [*lines, f"  {kind['reason']}"] if kind["reason"] else lines
+
+
+def _tokens(mecw: int | None) -> str:
+    return "-" if mecw is None else f"{mecw:,}"
 
 
 def _mecw(kind: Mapping[str, Any]) -> str:

@@ -14,17 +14,21 @@ from turnout.cli.main import EXIT_FAILED
 @click.argument("folder", metavar="DIR")
 @click.option("--details", is_flag=True, help="Add the tables by task and by length.")
 @click.option("--page", metavar="FILE", help="Where the HTML page goes; DIR/report.html by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
-def report(folder: str, details: bool, page: str | None, as_json: bool) -> int:
+@click.option("--no-page", is_flag=True, help="Write no page.")
+@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON, and write no page.")
+def report(folder: str, details: bool, page: str | None, no_page: bool, as_json: bool) -> int:
     """Show what each strategy scored and cost in the run in DIR, and write the page with plots."""
     from turnout import evaluate
 
-    found = evaluate.report(folder, page)
+    with_page = not (no_page or as_json)
+    if page is not None and not with_page:
+        raise click.UsageError(f"--page {page} goes with neither --no-page nor --json, which write none")
+    found = evaluate.report(folder, page, with_page=with_page)
     if as_json:
         click.echo(json.dumps(found["figures"], indent=2, ensure_ascii=False))
         return 0
     click.echo("\n".join(evaluate.report_lines(found["figures"], details=details, page=found["page"] or "")))
-    if found["page"] is None:
+    if with_page and found["page"] is None:
         click.echo("no page: it needs the extra 'eval' (pip install 'turnout[eval]')", err=True)
     return 0
 

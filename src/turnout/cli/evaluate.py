@@ -81,11 +81,15 @@ def run(strategies: str, **options: Any) -> int:
         facts = evaluate.run(strategies=names, budget=budget, on_bad=note, progress=bars, **options)
     if len(bad) > SHOWN:
         click.echo(f"skipped: {len(bad) - SHOWN} more malformed rows", err=True)
-    questions, rows = facts["questions"], len(facts["strategies"])
+    questions, rows, failed = facts["questions"], len(facts["strategies"]), facts["failed_rows"]
     click.echo(
-        f"{questions} question{'s' * (questions != 1)}, {rows} rows each; next: turnout eval report {options['out']}"
+        f"{_counted(questions, 'question')}, {_counted(rows, 'row')} each; next: turnout eval report {options['out']}"
     )
-    if facts["failed_rows"]:
-        click.echo(f"{facts['failed_rows']} rows failed: the same command runs them again", err=True)
+    if failed:
+        click.echo(f"{_counted(failed, 'row')} failed: the same command runs them again", err=True)
         return EXIT_FAILED
     return 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

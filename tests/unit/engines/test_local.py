@@ -50,12 +50,24 @@ def test_answers_read_together_equal_answers_read_apart(tiny_folder: Path):
         engine.answer_all([contexts[0], context("word " * 2000)], GREEDY)
 
 
+def test_a_sliding_window_model_answers_each_prompt_by_itself(tmp_path: Path):
+    folder = tiny_models.build(tmp_path / "sliding")
+    config = json.loads((folder / "config.json").read_text())
+    # Mistral's weights have llama's names; its layers may keep a window of the last tokens only.
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 16}
+    (folder / "config.json").write_text(json.dumps(config))
+    engine = LocalEngine(folder, device="cpu", chunk_tokens=16)
+    contexts = [context("A light stands on Sark. " * 4, question=question) for question in ("Where?", "Who?")]
+    assert not engine.sequence().can_truncate
+    assert engine.answer_all(contexts, GREEDY) == [text_of(engine.generate(asked, GREEDY)) for asked in contexts]
+
+
 def test_what_prompts_have_in_common_is_read_once(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
     contexts = [context("A light stands on Sark. " * 10, question=question) for question in ("Where?", "Who?")]
     read = []
     append = loading.Sequence.append
     monkeypatch.setattr(loading.Sequence, "append", lambda self, ids: read.append(len(ids)) or append(self, ids))
-    engine.open()
+    assert engine.sequence().can_truncate
     read.clear()
     engine.answer_all(contexts, GenerationParams(max_tokens=1))
     total = sum(engine.count(asked) for asked in contexts)

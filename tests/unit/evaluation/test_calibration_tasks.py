@@ -12,8 +12,9 @@ import pytest
 from turnout.engines.fake import FakeEngine
 from turnout.errors import ConfigurationError, DocumentError, UnknownNameError
 from turnout.router.calibration.filler import Filler, default_texts, read_texts
+from turnout.router.calibration.grading import grade, numbers
 from turnout.router.calibration.synthetic import SyntheticDocument, filler_of, make_document
-from turnout.router.calibration.tasks import BUYERS, GOODS, KINDS, NUMBERS, check_kinds, grade
+from turnout.router.calibration.tasks import BUYERS, GOODS, KINDS, NUMBERS, check_kinds
 from turnout.router.words import content_words
 
 count = FakeEngine().count_text
@@ -28,7 +29,9 @@ def prose(sentences: int) -> str:
     for i in range(sentences):
         line = " ".join(source.choice(words) for _ in range(source.randrange(6, 18)))
         if i % 7 == 0:
-            line += source.choice([" and the doctor", " beside two lamps", " for 14 days", " under stones"])
+            line += source.choice(
+                [" and the doctor", " beside two lamps", " for 14 days", " in fourteen days", " under stones"]
+            )
         lines.append(f"Number {1000 + i} is {line}.")
     return " ".join(lines)
 
@@ -86,6 +89,18 @@ def test_every_fact_is_planted_once_and_nothing_else_has_its_words_or_numbers() 
         rest = FACT.sub("", document.text)
         assert not names & set(re.findall(r"\w+", rest.lower()))
         assert not NUMBERS & {int(number) for number in re.findall(r"\b\d{1,3}\b", rest)}
+        assert not NUMBERS & {int(number) for number in numbers(rest) if number.isdigit()}
+
+
+def test_only_the_filler_changes_with_the_size() -> None:
+    for small, large in itertools.product((made(256), made(512)), (made(1024), made(2048))):
+        assert small.facts == large.facts
+        for before, after in zip(small.trials, large.trials, strict=True):
+            assert (before.question, before.expected, before.beside) == (after.question, after.expected, after.beside)
+    for before, after in zip(made(1024).trials, made(4096).trials, strict=True):
+        # As near as sentences of up to 30 tokens, and the facts themselves, let them stand.
+        assert before.depth == pytest.approx(after.depth, abs=0.06)
+    assert made(1024).text[:200] not in made(2048).text
 
 
 def test_no_passage_comes_twice() -> None:
@@ -101,17 +116,19 @@ def test_no_passage_comes_twice() -> None:
 
 def test_facts_stand_at_all_depths_and_depth_says_where() -> None:
     needles = [trial for document in DOCUMENTS for trial in document.trials if trial.kind == "needle"]
-    for trial in needles:
-        assert trial.depth == pytest.approx(trial.document.index(trial.facts[0]) / len(trial.document), abs=1e-3)
+    for document in DOCUMENTS:
+        for trial in (trial for trial in document.trials if trial.kind == "needle"):
+            assert trial.depth == pytest.approx(document.text.index(trial.facts[0]) / len(document.text), abs=1e-3)
     thirds = Counter(int(trial.depth * 3) for trial in needles)
     assert min(thirds[i] for i in range(3)) >= len(needles) // 6
 
 
 def test_a_comparison_is_between_facts_that_stand_far_apart() -> None:
-    for trial in (trial for document in DOCUMENTS for trial in document.trials if trial.kind == "comparison"):
-        first, second = (trial.document.index(fact) for fact in trial.facts)
-        # Four of the twelve facts, each in its own twelfth, stand between them.
-        assert abs(first - second) > 0.2 * len(trial.document)
+    for document in DOCUMENTS:
+        for trial in (trial for trial in document.trials if trial.kind == "comparison"):
+            first, second = (document.text.index(fact) for fact in trial.facts)
+            # Four of the twelve facts, each in its own twelfth, stand between them.
+            assert abs(first - second) > 0.2 * len(document.text)
 
 
 def test_a_size_too_small_or_texts_too_short_are_refused() -> None:
@@ -152,73 +169,41 @@ def test_answers_follow_from_the_facts() -> None:
             good = next(word for word in named if word in {pair[0] for pair in GOODS})
             buyers = [word for word in named if word != good]
             if trial.kind == "comparison":
-                most = max(buyers, key=lambda who: bought[who, good])
-                assert most in trial.expected[0]
+                more, less = sorted(buyers, key=lambda who: -bought[who, good])
+                assert (trial.expected, trial.beside) == ((more,), (less,))
             elif trial.kind == "aggregation":
-                assert trial.expected == ((str(sum(v for (_, what), v in bought.items() if what == good)),),)
+                values = [value for (_, what), value in bought.items() if what == good]
+                assert trial.expected == (str(sum(values)),)
+                assert sorted(trial.beside) == sorted(map(str, values))
             else:
-                assert trial.expected == tuple((str(bought[who, good]),) for who in buyers)
+                assert trial.expected == tuple(str(bought[who, good]) for who in buyers)
+                assert trial.beside == (tuple(buyers) if trial.kind == "multi" else ())
 
 
 def test_grabbing_any_other_number_or_name_fails() -> None:
     for document in DOCUMENTS:
         values = [value for _, value, _ in FACT.findall(document.text)]
         for trial in document.trials:
-            assert not {name for names in trial.expected for name in names} & set(trial.distractors)
-            right = " ".join(names[0] for names in trial.expected)
+            right = ", ".join(trial.expected)
             assert graded(right, trial) == (True, 1.0)
             if trial.kind == "comparison":
-                others = {who for who, _, _ in FACT.findall(document.text)} - set(trial.expected[0])
+                others = {who for who, _, _ in FACT.findall(document.text)} - {*trial.expected}
                 assert all(not graded(who, trial)[0] for who in others)
             else:
-                assert all(graded(value, trial)[0] is False or (value,) in trial.expected for value in values)
+                assert all(graded(value, trial)[0] is ((value,) == trial.expected) for value in values)
                 assert graded(" ".join([*values, right]), trial)[0] is False
 
 
 def graded(answer: str, trial) -> tuple[bool, float]:
-    return grade(answer, trial.kind, trial.expected, trial.distractors)
-
-
-# --- grading ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("answer", "right", "share"),
-    [
-        ("12", True, 1),
-        ("The doctor bought 12 lamps.", True, 1),
-        ("Twelve lamps", True, 1),
-        ("112", False, 0),
-        ("1.12", False, 0),
-        ("12 or 15", False, 1),
-        ("twelve or fifteen", False, 1),
-        ("Not in the text.", False, 0),
-        ("", False, 0),
-    ],
-)
-def test_a_number_is_right_alone_or_in_a_sentence(answer: str, right: bool, share: float) -> None:
-    assert grade(answer, "needle", (("12",),), ("15", "9")) == (right, share)
-
-
-def test_of_several_numbers_all_are_needed_and_the_share_is_kept() -> None:
-    expected = (("12",), ("9",), ("23",))
-    assert grade("12, 9 and twenty-three", "multi", expected, ("15",)) == (True, 1.0)
-    assert grade("12 and 9", "multi", expected, ("15",)) == (False, pytest.approx(2 / 3))
-    assert grade("12, 9, 23 and 15", "multi", expected, ("15",)) == (False, 1.0)
-
-
-def test_a_comparison_is_graded_up_to_its_than() -> None:
-    key = ("comparison", (("physician", "doctor"),), ("attorney", "lawyer"))
-    assert grade("The doctor", *key)[0]
-    assert grade("The physician bought more lamps than the lawyer.", *key)[0]
-    assert not grade("The lawyer bought more than the doctor.", *key)[0]
-    assert not grade("The doctor or the lawyer", *key)[0]
+    return grade(answer, trial.kind, trial.expected, trial.beside)
 
 
 def test_kinds_are_checked_and_ordered() -> None:
     assert check_kinds(["comparison", "needle"]) == ("needle", "comparison")
     with pytest.raises(UnknownNameError, match="neddle"):
         check_kinds(["neddle"])
+    with pytest.raises(ConfigurationError, match="no kind"):
+        check_kinds([])
 
 
 # --- filler ----------------------------------------------------------------------------------------------------------
@@ -237,6 +222,7 @@ def test_texts_are_read_from_json_lines_text_files_and_folders(tmp_path: Path) -
     [
         ("a.jsonl", b'{"text": "one"}\n{"title": 1}\n', "a.jsonl:2"),
         ("a.jsonl", b'{"text": "one"}\n{', "a.jsonl:2"),
+        ("a.jsonl", b'{"text": "one"}\n[]\n', "a.jsonl:2"),
         ("a.jsonl.gz", b"not gzip", "a.jsonl.gz"),
         ("a.txt", b"\xff\xfe\xfa", "a.txt"),
         ("a.txt", b"  \n", "holds no text"),

@@ -14,12 +14,11 @@ from turnout.cli.calibrate import calibrate
 from turnout.config import Settings
 from turnout.database import Database
 from turnout.engines.fake import FakeEngine
-from turnout.errors import Cancelled, ConfigurationError, TurnoutError, UnknownNameError
-from turnout.router.calibration.plan import choose_sizes, estimate, largest_size
+from turnout.errors import Cancelled, ConfigurationError, UnknownNameError
+from turnout.router.calibration.plan import largest_size
 from turnout.router.calibration.store import load_window, save_window, windows
 from turnout.router.calibration.tasks import BUYERS, GOODS
 from turnout.router.calibration.window import AnswerAll, Design, WindowProfile, measure_window, read_with
-from turnout.router.profile import ModelProfile
 from turnout.types import Context, ModelInfo
 
 MODEL = ModelInfo("scripted", 8192, "scripted-1")
@@ -86,9 +85,14 @@ def measured(answer: AnswerAll, design: Design = ALL, **options) -> WindowProfil
     return measure_window(answer, count, TEXTS, MODEL, design, **options)
 
 
+def mecw(found: WindowProfile) -> dict[str, int | None]:
+    return {kind.kind: kind.mecw for kind in found.kinds}
+
+
 def test_a_perfect_reader_has_the_largest_size_for_every_kind() -> None:
     found = measured(reader())
-    assert found.windows == dict.fromkeys(ALL.kinds, 2048)
+    assert mecw(found) == dict.fromkeys(ALL.kinds, 2048)
+    assert found.windows == dict.fromkeys(ALL.kinds)  # no fall: no limit
     for kind in found.kinds:
         assert (kind.low, kind.high, kind.is_largest, kind.reason) == (2048, 2048, True, "")
         assert kind.per_seed == (2048, 2048, 2048)
@@ -102,12 +106,15 @@ def test_a_perfect_reader_has_the_largest_size_for_every_kind() -> None:
             ("lexical", 36),
             ("paraphrase", 36),
         }
-        assert all(point.accuracy == point.share == 1 for point in kind.curve)
+        assert all(point.accuracy == point.score == 1 for point in kind.curve)
+        assert (kind.trials, kind.few_documents) == (72, False)
 
 
 def test_a_reader_of_the_last_512_tokens_has_a_smaller_window() -> None:
-    found = measured(reader(last_512_tokens), NEEDLE).kinds[0]
+    profile = measured(reader(last_512_tokens), NEEDLE)
+    found = profile.kinds[0]
     assert found.mecw == 512
+    assert profile.windows == {"needle": 512}
     assert found.per_seed == (512, 512, 512)
     assert not found.is_largest
     at = {point.size: point.accuracy for point in found.curve if point.phrasing == "all"}
@@ -117,7 +124,8 @@ def test_a_reader_of_the_last_512_tokens_has_a_smaller_window() -> None:
 
 def test_kinds_differ_where_the_reader_does() -> None:
     found = measured(reader(knows=lambda kind, tokens: kind != "aggregation" or tokens <= 1024))
-    assert found.windows == {"needle": 2048, "multi": 2048, "aggregation": 1024, "comparison": 2048}
+    assert mecw(found) == {"needle": 2048, "multi": 2048, "aggregation": 1024, "comparison": 2048}
+    assert found.windows == {"needle": None, "multi": None, "aggregation": 1024, "comparison": None}
 
 
 def test_phrasings_differ_where_the_reader_does() -> None:
@@ -145,18 +153,49 @@ def test_a_reader_that_guesses_is_not_measurable() -> None:
         ]
 
     found = measured(guess)
-    assert set(found.windows.values()) == {None}
+    assert set(mecw(found).values()) == {None}
+    assert found.windows == {}  # nothing known, which is not "no limit"
     for kind in found.kinds:
         assert (kind.low, kind.high) == (None, None)
         assert "chance" in kind.reason if kind.kind == "comparison" else "too little to lose" in kind.reason
 
 
-def test_several_needles_count_as_right_only_together_and_the_share_is_beside_it() -> None:
+def test_several_needles_are_measured_on_the_share_and_all_right_is_beside_it() -> None:
     whole = reader()
-    design = Design(("multi",), SIZES[:2], documents=2, questions=2)
-    found = measured(lambda text, asked: [a.rpartition(", ")[0] for a in whole(text, asked)], design).kinds[0]
+
+    def two_of_three(document: str, questions: list[str]) -> list[str]:
+        answers = whole(document, questions)
+        return [a.rpartition(", ")[0] if count(document) <= 512 else a.partition(", ")[0] for a in answers]
+
+    found = measured(two_of_three, Design(("multi",), (256, 512, 1024), documents=4, questions=2)).kinds[0]
+    assert [point.score for point in found.curve if point.phrasing == "all"] == [0.6667, 0.6667, 0.3333]
     assert {point.accuracy for point in found.curve} == {0}
-    assert {point.share for point in found.curve} == {0.6667}
+    assert found.mecw == 512
+
+
+def test_the_quotes_that_an_engine_is_asked_for_are_not_graded() -> None:
+    whole = reader()
+
+    def quoting(document: str, questions: list[str]) -> list[str]:
+        facts = " ".join(re.findall(r"The \w+ purchased \d+ \w+\.", document)[:3])
+        return [f'{answer}\nQuote: "{facts}"' for answer in whole(document, questions)]
+
+    assert measured(quoting, NEEDLE) == measured(whole, NEEDLE)
+
+
+def test_few_documents_are_marked() -> None:
+    assert measured(reader(), Design(("needle",), (256, 512), (1, 2, 3), 3, 1)).kinds[0].few_documents
+    assert not measured(reader(), Design(("needle",), (256, 512), (1, 2), 5, 1)).kinds[0].few_documents
+
+
+def test_progress_is_weighed_by_what_a_document_costs() -> None:
+    told: list[tuple[int, int]] = []
+    design = Design(("needle",), (256, 1024), (1,), 2, 1)
+    measured(reader(), design, progress=lambda _, done, total: told.append((done, total)), weights={256: 2, 1024: 9})
+    assert told == [(2, 22), (4, 22), (13, 22), (22, 22)]
+    told.clear()
+    measured(reader(), design, progress=lambda _, done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_two_runs_of_one_design_are_equal_and_other_seeds_ask_other_things() -> None:
@@ -176,111 +215,24 @@ def test_two_runs_of_one_design_are_equal_and_other_seeds_ask_other_things() -> 
     assert asked[0] != asked[2]
 
 
-# --- the state file --------------------------------------------------------------------------------------------------
-
-
-def test_a_stopped_and_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
-    state, calls, whole = tmp_path / "runs" / "state.jsonl", [], reader(last_512_tokens)
-    design = Design(("needle", "comparison"), (256, 512), (1, 2), 3, 2)
-
-    def stopping(document: str, questions: list[str]) -> list[str]:
-        if len(calls) == 5:
-            raise Cancelled("given up")
-        calls.append(document)
-        return whole(document, questions)
-
-    def counting(document: str, questions: list[str]) -> list[str]:
-        calls.append(document)
-        return whole(document, questions)
-
-    with pytest.raises(Cancelled):
-        measured(stopping, design, state=state)
-    with state.open("a", encoding="utf-8") as file:
-        file.write('[{"seed": 1, "si')  # the line that a kill tore
-    told: list[tuple[str, int, int]] = []
-    resumed = measured(counting, design, state=state, progress=lambda *seen: told.append(seen))
-    assert resumed == measured(whole, design)
-    assert len(calls) == len(set(calls)) == 12  # 2 seeds, 2 sizes, 3 documents: each read once
-    # Seed 1 has its last document of 512 left, seed 2 all: (7 - 3) * 512 + 3 * 256 tokens, each asked 4 questions.
-    assert told[-1] == ("calibrating", 4 * (4 * 512 + 3 * 256), 4 * (4 * 512 + 3 * 256))
-    assert measured(stopping, design, state=state) == resumed  # nothing is left to ask
-    lines = [json.loads(line) for line in state.read_text(encoding="utf-8").splitlines()]
-    assert [len(line) for line in lines[1:]] == [4] * 12
-
-
-def test_a_state_of_another_calibration_is_refused(tmp_path: Path) -> None:
-    state = tmp_path / "state.jsonl"
-    design = Design(("needle",), (256, 512), (1,), 2, 1)
-    measured(reader(), design, state=state)
-    before = state.read_bytes()
-    with pytest.raises(ConfigurationError, match="sizes, questions differ"):
-        measured(reader(), Design(("needle",), (256, 1024), (1,), 2, 2), state=state)
-    assert state.read_bytes() == before
-    other = tmp_path / "notes.txt"
-    other.write_text("my notes", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="no state"):
-        measured(reader(), design, state=other)
-    assert other.read_text(encoding="utf-8") == "my notes"
-    other.write_text("my\nnotes\n", encoding="utf-8")
-    with pytest.raises(TurnoutError, match="can't be used as state"):
-        measured(reader(), design, state=other)
-
-
-# --- engines, sizes, cost --------------------------------------------------------------------------------------------
+# --- engines ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_engine_reads_the_document_with_each_question() -> None:
     whole = reader()
     engine = FakeEngine(lambda context: whole(context.parts[0].text, [context.question])[0])
     found = measured(read_with(engine), Design(("multi",), (256, 512), (1,), 2, 2))
-    assert found.windows == {"multi": 512}
+    assert mecw(found) == {"multi": 512}
     assert len(engine.contexts) == 8
     assert {len(context.parts) for context in engine.contexts} == {1}
-
-
-def test_sizes_are_geometric_up_to_what_fits() -> None:
-    text = [TEXTS[0] * 3]
-    assert choose_sizes(8000, text, count) == (256, 512, 1024, 2048, 4096, 8000)
-    assert choose_sizes(30_000, text, count)[-1] == 8192
-    assert choose_sizes(30_000, text, count, max_size=2100) == (256, 512, 1024, 2100)
-    assert choose_sizes(8000, text, count, sizes=(1024, 300)) == (300, 1024)
-    assert choose_sizes(8000, text, count, sizes=(1024, 300, 512), max_size=600) == (300, 512)
-
-
-def test_sizes_that_do_not_fit_are_refused_with_what_would() -> None:
-    with pytest.raises(ConfigurationError, match="room for 4,000"):
-        choose_sizes(4000, TEXTS, count, sizes=(256, 5000))
-    with pytest.raises(ConfigurationError, match="room for 4,000"):
-        choose_sizes(4000, TEXTS, count, max_size=5000)
-    with pytest.raises(ConfigurationError, match="filler texts have"):
-        choose_sizes(90_000, TEXTS, count, max_size=50_000)
-    with pytest.raises(ConfigurationError, match="two at least"):
-        choose_sizes(4000, TEXTS, count, sizes=(256,))
-    with pytest.raises(ConfigurationError, match="two at least"):
-        choose_sizes(200, TEXTS, count)
-    short = [TEXTS[0][:4000]]
-    assert choose_sizes(8000, short, count, must_fill=False)[-1] < 1100
 
 
 def test_the_largest_size_leaves_room_for_question_and_answer() -> None:
     engine = FakeEngine(window=1500)
     largest = largest_size(engine)
     found = measured(read_with(engine), Design(("multi", "comparison"), (256, largest), (1,), 4, 8))
-    assert found.sizes[-1] == largest
+    assert found.kinds[0].sizes[-1] == largest
     assert 1300 < largest < 1500 - max(engine.count(Context((), c.question)) for c in engine.contexts)
-
-
-def test_the_estimate_is_the_sum_over_prompts() -> None:
-    design = Design(("needle", "multi"), (300, 500), (1,), 2, 5)
-    profile = ModelProfile(1e-3, 0.0, 0.1, 0.0, measured="2026-01-01")
-    each = estimate(design, 40, profile)
-    # 4 documents of 10 questions; a prompt is its document and 40 tokens more, an answer 10 tokens of 0.1 s.
-    assert (each.prompts, each.prompt_tokens) == (40, 2 * 10 * (340 + 540))
-    assert each.seconds == pytest.approx(2 * 10 * (0.34 + 0.54) + 40 * 1.0)
-    once = estimate(design, 40, profile, reads_once=True)
-    assert once.prompt_tokens == 2 * (300 + 500) + 40 * 40
-    assert once.seconds == pytest.approx(2 * 0.8 + 40 * 0.04 + 40 * 1.0)
-    assert estimate(design, 40, ModelProfile(1e-3, 0.0, 0.1, 0.0)).seconds is None
 
 
 # --- the profile -----------------------------------------------------------------------------------------------------
@@ -295,13 +247,29 @@ def test_a_calibration_is_kept_and_joined_with_earlier_kinds(home: Path) -> None
     assert load_window(database, MODEL.fingerprint) == needle
     multi = measured(reader(), Design(("multi",), (256, 1024), (1,), 2, 2))
     save_window(database, multi)
-    assert windows(database, MODEL) == {"multi": 1024, "needle": 512}
+    kept = load_window(database, MODEL.fingerprint)
+    assert kept is not None
+    assert {kind.kind: kind.sizes for kind in kept.kinds} == {"multi": (256, 1024), "needle": (256, 512)}
+    assert windows(database, MODEL) == {"multi": None, "needle": None}
     assert windows(database, ModelInfo("other", 8192, "other-1")) == {}
     database.close()
 
 
-def test_a_cost_profile_stored_before_windows_existed_can_be_read() -> None:
-    assert ModelProfile(per_token_s=1, per_pair_s=0, token_s=1, token_per_context_s=0).windows == {}
+def test_a_smaller_calibration_replaces_a_larger_one_only_when_told_to(home: Path) -> None:
+    database = Database.at(Settings.load())
+    larger = measured(reader(), Design(("needle", "multi"), (256, 512), (1,), 3, 2))
+    fewer = measured(reader(), Design(("needle",), (256, 1024), (1,), 2, 2))
+    shorter = measured(reader(), Design(("multi",), (256, 400), (1,), 4, 2))
+    save_window(database, larger)
+    with pytest.raises(ConfigurationError, match=r"'needle' has 6 trials.* has 4 up to 1,024.*\n.*--replace"):
+        save_window(database, fewer)
+    with pytest.raises(ConfigurationError, match="up to 512 tokens; this one has 8 up to 400"):
+        save_window(database, shorter)
+    assert load_window(database, MODEL.fingerprint) == larger
+    assert save_window(database, larger) == larger
+    kept = save_window(database, fewer, replace=True)
+    assert [(kind.kind, kind.trials) for kind in kept.kinds] == [("needle", 4), ("multi", 6)]
+    database.close()
 
 
 # --- the door and the command ----------------------------------------------------------------------------------------
@@ -324,20 +292,23 @@ def test_the_command_shows_cost_first_then_a_table_and_where_it_is_kept(home: Pa
     assert "sizes 256, 512" in err
     assert f"saved in {home / 'turnout.db'}, in the profile of fake" in err
     lines = out.splitlines()
-    assert lines[0] == "fake  window 8,192  8 trials a kind and size"
-    assert lines[1].split() == ["MECW", "[95%]", "256", "512"]
+    assert lines[0] == "fake  window 8,192  8 trials a kind and size  few documents (4)"
+    assert lines[1].split() == ["MECW", "[range]", "256", "512"]
     # The fake engine answers with the sentence that shares most words: it finds every fact that is asked in its words.
     assert lines[2].startswith("needle ")
     assert lines[3].split() == ["lexical", "512", "1.00", "1.00"]
-    assert any(line.startswith("multi") and "not measurable" in line for line in lines)
+    assert lines[5].split() == ["by", "seed", "1:", "512,", "2:", "512"]
+    # It says one fact where three are asked.
+    multi = next(i for i, line in enumerate(lines) if line.startswith("multi "))
+    assert lines[multi + 1].split() == ["all", "right", "0.00", "0.00"]
 
 
 def test_the_calibration_as_json_is_what_is_kept(home: Path) -> None:
     code, out, _ = run(*SMALL, "--kinds", "needle", "--json")
     found = json.loads(out)
     assert code == 0
-    assert found["sizes"] == [256, 512]
-    assert [kind["kind"] for kind in found["kinds"]] == ["needle"]
+    assert [(kind["kind"], kind["sizes"]) for kind in found["kinds"]] == [("needle", [256, 512])]
+    assert found["kinds"][0]["few_documents"] is True
     assert found.pop("saved") == str(home / "turnout.db")
     database = Database.at(Settings.load())
     kept = load_window(database, found["fingerprint"])
@@ -352,6 +323,44 @@ def test_the_default_texts_end_the_sizes_and_say_so() -> None:
     assert " 2,048 " in out
 
 
+def test_a_default_run_that_was_stopped_goes_on(home: Path) -> None:
+    engine, answers = FakeEngine(), []
+
+    def stopping(context: Context) -> str:
+        answers.append(context.question)
+        if len(answers) == 6:
+            raise Cancelled("given up")
+        return "12"
+
+    options = {"kinds": ["needle"], "sizes": (256, 512), "documents": 2, "questions": 2, "seeds": 1}
+    with pytest.raises(Cancelled):
+        facade.window(engine=FakeEngine(stopping), **options)
+    plans: list[dict] = []
+    facade.window(engine=engine, on_plan=plans.append, **options)
+    # Two documents of two questions were answered whole, the third was stopped at its second question.
+    assert (plans[0]["kept"], plans[0]["prompts"], len(engine.contexts)) == (4, 4, 4)
+    file = Path(plans[0]["state"])
+    assert file.parent == home / "calibration"
+    assert file.name.startswith("fake-")
+    facade.window(engine=engine, on_plan=plans.append, **options)
+    assert (plans[1]["kept"], len(engine.contexts)) == (8, 4)
+    # Another design has another file.
+    facade.window(engine=engine, on_plan=plans.append, **{**options, "kinds": ["comparison"]})
+    assert plans[2]["state"] != plans[0]["state"]
+
+
+def test_a_smaller_calibration_is_refused_before_anything_is_asked() -> None:
+    run(*SMALL, "--kinds", "needle")
+    smaller = ["--max-size", "400", "--documents", "2", "--questions", "2", "--seeds", "2", "--kinds", "needle"]
+    engine = FakeEngine()
+    with pytest.raises(ConfigurationError, match="--replace"):
+        facade.window(engine=engine, max_size=400, documents=2, questions=2, seeds=2, kinds=["needle"])
+    assert engine.contexts == []
+    with pytest.raises(ConfigurationError, match="--replace"):
+        run(*smaller)
+    assert run(*smaller, "--replace")[0] == 0
+
+
 def test_wrong_options_are_named_before_anything_is_asked() -> None:
     with pytest.raises(UnknownNameError, match="neddle"):
         run("--kinds", "neddle")
@@ -359,6 +368,12 @@ def test_wrong_options_are_named_before_anything_is_asked() -> None:
         run("--sizes", "256,9000")
     with pytest.raises(ConfigurationError, match="seeds is 0"):
         facade.window(engine=FakeEngine(), seeds=0)
+    with pytest.raises(ConfigurationError, match="documents is 1"):
+        facade.window(engine=FakeEngine(), documents=1)
+    with pytest.raises(ConfigurationError, match="no kind"):
+        run("--kinds", ",")
+    with pytest.raises(ConfigurationError, match="sizes begin at 256"):
+        run("--sizes", "100,512")
     result = CliRunner().invoke(calibrate, ["window", "--sizes", "256,many"])
     assert result.exit_code == 2
     assert "256,512,1024" in result.stderr

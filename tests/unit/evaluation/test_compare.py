@@ -59,6 +59,51 @@ def test_fail_under(limit: float | None, failed: bool, base: Path, tmp_path: Pat
     assert last.startswith("verdict" if limit is None else "failed" if failed else "passed")
 
 
+def test_fail_under_forgives_rounding(base: Path, tmp_path: Path) -> None:
+    # 0.1 + 0.2 - 0.3 and the like: 0.4 - 0.5 is -0.09999999999999998, and means over it may lie on either side.
+    worse = write_run(tmp_path / "worse", rows(range(40), 0.4))
+    mean = compare(str(base), str(worse))["score"]["difference"]["mean"]
+    assert not compare(str(base), str(worse), fail_under=mean + 5e-10)["failed"]
+    assert compare(str(base), str(worse), fail_under=mean + 2e-9)["failed"]
+
+
+def test_runs_over_other_inputs_budgets_or_caches_are_named(base: Path, tmp_path: Path) -> None:
+    same = compare(str(base), f"{base}:full")
+    assert same["differ"] == []
+    assert not any(line.startswith("note") for line in comparison_lines(same))
+    changes: dict[str, Any] = {"inputs": ["f00d"], "budget": {"max_prompt_tokens": 150}, "cache": "session"}
+    other = compare(str(base), str(write_run(tmp_path / "other", rows(range(40), 0.5), **changes)))
+    assert other["differ"] == ["inputs", "budget", "cache"]
+    assert "note        the runs differ in inputs, budget, cache" in comparison_lines(other)
+
+
+def failing(questions: range, strategy: str) -> list[dict[str, Any]]:
+    error = {"kind": "BudgetError", "message": "no"}
+    return [row(f"q{number}", strategy, None, error=error, dataset="a") for number in questions]
+
+
+def test_strategies_that_are_not_compared_may_have_failed(tmp_path: Path) -> None:
+    # soft failed throughout, extract in all but one question.
+    made = [*rows(range(40), 0.5), *failing(range(40), "soft"), *failing(range(39), "extract")]
+    folder = write_run(tmp_path / "r", [*made, row("q39", "extract", dataset="a")])
+    for a, b in (("rag", "full"), ("router", "random"), ("task_rule", "full")):
+        assert compare(f"{folder}:{a}", f"{folder}:{b}")["questions"] == 40
+    # The oracle needs every strategy that has an answer, and says which had none.
+    oracle = compare(f"{folder}:rag", f"{folder}:oracle")
+    assert oracle["questions"] == 1
+    assert oracle["b"]["unusable"] == {"soft": 40}
+    assert comparison_lines(oracle)[1].endswith("soft: no row without an error (40 failed)")
+
+
+def test_a_compared_strategy_without_a_usable_row_is_refused(base: Path, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r", [*failing(range(5), "rag"), *(row(f"q{n}", "full") for n in range(5))])
+    with pytest.raises(ConfigurationError, match=r"no question that rag answered \(5 rows, 5 failed\)") as caught:
+        compare(f"{folder}:rag", f"{folder}:full")
+    assert "runs failed and missing rows again" in caught.value.hint
+    with pytest.raises(ConfigurationError, match="has no task_rule"):
+        compare(f"{folder}:task_rule", f"{folder}:full")
+
+
 def test_a_difference_of_nothing_is_not_told_apart(base: Path) -> None:
     result = compare(str(base), f"{base}:rag")
     assert result["score"]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}

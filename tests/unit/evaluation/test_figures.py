@@ -32,7 +32,7 @@ ABOUT: dict[str, dict[str, Any]] = {
 def three_questions() -> list[dict[str, Any]]:
     slow = {"ttft_s": 2.0, "total_s": 4.0, "cost": 4.0, "prompt_tokens": 3000}
     full = [
-        row("q1", "full", 0.8, usage=slow | {"cached_tokens": 10}, citations=cited(2, 1, 1), **ABOUT["q1"]),
+        row("q1", "full", 0.8, usage=slow | {"cached_tokens": 10}, citations=cited(2, 1, 1, 2, 1), **ABOUT["q1"]),
         row("q2", "full", 0.2, usage=slow, citations=cited(2, 2, None), **ABOUT["q2"]),
         row("q3", "full", 0.0, usage=slow | {"total_s": 10.0}, citations=cited(0, 0, None), truncated=True)
         | ABOUT["q3"],
@@ -51,8 +51,8 @@ def three_questions() -> list[dict[str, Any]]:
     return [*full, *rag, *router, *closed]
 
 
-def cited(given: int, found: int, supported: int | None) -> dict[str, int | None]:
-    return {"given": given, "found": found, "supported": supported}
+def cited(given: int, found: int, supported: int | None, quoted: int = 0, own: int = 0) -> dict[str, int | None]:
+    return {"given": given, "found": found, "supported": supported, "quoted": quoted, "quoted_found": own}
 
 
 def made(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
@@ -93,11 +93,29 @@ def test_costs_citations_and_refusals() -> None:
     assert full["seconds"] == {"mean": 6.0, "median": 4.0}  # 4, 4, 10
     assert full["ttft"] == {"mean": 2.0, "median": 2.0}
     assert full["prompt_tokens"] == 3000
-    assert full["citations"] == {"given": 4, "found": 0.75, "precision": 1.0, "gold": 1}
+    # The model gave two quotes, of which one was found; q2's citations are matched sentences, found by construction.
+    assert full["citations"] == {"given": 4, "quoted": 2, "found": 0.5, "precision": 1.0, "gold": 1}
     assert (full["truncated"], full["cached_rows"]) == (1, 1)
     assert rag["abstention"]["precision"] == 1.0
     assert full["abstention"]["recall"] == 0.0
     assert entry(report, "random")["citations"] is None
+    # An expectation has a mean, but no median: half of full's 2 s and half of rag's 1 s are no answer's first word.
+    assert entry(report, "random")["ttft"]["median"] is None
+    assert entry(report, "random")["seconds"]["median"] is None
+    assert entry(report, "random")["ttft"]["mean"] == pytest.approx(1 + 1 / 3)
+
+
+def test_quotes_found_is_none_where_the_model_gave_none() -> None:
+    older = row("q1", "rag", citations={"given": 2, "found": 2, "supported": 1})
+    citations = made([older, row("q2", "rag", citations=cited(3, 3, None))])["strategies"][0]["citations"]
+    assert citations == {"given": 5, "quoted": 0, "found": None, "precision": 0.5, "gold": 2}
+
+
+def test_a_strategy_whose_rows_all_failed_does_not_stop_the_report() -> None:
+    failed = [row(f"q{n}", "rag", None, error={"kind": "BudgetError", "message": "no"}) for n in (1, 2)]
+    report = made([row("q1", "full"), row("q2", "full"), *failed])
+    assert [strategy["name"] for strategy in report["strategies"]] == ["full"]
+    assert (report["unusable"], report["failed_rows"], report["left_out"]) == ({"rag": 2}, 2, 0)
 
 
 def test_limits_that_were_set_show_the_share_of_rows_that_kept_them() -> None:
@@ -139,11 +157,16 @@ def test_what_the_model_knew_before_is_kept_apart() -> None:
 
 
 def test_predicted_over_measured() -> None:
-    timing = made(three_questions())["timing"]
+    rows = three_questions()
+    timing = made(rows)["timing"]
     # predicted is 1.0 s; full's first words took 2.0 s, rag's 1.0 s
     assert timing["full"]["ttft"] == {"rows": 3, "median": 0.5, "p10": 0.5, "p90": 0.5}
     assert timing["all"]["ttft"] == {"rows": 6, "median": 0.75, "p10": 0.5, "p90": 1.0}
     assert "closed" not in timing
+    # A row for which the model wrote nothing is no measurement of it.
+    silent = [r | {"usage": r["usage"] | {"completion_tokens": 0}} if r["strategy"] == "full" else r for r in rows]
+    assert made(silent)["timing"]["full"]["ttft"] is None
+    assert made(silent)["timing"]["all"]["ttft"]["rows"] == 3
     unknown = [r | {"predicted": dict.fromkeys(r["predicted"])} for r in three_questions()]
     assert made(unknown)["timing"]["all"] == {"ttft": None, "total": None}
 
@@ -233,6 +256,11 @@ print(hashlib.sha256((json.dumps(report, allow_nan=False) + page(report, run.row
     env = os.environ | {"PYTHONHASHSEED": "7"}
     there = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
     assert there.strip() == here
+
+
+def test_the_day_of_measuring_is_that_of_the_profile() -> None:
+    assert made(three_questions())["run"]["profile_measured"] == "2026-11-21"
+    assert made(three_questions(), profile={"measured": None})["run"]["profile_measured"] is None
 
 
 def test_figures_are_json(tmp_path: Path) -> None:

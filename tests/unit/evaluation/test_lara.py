@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from turnout.errors import ConfigurationError
-from turnout.router.evaluation.lara import Grade, Prediction, Stored, gold_recall, grade, read_predictions, refused
+from turnout.router.evaluation.lara import (
+    Grade,
+    Prediction,
+    Stored,
+    gold_recall,
+    grade,
+    read_groups,
+    read_predictions,
+    refused,
+)
 from turnout.router.evaluation.lara_checks import Case, against_stored, agreement, read_cases
 from turnout.router.evaluation.schema import Item
 
@@ -150,12 +159,26 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         read_predictions(tmp_path / "none.jsonl", {"q1"}, lambda _: None)
 
 
+def test_groups_are_read_from_a_file(tmp_path: Path) -> None:
+    assert read_groups(write(tmp_path / "g.json", {"d1": "d1", "d2": "d1"})) == {"d1": "d1", "d2": "d1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "can't be read as JSON"), ('["d1"]', "no JSON object"), ('{"d1": 1}', "no JSON object")]
+)
+def test_a_file_without_groups_is_an_error(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        read_groups(write(tmp_path / "g.json", content))
+    with pytest.raises(ConfigurationError, match="can't be read as JSON"):
+        read_groups(tmp_path / "none.json")
+
+
 def graded(recall: float, refusal: bool | None = None) -> Grade:
     return Grade(recall if refusal is None else float(refusal), 0.0, recall, bool(refusal))
 
 
-def case(name: str, right: bool, task: str = "location") -> Case:
-    return Case((name, "m", "rag"), task, right)
+def case(name: str, right: bool, task: str = "location", way: str = "rag") -> Case:
+    return Case((name, "m", way), task, right)
 
 
 def test_agreement_with_a_reader() -> None:
@@ -174,26 +197,63 @@ def test_agreement_with_a_reader() -> None:
         case("e", False, "hallucination"),
         case("gone", True),
     ]
-    found = agreement(cases, grades)
+    found = agreement(cases, grades, {})
     assert found["unmatched"] == 1
     # We say right, right, wrong, wrong, wrong; the reader right, wrong, right, wrong, wrong: 3 of 5 agree. Both say
     # right in 2/5, so chance agrees in 2/5 * 2/5 + 3/5 * 3/5 = 13/25 and kappa is (15/25 - 13/25) / (12/25) = 1/6.
     assert (found["cases"], found["right"]) == (5, 2)
     assert found["agreement"] == pytest.approx(0.6)
     assert found["kappa"] == pytest.approx(1 / 6)
-    assert found["tasks"]["location"] == {"cases": 4, "right": 2, "agreement": 0.5, "kappa": 0.0}
-    assert found["tasks"]["hallucination"]["kappa"] is None
+    location = found["tasks"]["location"]
+    assert {name: location[name] for name in ("cases", "right", "agreement", "bias", "kappa")} == {
+        "cases": 4,
+        "right": 2,
+        "agreement": 0.5,
+        "bias": 0.0,
+        "kappa": 0.0,
+    }
+    assert found["tasks"]["hallucination"]["kappa"] is found["tasks"]["hallucination"]["kappa_interval"] is None
     # Of the four pairs of a right and a wrong one, (c, b) alone is in the wrong order.
     assert found["gold_recall"]["auc"] == pytest.approx(0.75)
     assert found["gold_recall"]["cases"] == 4
     assert found["gold_recall"]["cross_validated"] is None, "four cases are too few to choose a threshold from"
 
 
+def test_a_rule_that_is_kinder_to_one_way_shows() -> None:
+    recalls = {("a", "full"): 0.9, ("b", "full"): 0.1, ("c", "rag"): 0.9, ("d", "rag"): 0.9}
+    grades = {(name, "m", way): graded(recall) for (name, way), recall in recalls.items()}
+    cases = [case("a", True, way="full"), case("b", True, way="full"), case("c", True), case("d", False)]
+    found = agreement(cases, grades, {})
+    # Of full's two the rules take one for right and the reader both; of rag's the rules take both, the reader one.
+    assert found["bias"] == 0.0
+    for entry in (found, found["tasks"]["location"]):
+        assert {way: of_way["bias"] for way, of_way in entry["ways"].items()} == {"full": -0.5, "rag": 0.5}
+        assert [of_way["agreement"] for of_way in entry["ways"].values()] == [0.5, 0.5]
+
+
+def test_kappas_interval_is_wider_where_few_documents_are_drawn() -> None:
+    names = [f"q{n:02}" for n in range(40)]
+    grades = {(name, "m", "rag"): graded(0.9 if n % 2 else 0.1) for n, name in enumerate(names)}
+    # The reader agrees on the first 30, and says the opposite of the last ten, which are on one document.
+    cases = [case(name, bool(n % 2) == (n < 30)) for n, name in enumerate(names)]
+    alone = agreement(cases, grades, {}, seed=1)
+    together = agreement(cases, grades, {name: f"d{n // 10}" for n, name in enumerate(names)}, seed=1)
+    # 30 of 40 agree, where chance agrees in half.
+    assert alone["kappa"] == together["kappa"] == pytest.approx(0.5)
+    narrow, wide = alone["kappa_interval"], together["kappa_interval"]
+    assert wide["low"] < narrow["low"] < 0.5 < narrow["high"] < wide["high"]
+    # Of four documents, none or all may be the last one.
+    assert wide["high"] == pytest.approx(1.0)
+    assert agreement(cases, grades, {}, seed=1) == alone
+
+
 def test_a_threshold_that_fits_better_is_found_on_other_cases() -> None:
     # Right from 0.3 on; at 0.5 the twenty of 0.4 are taken for wrong.
     recalls = [0.2, 0.4, 0.4, 0.8] * 10
     grades = {(f"q{n:02}", "m", "rag"): graded(recall) for n, recall in enumerate(recalls)}
-    found = agreement([case(key[0], grade.gold_recall >= 0.3) for key, grade in grades.items()], grades)["gold_recall"]
+    found = agreement([case(key[0], grade.gold_recall >= 0.3) for key, grade in grades.items()], grades, {})[
+        "gold_recall"
+    ]
     assert found["agreement"] == pytest.approx(0.5)
     assert found["cross_validated"] == 1.0
     assert found["thresholds"] == [0.4] * 5
@@ -209,7 +269,7 @@ def test_verdicts_are_read_from_a_file(tmp_path: Path) -> None:
 
 def test_verdicts_on_other_predictions_are_an_error() -> None:
     with pytest.raises(ConfigurationError, match="none of the 1 verdicts"):
-        agreement([case("gone", True)], {("a", "m", "rag"): graded(0.9)})
+        agreement([case("gone", True)], {("a", "m", "rag"): graded(0.9)}, {})
 
 
 def test_grades_beside_the_scores_that_came_with_the_predictions() -> None:

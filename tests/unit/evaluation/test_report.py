@@ -1,3 +1,4 @@
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -5,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rows import facts, realistic, row
+from click.testing import CliRunner
+from support.rows import facts, realistic, row, write_run
 
-from turnout.errors import MissingExtraError
+from turnout import evaluate
+from turnout.cli.eval_report import report as command
+from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.router.evaluation.figures import figures
 from turnout.router.evaluation.plots import write_svgs
 from turnout.router.evaluation.report_page import page, write_page
@@ -77,9 +81,10 @@ def test_what_spoils_a_measurement_is_said() -> None:
     rows[0] |= {"score": None, "usage": {}, "error": {"kind": "EngineError", "message": "no"}}
     limits = {"max_ttft_s": 2.0, "max_prompt_tokens": 8000, "optimize": "quality"}
     gpu = "Some CPU, 2 cores, 24 GiB, Some GPU"
-    lines = terminal(figures(run(rows, budget=limits, finished=None, device=gpu)))
+    lines = terminal(figures(run(rows, budget=limits, finished=None, device=gpu, documents=12)))
     assert lines[0].startswith("39 of 40 questions")
     assert lines[0].endswith("2 cores  Some GPU  seed 1  cache cold  not finished  1 row failed  1 question left out")
+    assert "  of 12 documents  " in lines[0], "how many of them were read is not known yet"
     assert "* cut to max_prompt_tokens 8,000 or the window in 30 of 39" in "\n".join(lines)
     assert "not cold    full had cached tokens in 39 rows" in lines
     assert "budget      max_ttft_s 2.0 kept: router 100%, full 0%, rag 100%" in lines
@@ -88,7 +93,42 @@ def test_what_spoils_a_measurement_is_said() -> None:
 def test_intervals_that_say_too_little_are_named() -> None:
     rows = [row("q1", "rag", dataset="a"), row("q2", "rag", dataset="b"), row("q3", "rag", dataset="b")]
     lines = terminal(figures(run(rows)))
-    assert "too narrow  the intervals: 1 of 2 datasets have one question, and so no spread" in lines
+    assert "too narrow  the intervals: 1 of 2 datasets has one question, and so no spread" in lines
+
+
+def test_one_of_a_kind_is_not_many() -> None:
+    rows = [r | {"cluster": "d"} for r in (row("q1", "full", 0.9), row("q1", "rag", 0.1))]
+    rows[0]["usage"] |= {"cached_tokens": 5}
+    found = run(rows, documents=1)
+    text = "\n".join(terminal(figures(found)))
+    assert "1 question  1 document  " in text
+    assert "full had cached tokens in 1 row\n" in text
+    assert "the intervals: 1 of 1 dataset has one question" in text
+    assert "they score differently on 1 question\n" in text + "\n"
+    assert "1 of 1 question on which full and rag differ most" in page(figures(found), found.rows)
+
+
+def test_a_strategy_without_a_usable_row_is_named() -> None:
+    failed = [row(f"q{n}", "rag", None, error={"kind": "BudgetError", "message": "no"}) for n in range(5)]
+    found = run([*(row(f"q{n}", "full") for n in range(5)), *failed])
+    lines = terminal(figures(found))
+    assert lines[0].endswith("5 rows failed")
+    assert "rag         no row without an error (5 failed)" in lines
+    assert "<li>rag: no row without an error (5 failed)</li>" in page(figures(found), found.rows)
+
+
+def test_quotes_and_citations_are_told_apart(measured: Run, report: dict[str, Any]) -> None:
+    text = page(report, measured.rows)
+    for name in ("quotes found", "citations in gold"):
+        assert f'<th scope="col">{name}</th>' in text
+        assert f"<dt>{name}</dt>" in text
+
+
+@pytest.mark.parametrize(("price", "shown"), [(1.0, False), (0.004, True)])
+def test_a_cost_stands_beside_the_seconds_where_it_says_more(price: float, shown: bool) -> None:
+    rows = [r | {"usage": r["usage"] | {"cost": price * r["usage"]["total_s"]}} for r in forty()]
+    found = run(rows)
+    assert ('<th scope="col">cost</th>' in page(figures(found), found.rows)) is shown
 
 
 def test_a_fallback_is_named() -> None:
@@ -196,3 +236,57 @@ def test_without_the_extra_the_terminal_still_reports(
     with pytest.raises(MissingExtraError, match="the report page needs the extra 'eval'"):
         write_page(report, measured.rows, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "r", [row(f"q{n}", name) for n in range(3) for name in ("full", "rag")])
+
+
+@pytest.mark.parametrize("target", ["", ".", "nowhere/page.html", "r", "r/run.json/page.html"])
+def test_a_page_that_can_not_be_written_is_refused(
+    target: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigurationError, match="the page can't be written to") as caught:
+        evaluate.report(folder, target)
+    assert "--no-page" in caught.value.hint
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_is_only_to_be_read_is_reported_without_a_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)  # a folder's mode would not keep root out
+    with pytest.raises(ConfigurationError, match=r"report\.html: Permission denied"):
+        evaluate.report(folder)
+    assert evaluate.report(folder, with_page=False)["page"] is None
+
+
+@pytest.mark.parametrize("option", ["--json", "--no-page"])
+def test_no_page_is_written(option: str, folder: Path) -> None:
+    result = CliRunner().invoke(command, [str(folder), option], standalone_mode=False)
+    assert result.exception is None
+    assert not (folder / "report.html").exists()
+    assert "page" not in result.stderr
+    both = CliRunner().invoke(command, [str(folder), option, "--page", "x.html"])
+    assert (both.exit_code, "goes with neither" in both.stderr) == (2, True)
+
+
+def test_a_run_that_says_next_to_nothing_is_reported(tmp_path: Path) -> None:
+    """Every fact that a run must have is there, and null where it can be."""
+    bare = dict.fromkeys(facts()) | {"schema": 1, "model": {"name": "m", "fingerprint": "f", "window": 8192}}
+    optional = ("parallel", "set", "limit", "malformed", "profile", "overhead", "inputs", "questions")
+    rows = [row("q1", "full"), row("q1", "rag")]
+    folder = write_run(tmp_path / "r", rows, **bare)
+    stored = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({name: stored[name] for name in stored if name not in optional}))
+    found = evaluate.report(folder)
+    assert evaluate.report_lines(found["figures"], details=True)[0].startswith(
+        "1 of ? questions  of ? documents  m  ? cores"
+    )
+    assert (folder / "report.html").exists()

@@ -14,12 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 from turnout.cli.eval_routing import routing as command
+from turnout.engines.remote import RemoteEngine
+from turnout.engines.remote_server import RemoteModel
 from turnout.errors import ConfigurationError
 from turnout.router.evaluation import routing, routing_text
 from turnout.router.evaluation.attainable import prefers_full
 from turnout.router.evaluation.lara import Grade, Key
+from turnout.router.evaluation.lara_judge import judge_gaps
 from turnout.router.evaluation.routing_figures import differences, figures, part
 from turnout.router.evaluation.routing_policies import (
+    MODELS,
     Board,
     board,
     document_tokens,
@@ -116,6 +120,32 @@ def test_full_over_the_published_window_is_never_chosen() -> None:
     assert routed(long, "gemini-1.5-pro") == "full"
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_no_size_is_told_that_the_engine_of_a_server_does_not_give(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = MODELS[model][1]
+    monkeypatch.setattr(
+        "turnout.engines.remote.remote_server.find_model", lambda url, name, key: RemoteModel(name, window, (name,))
+    )
+    served = RemoteEngine("http://localhost:8000/v1", model).model
+    told = signals(item(), model, remote=True)
+    assert (told.parameters, told.window) == (served.parameters, served.window)
+    if model.startswith(("claude", "gemini", "gpt")):
+        told = signals(item(), model)
+        assert (told.parameters, told.window) == (served.parameters, served.window)
+    else:
+        assert signals(item(), model).parameters, "open weights can be local, where they are counted"
+
+
+def test_a_server_hides_what_a_small_model_can_do() -> None:
+    short = item(context_chars=84_000)
+    # By LaRA's table retrieval finds a place better for 3B models, the whole text for 8B ones.
+    assert routed(short, SMALL) == "rag"
+    assert routed(short, SMALL, remote=True) == "full"
+    table = replace(filled([[0.5]], [[0.5]], [short]), models=(SMALL,))
+    chosen = shares(table)
+    assert (chosen["router"][0, 0], chosen["router_remote"][0, 0]) == (0.0, 1.0)
+
+
 def test_a_model_that_is_not_known_counts_as_8b_with_128k() -> None:
     at = signals(item(), "some-new-model")
     assert (at.parameters, at.window) == (None, 128_000)
@@ -149,6 +179,7 @@ def test_the_oracle_takes_the_better_answer_and_the_cheaper_of_equals() -> None:
 def test_the_random_mixture_costs_what_the_policy_costs() -> None:
     rng = np.random.default_rng(0)
     table = filled(rng.random((8, 2)), rng.random((8, 2)))
+    # One task, so that the mean over tasks is the mean.
     table = replace(table, full_tokens=rng.integers(20_000, 100_000, 8).astype(float))
     like = rng.integers(0, 2, (8, 2)).astype(float)
     mixed = random_mixture(table, like)
@@ -158,6 +189,16 @@ def test_the_random_mixture_costs_what_the_policy_costs() -> None:
         return (share * table.full_tokens[:, None] + (1 - share) * table.rag_tokens[:, None]).sum(axis=0)
 
     np.testing.assert_allclose(cost(mixed), cost(like))
+
+
+def test_the_random_mixture_costs_as_much_in_the_tables() -> None:
+    table, chosen = four()
+    table = replace(table, full_tokens=np.array([20_000.0, 40_000.0, 60_000.0, 90_000.0]))
+    router = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
+    mixed = random_mixture(table, router)
+    for column in (0, 1):
+        found = figures(part(table, "128k", column, 0), {**chosen, "router": router, "random": mixed})["policies"]
+        assert found["random"]["prompt_tokens"] == pytest.approx(found["router"]["prompt_tokens"], abs=1e-3)
 
 
 def test_the_random_mixture_leaves_out_what_was_not_answered() -> None:
@@ -199,15 +240,15 @@ def test_regret_is_what_the_oracle_scores_above() -> None:
     assert all(policy["regret"]["low"] >= 0 for policy in found.values())
 
 
-def test_cost_is_the_mean_over_the_answers() -> None:
+def test_costs_are_macro_over_tasks_as_the_score_is() -> None:
     found = figures_of(*four())["policies"]
     assert found["full"]["prompt_tokens"] == 100_000
     assert found["router"]["prompt_tokens"] == 51_500
-    # The oracle takes full for q0 and q3 with the first model: 2 of 7 answers.
-    assert found["oracle"]["full_share"] == pytest.approx(2 / 7, abs=1e-4)
-    assert found["oracle"]["prompt_tokens"] == pytest.approx((2 * 100_000 + 5 * 3_000) / 7, abs=1e-3)
-    # F1 is half the score; rag's seven answers sum to 3.
-    assert found["rag"]["token_f1"] == pytest.approx(0.5 * 3 / 7, abs=1e-4)
+    # The oracle takes full for q0 and q3 with the first of two models: location (1/2 + 0 + 0) / 3, comparison 1/2.
+    assert found["oracle"]["full_share"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["oracle"]["prompt_tokens"] == pytest.approx((100_000 + 2 * 3_000) / 3, abs=1e-3)
+    # F1 is half the score.
+    assert found["rag"]["token_f1"] == pytest.approx(0.5 / 3, abs=1e-4)
 
 
 def test_the_router_is_compared_question_by_question() -> None:
@@ -218,13 +259,64 @@ def test_the_router_is_compared_question_by_question() -> None:
     assert found["full"]["mean"] == pytest.approx(-1 / 12, abs=1e-4)
 
 
-def test_a_task_has_the_same_mean_with_and_without_an_interval() -> None:
+def test_the_better_single_arm_is_the_cheaper_of_equals() -> None:
+    table, _ = four()
+    table = replace(table, rag=table.full)
+    assert figures_of(table, {**ALWAYS, "router": ALWAYS["full"], "oracle": ALWAYS["rag"]})["best_single"] == "rag"
+
+
+def test_a_document_is_drawn_once_for_all_its_tasks() -> None:
+    # Of each document the question of one task scores 1 and that of the other 0: whatever is drawn, the macro is 1/2.
+    asked = [item(f"{n}{task}", doc_ids=(f"d{n}",), task=task) for n in range(6) for task in ("comparison", "location")]
+    full = [[float(n % 2 == place)] for n in range(6) for place in (0, 1)]
+    table, always = filled(full, full, asked), {name: np.ones((12, 1)) for name in ("full", "rag", "oracle")}
+    score = figures_of(table, always)["policies"]["full"]["score"]
+    assert score == {"mean": 0.5, "low": 0.5, "high": 0.5}
+
+
+def test_documents_of_a_group_are_drawn_together() -> None:
+    asked = [item(f"q{n}", doc_ids=(f"d{n}",)) for n in range(6)]
+    scores = [[1.0], [0.0]] * 3
+    always = {name: np.ones((6, 1)) for name in ("full", "rag", "oracle")}
+    apart = filled(scores, scores, asked)
+    # Each group holds one question of score 1 and one of 0.
+    grouped = replace(apart, groups={"d1": "d0", "d3": "d2", "d4": "d5"})
+    found = {name: figures_of(table, always) for name, table in (("apart", apart), ("grouped", grouped))}
+    assert (found["apart"]["documents"], found["apart"]["groups"]) == (6, 6)
+    assert (found["grouped"]["documents"], found["grouped"]["groups"]) == (6, 3)
+    assert found["apart"]["policies"]["full"]["score"]["low"] < 0.5
+    assert found["grouped"]["policies"]["full"]["score"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
+
+
+def test_questions_whose_text_was_cut_are_counted() -> None:
+    # 127,000 tokens of 4.2 characters are 533,400.
+    asked = [item("q0", context_chars=533_400), item("q1", context_chars=533_410)]
+    table, always = filled([[1.0]] * 2, [[1.0]] * 2, asked), {name: np.ones((2, 1)) for name in (*ALWAYS, "oracle")}
+    assert figures_of(table, always)["full_cut"] == 1
+
+
+def test_a_task_has_the_same_mean_alone_and_among_all_figures() -> None:
     table, chosen = four()
-    with_, without = (figures(part(table, "128k", 0, 0), chosen, task_intervals=wanted) for wanted in (True, False))
+    with_, without = (figures(part(table, "128k", 0, 0), chosen, by_task=wanted) for wanted in (True, False))
     for name in chosen:
         long, short = (found["policies"][name]["tasks"]["location"] for found in (with_, without))
-        assert short["score"] == {"mean": long["score"]["mean"]}
+        assert short == {"score": {"mean": long["score"]["mean"]}}
         assert long["score"].keys() == {"mean", "low", "high"}
+
+
+def test_our_gap_between_the_ways_stands_beside_the_judges() -> None:
+    table, _ = four()
+    # The first model is published, the second is not.
+    table = replace(table, models=("gpt-4o", "m"))
+    found = judge_gaps(part(table, "128k", None, 0), "128k")
+    # full - rag of the first: location 1 - 0, 1 - 1, 0 - 1; comparison 1 - 0.
+    assert {task: (entry["models"], entry["rules"]["mean"]) for task, entry in found.items()} == {
+        "location": (1, 0.0),
+        "comparison": (1, 1.0),
+    }
+    # GPT-4o at 128k: 87.70 / 82.22 and 64.74 / 40.84 percent.
+    assert (found["location"]["judge"], found["comparison"]["judge"]) == (0.0548, 0.239)
+    assert judge_gaps(part(replace(table, models=("m", "n")), "128k", None, 0), "128k") == {}
 
 
 def test_a_model_without_answers_at_a_length_has_no_figures() -> None:
@@ -272,9 +364,22 @@ def test_gaps_are_no_scores() -> None:
     assert prefers_full(full, rag, **told(40)).all()
 
 
-def test_one_model_is_not_enough() -> None:
-    with pytest.raises(ConfigurationError, match="needs 2 models"):
-        prefers_full(np.ones((40, 1)), np.ones((40, 1)), **told(40))
+def test_without_enough_models_or_documents_there_is_no_reference() -> None:
+    assert prefers_full(np.ones((40, 1)), np.ones((40, 1)), **told(40)) is None
+    assert prefers_full(np.ones((16, 2)), np.ones((16, 2)), **told(16)) is None
+    assert "attainable" not in shares(filled([[0.9]] * 6, [[0.2]] * 6))
+
+
+def test_folds_keep_a_group_together() -> None:
+    rng = np.random.default_rng(3)
+    full, rag = rng.random((40, 2)), rng.random((40, 2))
+    asked = [item(f"q{n}", doc_ids=(f"d{n}",)) for n in range(40)]
+    groups = {f"d{n}": f"g{n // 4}" for n in range(40)}
+    table = replace(filled(full, rag, asked), groups=groups)
+    before = shares(table)["attainable"]
+    seen = copy.deepcopy(full)
+    seen[:4, 0] = 1 - seen[:4, 0]  # four documents of the first group
+    np.testing.assert_array_equal(shares(replace(table, full=seen))["attainable"][:4, 0], before[:4, 0])
 
 
 # --- from files to lines ---------------------------------------------------------------------------------------------
@@ -317,6 +422,7 @@ def test_the_whole_evaluation(tmp_path: Path) -> None:
     assert result["counts"] == {
         "questions": 12,
         "documents": 6,
+        "groups": 6,
         "models": 2,
         "predictions": 48,
         "pairs": 24,
@@ -385,6 +491,66 @@ def test_lines_name_every_policy_model_and_the_verdict(tmp_path: Path) -> None:
         assert any(line.startswith(f"  {name} ") for line in text), name
     assert "  router against rag (best single): " in "\n".join(text)
     assert any(line.startswith("grading     agrees with 100% of 1 verdicts") for line in text)
+    assert not any("*" in line for line in text), "no text was cut"
+    assert any("told apart by their ids alone" in line for line in text)
+    # Both models are published, with full ahead on location at 32k; by the rules full is ahead by 2/3.
+    judged = next(line.split() for line in text if line.split()[:2] == ["32k", "location"])
+    assert (judged[2], judged[-1]) == ("+0.667", "+0.009")
+    # At 128k the judge has rag ahead on location: (5.48 - 8.00) / 2 points. On hallucination both have.
+    warned = [line for line in text if line.startswith("caveat: the judge")]
+    assert warned == ["caveat: the judge sees the other way ahead on location at 128k (+0.667, judge -0.013)"]
+
+
+def test_a_gap_of_the_other_sign_than_the_judges_is_a_caveat(tmp_path: Path) -> None:
+    def swap(row: dict[str, Any]) -> None:
+        row["mode"] = "rag" if row["mode"] == "long_context" else "long_context"
+
+    text = routing_text.lines(routing.evaluate(*files(tmp_path, swap), seed=0))
+    warned = next(line for line in text if line.startswith("caveat: the judge sees the other way ahead on "))
+    assert "hallucination at 128k (+1.000, judge -0.142)" in warned
+
+
+def test_cut_texts_are_marked_with_a_footnote(tmp_path: Path) -> None:
+    predictions, questions = files(tmp_path)
+    rows = [json.loads(line) for line in questions.read_text().splitlines()]
+    rows[-1]["context_chars"] = 600_000
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = routing_text.lines(routing.evaluate(predictions, questions, seed=0))
+    assert sum(line.startswith("  full* ") for line in text) == 1, "at 128k alone"
+    assert any(line.startswith("  * cut in the middle to 127,000 tokens on 1 of 6 questions") for line in text)
+
+
+def test_groups_of_documents_are_taken_from_a_file(tmp_path: Path) -> None:
+    groups = tmp_path / "groups.json"
+    groups.write_text(json.dumps({"d1": "d0", "d0": "d0"}))
+    result = routing.evaluate(*files(tmp_path), seed=0, groups_path=groups)
+    assert (result["counts"]["documents"], result["counts"]["groups"]) == (6, 5)
+    assert (result["lengths"]["32k"]["documents"], result["lengths"]["32k"]["groups"]) == (3, 2)
+    text = routing_text.lines(result)
+    assert text[0].startswith("LaRA's predictions  12 questions  6 documents in 5 groups")
+    assert not any("ids alone" in line for line in text)
+
+
+def test_one_model_has_every_policy_but_the_reference(tmp_path: Path) -> None:
+    predictions, questions = files(tmp_path)
+    kept = [line for line in predictions.read_text().splitlines(keepends=True) if SMALL in line]
+    predictions.write_text("".join(kept))
+    result = routing.evaluate(predictions, questions, seed=0)
+    assert "attainable" not in result["policies"]
+    assert "attainable" not in result["lengths"]["32k"]["policies"]
+    text = routing_text.lines(result)
+    assert any(line.startswith("attainable is left out: it takes 2 models") for line in text)
+    assert any(line.startswith(f"  {SMALL} ") for line in text)
+
+
+def test_strict_ends_at_malformed_lines_and_says_which(tmp_path: Path) -> None:
+    predictions, questions = files(tmp_path)
+    predictions.write_text("{\n" + predictions.read_text())
+    told: list[Any] = []
+    assert routing.evaluate(predictions, questions, 0, on_bad=told.append)["counts"]["unusable_lines"] == 1
+    assert [line.line for line in told] == [1]
+    with pytest.raises(ConfigurationError, match=r"malformed lines: 1, the first: .*predictions\.jsonl:1: not JSON"):
+        routing.evaluate(predictions, questions, 0, strict=True)
 
 
 def test_questions_without_a_length_are_an_error(tmp_path: Path) -> None:
@@ -419,14 +585,7 @@ def test_the_files_must_be_named(arguments: list[str], said: str) -> None:
     assert said in done.output
 
 
-def test_the_command_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def facade(predictions: Path, questions: Path, *, checked: Path | None, seed: int) -> tuple[Any, list[str]]:
-        result = routing.evaluate(predictions, questions, seed, checked)
-        return result, routing_text.lines(result)
-
-    monkeypatch.setattr("turnout.evaluate.routing", facade, raising=False)
-    for name in ("dev/routing", "dev/questions"):
-        (tmp_path / name).mkdir(parents=True)
+def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     predictions, questions = files(tmp_path)
     given = ["--predictions", str(predictions), "--questions", str(questions), "--seed", "5"]
     out = tmp_path / "results" / "routing.json"
@@ -451,3 +610,46 @@ def test_a_folder_stands_for_both_files(tmp_path: Path, monkeypatch: pytest.Monk
         tmp_path / "dev/routing/lara_predictions.jsonl.gz",
         tmp_path / "dev/questions/lara.jsonl.gz",
     ]
+
+
+def given(folder: Path) -> list[str]:
+    predictions, questions = files(folder)
+    return ["--predictions", str(predictions), "--questions", str(questions)]
+
+
+def test_malformed_lines_are_shown_and_counted(tmp_path: Path) -> None:
+    arguments = given(tmp_path)
+    predictions = Path(arguments[1])
+    predictions.write_text("{\n" * 12 + predictions.read_text())
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    said = done.stderr.splitlines()
+    assert "predictions.jsonl:1: not JSON" in said[0]
+    assert (len(said), said[-1]) == (11, "skipped: 2 more malformed lines")
+    refused = CliRunner().invoke(command, [*arguments, "--strict"])
+    assert isinstance(refused.exception, ConfigurationError)
+
+
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("turnout.evaluate.routing", lambda *_, **__: pytest.fail("it was worked out"))
+    done = CliRunner().invoke(command, [*given(tmp_path), "--out", str(tmp_path / "file" / "routing.json")])
+    assert isinstance(done.exception, ConfigurationError)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # a folder of somebody else
+    done = CliRunner().invoke(command, [*given(tmp_path), "--out", str(tmp_path / "new" / "routing.json")])
+    assert isinstance(done.exception, ConfigurationError)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_seed_below_zero_is_a_usage_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, [*given(tmp_path), "--seed", "-1"])
+    assert done.exit_code == 2
+    assert "--seed" in done.output
+
+
+def test_the_command_takes_groups(tmp_path: Path) -> None:
+    groups = tmp_path / "groups.json"
+    groups.write_text(json.dumps({"d1": "d0"}))
+    done = CliRunner().invoke(command, [*given(tmp_path), "--groups", str(groups)], catch_exceptions=False)
+    assert "6 documents in 5 groups" in done.output

@@ -78,6 +78,20 @@ def test_a_run_of_another_schema_is_refused(text: str, tmp_path: Path) -> None:
         read_run(folder)
 
 
+@pytest.mark.parametrize("model", [None, {}, {"name": "m", "fingerprint": "f"}, {"name": "m", "window": 8192}])
+def test_a_run_that_does_not_say_which_model_it_was_is_refused(model: object, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r", [row("q1", "full")], model=model)
+    with pytest.raises(ConfigurationError, match="which model"):
+        read_run(folder)
+
+
+def test_what_can_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        write_json_atomically(tmp_path / "taken", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     write_json_atomically(file, {"a": 1})

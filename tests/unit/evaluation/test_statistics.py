@@ -165,14 +165,12 @@ def test_told_apart_where_zero_lies_outside(low: float, high: float, apart: bool
 
 
 def test_needed_questions_by_hand() -> None:
-    # The interval is [0, 1] around 1/2 as above, so the half-width is the difference: as many as there are,
-    # 124 rounded up to two figures.
-    a, clusters = [0] * 62 + [1] * 62, ["d"] * 62 + ["e"] * 62
-    assert needed_questions(a, [0] * 124, clusters, ["x"] * 124) == 130
-    assert needed_questions([0, 1], [0, 0], ["d", "e"], ["x", "x"]) == 2
-    # a - b is 1 and -0.5, so the interval is [-0.5, 1] around 0.25: 2 * (0.75 / 0.25)^2
-    assert needed_questions([1, 0], [0, 0.5], ["d", "e"], ["x", "x"]) == 18
-    assert needed_questions([0, 1], [0, 1], ["d", "e"], ["x", "x"]) is None
+    # The half-width is the difference: as many as there are, 124 rounded up to two figures.
+    assert needed_questions(Interval(0.5, 0, 1), 124) == 130
+    assert needed_questions(Interval(0.5, 0, 1), 2) == 2
+    assert needed_questions(Interval(0.25, -0.5, 1), 2) == 18  # 2 * (0.75 / 0.25)^2
+    assert needed_questions(Interval(-0.25, -1, 0.5), 2) == 18
+    assert needed_questions(Interval(0, -1, 1), 2) is None
 
 
 def test_lengths_must_agree() -> None:

@@ -1,11 +1,14 @@
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from turnout.config import Settings
 from turnout.database import Database
 from turnout.engines.probe import CostSamples
-from turnout.router.profile import UNMEASURED_REMOTE, fit, load_or_measure
+from turnout.router.profile import UNMEASURED_REMOTE, fit, load_or_measure, machine
 from turnout.types import ModelInfo
 
 MODEL = ModelInfo("m", 8192, "fp")
@@ -45,6 +48,21 @@ def test_a_profile_is_measured_once_per_model_and_machine(tmp_path: Path) -> Non
     assert len(calls) == 1
     load_or_measure(database, ModelInfo("m", 8192, "other"), measure)
     assert len(calls) == 2
+    database.close()
+
+
+def test_a_profile_stored_before_windows_existed_is_read_not_measured_again(tmp_path: Path) -> None:
+    database = Database.at(Settings.load(home=tmp_path))
+    stored = dataclasses.asdict(fit(samples()))
+    del stored["windows"]
+    with database.write() as connection:
+        connection.execute(
+            sa.text("INSERT INTO profiles (key, value, created) VALUES (:key, :value, 0)"),
+            {"key": f"cost/1/fp/{machine()}", "value": json.dumps(stored)},
+        )
+    profile = load_or_measure(database, MODEL, lambda: pytest.fail("measured again"))
+    assert profile == fit(samples())
+    assert profile.windows == {}
     database.close()
 
 
