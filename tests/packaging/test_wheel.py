@@ -52,12 +52,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("turnout-*.whl"))
 
 
-def test_wheel_holds_every_module_and_the_demo_documents(wheel: Path) -> None:
+def test_wheel_holds_every_module_and_the_data_beside_them(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     areas = ("compression", "engines", "kernels", "retrieval", "router")
     expected = {f"turnout/{p.relative_to(ROOT)}" for area in areas for p in (ROOT / area).rglob("*.py")}
     expected |= {f"turnout/{p.relative_to(ROOT / 'src/turnout')}" for p in (ROOT / "src/turnout").rglob("*.py")}
     expected |= {f"turnout/demo_documents/{p.name}" for p in (ROOT / "src/turnout/demo_documents").glob("*.md")}
+    expected |= {f"turnout/question_sets/{p.name}" for p in (ROOT / "benchmarks/sets").glob("*.txt")}
+    expected |= {f"turnout/{p.relative_to(ROOT)}" for p in (ROOT / "router").rglob("*.j2")}
     assert expected <= names, sorted(expected - names)
     assert "turnout/py.typed" in names
     readme = zipfile.ZipFile(wheel).read("turnout/demo_documents/README.md").decode()
