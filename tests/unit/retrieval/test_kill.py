@@ -99,8 +99,7 @@ def test_two_processes_adding_the_same_files_both_succeed(home: Path) -> None:
     pair = [start(home, 40, 0.001) for _ in range(2)]
     for process in pair:
         go(process)
-    for process in pair:
-        out, _ = process.communicate(timeout=90)
-        assert process.returncode == 0
-        assert len(out.splitlines()) == 40
+    printed = [process.communicate(timeout=90)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0]
+    assert [len(out.splitlines()) for out in printed] == [40, 40]
     assert check(home, 40) == 40
