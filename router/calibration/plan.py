@@ -28,8 +28,8 @@ _ANSWER_TOKENS = 10
 def overhead_tokens(engine: Engine) -> int:
     """Prompt tokens besides the document, for the longest question."""
     source = random.Random(0)  # noqa: S311
-    groups = draw_facts(source)
-    questions = [ask(kind, phrasing, groups[0], source).question for kind in KINDS for phrasing in PHRASINGS]
+    facts = draw_facts(source)
+    questions = [ask(kind, phrasing, facts, 0, source).question for kind in KINDS for phrasing in PHRASINGS]
     empty = (Part("", Span("synthetic", 0, 0)),)
     longest = max(engine.count(Context(empty, question)) for question in questions)
     # Other names are a few tokens longer, and a server counts in its own way.

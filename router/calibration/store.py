@@ -15,7 +15,7 @@ from turnout.database import Database
 from turnout.errors import ConfigurationError
 from turnout.types import ModelInfo
 
-VERSION = 2
+VERSION = 3
 
 FEW_DOCUMENTS = 10
 """Under this many documents a size (over all seeds), drawing them tells little of documents in general."""

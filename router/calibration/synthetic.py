@@ -16,7 +16,9 @@ from turnout.router.calibration.tasks import (
     PHRASINGS,
     ROWS,
     Fact,
+    Facts,
     Kind,
+    Needle,
     Phrasing,
     ask,
     draw_facts,
@@ -86,12 +88,12 @@ def make_document(
             hint=f"a document has room for 1 to {MOST_QUESTIONS}; take more documents instead",
         )
     source = _random(seed, index)
-    groups = draw_facts(source)
-    planted = _spread(groups, source)
+    facts = draw_facts(source)
+    planted = _spread(facts, source)
     places = [(i + source.random()) / len(planted) for i in range(len(planted))]
     text, tokens = _fill([fact.text for fact in planted], places, filler, count, size, _random(seed, index, size))
     trials = [
-        trial for kind in kinds for trial in _trials(kind, text, groups, index, questions, _random(seed, index, kind))
+        trial for kind in kinds for trial in _trials(kind, text, facts, index, questions, _random(seed, index, kind))
     ]
     return SyntheticDocument(seed, index, size, tokens, text, tuple(fact.text for fact in planted), tuple(trials))
 
@@ -100,23 +102,27 @@ def _random(*key: object) -> random.Random:
     return random.Random("/".join(map(str, key)))  # noqa: S311 - repeatable draws, no secrets
 
 
-def _spread(groups: list[list[Fact]], source: random.Random) -> list[Fact]:
-    """Document order: each group has one fact in each third, so its first and last stand far apart."""
-    return [fact for row in range(ROWS) for fact in source.sample([group[row] for group in groups], GROUPS)]
+def _spread(facts: Facts, source: random.Random) -> list[Fact | Needle]:
+    """Document order: each group has one fact in each third, so its first and last stand far apart; needles stand
+    anywhere."""
+    planted: list[Fact | Needle] = []
+    for row in range(ROWS):
+        planted += source.sample([group[row] for group in facts.groups], GROUPS)
+    for needle in facts.needles:
+        planted.insert(source.randint(0, len(planted)), needle)
+    return planted
 
 
-def _trials(
-    kind: Kind, text: str, groups: list[list[Fact]], index: int, questions: int, source: random.Random
-) -> list[Trial]:
-    order = source.sample(groups, GROUPS)
+def _trials(kind: Kind, text: str, facts: Facts, index: int, questions: int, source: random.Random) -> list[Trial]:
+    order = source.sample(range(GROUPS), GROUPS)
     trials = []
     for number in range(questions):
         # The second time round, a group is asked in the other phrasing.
         phrasing: Phrasing = PHRASINGS[(index + number + number // GROUPS) % len(PHRASINGS)]
-        asked = ask(kind, phrasing, order[number % GROUPS], source)
-        facts = tuple(fact.text for fact in asked.facts)
-        depth = sum(text.index(fact) for fact in facts) / len(facts) / len(text)
-        trials.append(Trial(asked.question, kind, phrasing, asked.expected, asked.beside, round(depth, 3), facts))
+        asked = ask(kind, phrasing, facts, order[number % GROUPS], source)
+        texts = tuple(fact.text for fact in asked.facts)
+        depth = sum(map(text.index, texts)) / len(texts) / len(text)
+        trials.append(Trial(asked.question, kind, phrasing, asked.expected, asked.beside, round(depth, 3), texts))
     return trials
 
 

@@ -105,7 +105,7 @@ def head(design: Design, model: ModelInfo, texts: Sequence[str], prompt_format: 
         prompt_format: name of the wording that the engine asks with.
     """
     return {
-        "calibration": "window/2",
+        "calibration": "window/3",
         "model": model.fingerprint,
         "prompt_format": prompt_format,
         "new_tokens": NEW_TOKENS,

