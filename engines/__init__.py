@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from turnout.config import Settings
+from turnout.config import NO_ADAPTER, Settings
 from turnout.contracts import Engine
+from turnout.errors import ConfigurationError
 
 __all__ = ["open_engine"]
 
@@ -23,6 +24,11 @@ def open_engine(settings: Settings) -> Engine:
     if settings.model.startswith(("http://", "https://")):
         from turnout.engines.remote import RemoteEngine
 
+        if settings.adapter not in (None, NO_ADAPTER):
+            raise ConfigurationError(
+                f"the adapter {settings.adapter} is for a model on this machine, not for {settings.model}",
+                hint="leave it out, or load it in the server",
+            )
         return RemoteEngine(settings.model, settings.model_name, settings.api_key)
     if settings.model == FAKE:
         from turnout.engines.fake import FakeEngine
@@ -32,5 +38,17 @@ def open_engine(settings: Settings) -> Engine:
     from turnout.engines.models import model_folder
 
     folder = model_folder(settings.model, settings, role="generator")
+    name = folder.name if Path(settings.model).expanduser().is_dir() else settings.model
+    return LocalEngine(folder, name=name, device=settings.device, adapter=adapter_folder(settings))
+
+
+def adapter_folder(settings: Settings) -> Path | None:
+    """The adapter that a local model is used with: the one asked for, or the one that comes with a packaged model."""
+    from turnout.engines import adapter
+
+    if settings.adapter == NO_ADAPTER:
+        return None
+    if settings.adapter is not None:
+        return Path(settings.adapter).expanduser().absolute()
     is_path = Path(settings.model).expanduser().is_dir()
-    return LocalEngine(folder, name=folder.name if is_path else settings.model, device=settings.device)
+    return None if is_path else adapter.shipped(settings.model)

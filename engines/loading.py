@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from turnout.engines import adapter as adapters
+from turnout.engines.adapter import Adapter
 from turnout.engines.folder import ModelFolder
 from turnout.errors import MemoryLimitError, MissingExtraError, ModelError
 from turnout.types import GenerationParams
@@ -28,8 +30,11 @@ def import_libraries(model_type: str) -> None:
             importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
 
 
-def load(model: ModelFolder, device: str, dtype: str) -> Any:
+def load(model: ModelFolder, device: str, dtype: str, adapter: Adapter | None = None) -> Any:
     """The transformers model of a folder, ready for inference; only safetensors, never code from the folder.
+
+    Args:
+        adapter: merged into the weights.
 
     Raises:
         ModelError: transformers does not know the architecture, or the weights do not fit the configuration.
@@ -38,11 +43,10 @@ def load(model: ModelFolder, device: str, dtype: str) -> Any:
     try:
         import torch
         from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
     except ImportError as error:
         raise MissingExtraError("a local model", "local") from error
     loader: Any = AutoModelForCausalLM
-    with _quiet(logging):
+    with quiet():
         try:
             network, report = loader.from_pretrained(
                 model.path,
@@ -66,6 +70,8 @@ def load(model: ModelFolder, device: str, dtype: str) -> Any:
             hint="the folder is damaged or belongs to another kind of model: get it again",
         )
     network = network.to(device).eval()
+    if adapter is not None:
+        adapters.merge(network, adapter, model.path.name)
     # The weights are mapped from disk and the kernels made at first use: that belongs to loading, not to a request.
     warm_up = Sequence(network, device)
     warm_up.append([0] * WARM_UP_TOKENS)
@@ -74,8 +80,11 @@ def load(model: ModelFolder, device: str, dtype: str) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet(logging: Any) -> Iterator[None]:
-    """Hides the progress bar of transformers, and leaves the caller's choice as it was."""
+def quiet() -> Iterator[None]:
+    """Hides the progress bars and notes of transformers, and leaves the caller's choice as it was."""
+    from transformers import utils
+
+    logging: Any = utils.logging
     shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

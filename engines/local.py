@@ -10,7 +10,10 @@ from typing import Any
 
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
-from turnout.engines import folder, loading, memory, prompt
+from turnout.engines import adapter as adapters
+from turnout.engines import folder as folders
+from turnout.engines import loading, memory, prompt
+from turnout.engines.adapter import Adapter
 from turnout.engines.decode import Detokenizer, StopFilter
 from turnout.engines.device import available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
@@ -31,15 +34,22 @@ class LocalEngine:
         name: how answers name the model; the folder's name by default.
         device: "cpu", "cuda" or "cuda:N"; the best one by default.
         chunk_tokens: prompt tokens per forward pass.
+        adapter: folder of an adapter that is merged into the weights when they are loaded.
     """
 
     capabilities: frozenset[str] = frozenset()
     count_is_exact = True
 
     def __init__(
-        self, path: Path, name: str | None = None, device: str | None = None, chunk_tokens: int = PREFILL_CHUNK
+        self,
+        path: Path,
+        name: str | None = None,
+        device: str | None = None,
+        chunk_tokens: int = PREFILL_CHUNK,
+        adapter: Path | None = None,
     ) -> None:
         self._path = path
+        self._adapter_path = adapter
         self._name = name or path.name
         self._device_name = device
         self._chunk_tokens = chunk_tokens
@@ -49,11 +59,13 @@ class LocalEngine:
     @cached_property
     def model(self) -> ModelInfo:
         """What the files say; read at first use, without loading the model."""
+        adapted = f"-{self._adapter.sha256[:16]}" if self._adapter else ""
         return ModelInfo(
             name=self._name,
-            window=self._folder.window,
-            fingerprint=f"{self._folder.fingerprint[:32]}-{self.dtype}-{self.device.partition(':')[0]}",
-            parameters=self._folder.parameters,
+            window=self.folder.window,
+            fingerprint=f"{self.folder.fingerprint[:32]}{adapted}-{self.dtype}-{self.device.partition(':')[0]}",
+            adapter=self._adapter.name if self._adapter else None,
+            parameters=self.folder.parameters,
             is_demonstration=self._name == DEFAULT_MODEL,
         )
 
@@ -64,16 +76,16 @@ class LocalEngine:
     @property
     def vocabulary(self) -> int:
         """Number of tokens that the model knows."""
-        return self._folder.vocabulary
+        return self.folder.vocabulary
 
     @cached_property
     def prompt_format(self) -> prompt.PromptFormat:
-        return prompt.format_for(self._folder.parameters)
+        return prompt.format_for(self.folder.parameters)
 
     def preload(self) -> None:
         """Starts importing torch and transformers beside other work; `open` waits for it."""
         if self._network is None and self._importing is None:
-            model_type = str(self._folder.config.get("model_type", ""))
+            model_type = str(self.folder.config.get("model_type", ""))
             self._importing = threading.Thread(target=loading.import_libraries, args=(model_type,), daemon=True)
             self._importing.start()
 
@@ -88,7 +100,7 @@ class LocalEngine:
             self._importing.join()
             self._importing = None
         if self._network is None:
-            self._network = loading.load(self._folder, self.device, self.dtype)
+            self._network = loading.load(self.folder, self.device, self.dtype, self._adapter)
 
     def close(self) -> None:
         self._network = None
@@ -110,13 +122,13 @@ class LocalEngine:
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
         """Weights and request, in the memory of the device, without the libraries themselves."""
         size = DTYPE_BYTES[self.dtype]
-        request = memory.request_bytes(self._folder, prompt_tokens, new_tokens, size)
-        return memory.weight_bytes(self._folder, size) + request
+        request = memory.request_bytes(self.folder, prompt_tokens, new_tokens, size)
+        return memory.weight_bytes(self.folder, size) + request
 
     def free_memory_bytes(self) -> int:
         """Of the device; loaded weights count as free, because `memory_bytes` counts them too."""
         free = available_memory_bytes(self.device)
-        return free if self._network is None else free + memory.weight_bytes(self._folder, DTYPE_BYTES[self.dtype])
+        return free if self._network is None else free + memory.weight_bytes(self.folder, DTYPE_BYTES[self.dtype])
 
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
@@ -162,7 +174,7 @@ class LocalEngine:
         self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence
     ) -> Iterator[EngineEvent]:
         """Goes on from what the sequence has read of `ids`, which is less than all of them."""
-        meter = Meter(self.device, memory.weight_bytes(self._folder, DTYPE_BYTES[self.dtype]), params.timeout_s)
+        meter = Meter(self.device, memory.weight_bytes(self.folder, DTYPE_BYTES[self.dtype]), params.timeout_s)
         for begin in range(sequence.length, len(ids), self._chunk_tokens):
             meter.check()
             if stopped():
@@ -179,7 +191,7 @@ class LocalEngine:
             token = pick(logits)
             made += 1
             meter.token()
-            if token in self._end_tokens:
+            if token in self.end_tokens:
                 reason = "stop"
                 break
             shown = stops.push(text.push(token))
@@ -206,7 +218,7 @@ class LocalEngine:
         return loading.Sequence(self._network, self.device)
 
     def _check_size(self, prompt_tokens: int, new_tokens: int) -> None:
-        window = self._folder.window
+        window = self.folder.window
         if prompt_tokens + new_tokens > window:
             raise EngineError(
                 f"{prompt_tokens:,} prompt tokens and {new_tokens:,} new ones are over the window of {window:,}",
@@ -214,9 +226,9 @@ class LocalEngine:
             )
         free = available_memory_bytes(self.device)
         size = DTYPE_BYTES[self.dtype]
-        needed = memory.request_bytes(self._folder, prompt_tokens, new_tokens, size)
+        needed = memory.request_bytes(self.folder, prompt_tokens, new_tokens, size)
         if self._network is None:
-            needed += memory.weight_bytes(self._folder, size)
+            needed += memory.weight_bytes(self.folder, size)
         if needed > free:
             raise MemoryLimitError(
                 f"{prompt_tokens:,} prompt tokens need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
@@ -228,19 +240,28 @@ class LocalEngine:
         return pick_dtype(self.device)
 
     @cached_property
-    def _folder(self) -> ModelFolder:
-        return folder.read(self._path)
+    def folder(self) -> ModelFolder:
+        return folders.read(self._path)
+
+    @cached_property
+    def _adapter(self) -> Adapter | None:
+        if self._adapter_path is None:
+            return None
+        found = adapters.read(self._adapter_path)
+        adapters.check(found, self.folder, self._name)
+        return found
 
     @cached_property
     def tokenizer(self) -> ChatTokenizer:
         return ChatTokenizer(self._path)
 
     @cached_property
-    def _end_tokens(self) -> frozenset[int]:
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer."""
         file = self._path / "generation_config.json"
-        configs = [folder.read_json(file)] if file.is_file() else []
+        configs = [folders.read_json(file)] if file.is_file() else []
         found: set[int | None] = set()
-        for config in (*configs, self._folder.config):
+        for config in (*configs, self.folder.config):
             value = config.get("eos_token_id")
             found.update(value if isinstance(value, list) else [value])
         found.add(self.tokenizer.id_of(self.tokenizer.special("eos_token")))

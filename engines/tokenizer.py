@@ -11,7 +11,7 @@ import re
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -64,6 +64,10 @@ class ChatTokenizer:
         """Tokens of untrusted text alone."""
         return len(self._untrusted(text))
 
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of untrusted text alone."""
+        return list(self._untrusted(text))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, control tokens left out."""
         tokenizer = self._loaded()
@@ -79,6 +83,14 @@ class ChatTokenizer:
         self._loaded()
         value = self._config.get(name) or ""
         return str(value.get("content", "")) if isinstance(value, dict) else str(value)
+
+    def turn_end(self, ends: Collection[int]) -> int | None:
+        """Which of the tokens that end an answer the chat template writes after one; None where it writes none."""
+        asked, answered = (Piece(text, False) for text in "ab")
+        user = ChatMessage("user", (asked,))
+        pieces = self._render([user, ChatMessage("assistant", (answered,)), user])
+        after = next(place for place, piece in enumerate(pieces) if piece == answered) + 1
+        return next((token for token in self._trusted(pieces[after].text)[:2] if token in ends), None)
 
     def _loaded(self) -> Tokenizer:
         with self._lock:

@@ -4,33 +4,60 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from turnout.router.words import content_words
-from turnout.types import Citation, Context, Document, Part
+from turnout.types import Citation, Context, Document, Part, Span
 
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""
 
 LONGEST_SENTENCE = 400
+EVIDENCE_LABEL = "Evidence: "
+"""What a trained reader writes before the first words of the sentence that its answer stands in."""
+
+OPENING_WORDS = 8
 _LINE = re.compile(r"[^\n]+")
-_LABEL = re.compile(r"^[\s*>-]*(?:quotes?|evidence)[\s*]*:[\s*]*(.*)$", re.IGNORECASE)
+_LABEL = re.compile(r"^[\s*>-]*(quotes?|evidence)[\s*]*:[\s*]*(.*)$", re.IGNORECASE)
 _LABELS = ("quote", "quotes", "evidence")
 _QUOTED = re.compile(r'["“«]([^"“”«»\n]{2,}?)["”»]')
 _LIGATURES = {"fi": "ﬁ", "fl": "ﬂ", "ff": "ﬀ", "ffi": "ﬃ", "ffl": "ﬄ"}
 
 
-def split_quotes(text: str) -> tuple[str, tuple[str, ...]]:
-    """(answer, quotes in order): quotes from `Quote: "..."` lines and from inside the answer's sentences.
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Words that an answer gives as the text's. Those of an `opens` quote stand for the sentence that they begin."""
+
+    text: str
+    opens: bool = False
+
+
+Sentences = Callable[[str], list[tuple[int, int]]]
+
+
+def split_quotes(text: str) -> tuple[str, tuple[Quote, ...]]:
+    """(answer, quotes in order): quotes from `Quote: "..."` and `Evidence: ...` lines and from inside the answer's
+    sentences.
 
     The answer is the text without its quote lines; where nothing else was said, it is the first quote itself.
     """
     lines, values = _split_lines(text.splitlines())
-    quotes = [quote for value in values for quote in _QUOTED.findall(value) or [value.strip(" \"“”«»'*")]]
+    quotes = [quote for label, value in values for quote in _quotes(label, value)]
     answer = "\n".join(lines).strip()
-    quotes.extend(quote for quote in _QUOTED.findall(answer) if len(quote) >= MIN_QUOTE)
-    unique = tuple(dict.fromkeys(quote.strip() for quote in quotes if quote.strip()))
-    return answer or (unique[0] if unique else ""), unique
+    quotes.extend(Quote(quote.strip()) for quote in _QUOTED.findall(answer) if len(quote) >= MIN_QUOTE)
+    unique = tuple(dict.fromkeys(quote for quote in quotes if quote.text))
+    return answer or (unique[0].text if unique else ""), unique
+
+
+def _quotes(label: str, value: str) -> list[Quote]:
+    """The quotes of a labelled line: of evidence the whole line, which may have marks of its own."""
+    marked = _QUOTED.findall(value)
+    if label == "evidence" and not (len(marked) == 1 and len(marked[0]) + 2 >= len(value.strip())):
+        return [Quote(value.strip(" *"), opens=True)]
+    found = [quote.strip() for quote in marked] or [value.strip(" \"“”«»'*")]
+    return [Quote(quote, opens=label == "evidence") for quote in found]
 
 
 def growing_answer(text: str) -> str:
@@ -44,19 +71,21 @@ def growing_answer(text: str) -> str:
     return "\n".join(_split_lines(lines)[0]).strip()
 
 
-def _split_lines(lines: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(lines of the answer, values of quote lines); a label alone on its line takes the next line as its value."""
+def _split_lines(lines: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """(lines of the answer, labels with values of quote lines); a label alone on its line takes the next line as its
+    value."""
     kept: list[str] = []
-    values: list[str] = []
-    expected = False
+    values: list[tuple[str, str]] = []
+    expected = ""
     for line in lines:
-        label = _LABEL.match(line)
-        if label:
-            expected = not label[1].strip()
-            values.extend([label[1]] if label[1].strip() else [])
+        match = _LABEL.match(line)
+        if match:
+            label = match[1].lower()
+            expected = "" if match[2].strip() else label
+            values.extend([(label, match[2])] if match[2].strip() else [])
         elif expected and line.strip():
-            values.append(line)
-            expected = False
+            values.append((expected, line))
+            expected = ""
         else:
             kept.append(line)
     return kept, values
@@ -113,10 +142,10 @@ _NORMALISATIONS: dict[str, Callable[[str], str]] = {
 
 def cite(
     answer: str,
-    quotes: Sequence[str],
+    quotes: Sequence[Quote],
     context: Context,
     documents: Sequence[Document],
-    sentences: Callable[[str], list[tuple[int, int]]],
+    sentences: Sentences,
     question: str,
 ) -> tuple[Citation, ...]:
     """Citations of an answer: its own quotes, located or flagged; without any, the sentence that bears it best.
@@ -125,7 +154,7 @@ def cite(
     model saw it. A quote from a document that was not asked about is not found.
     """
     by_id = {document.id: document for document in documents}
-    cited = tuple(_cite_quote(quote, context.parts, documents) for quote in quotes)
+    cited = tuple(_cite_quote(quote, context.parts, documents, sentences) for quote in quotes)
     if any(citation.found for citation in cited):
         return cited
     matched = best_sentence(answer, question, context.parts, sentences)
@@ -138,19 +167,28 @@ def cite(
     )
 
 
-def _cite_quote(quote: str, parts: Sequence[Part], documents: Sequence[Document]) -> Citation:
-    for part in parts:
-        found = locate(quote, part.text)
-        if found:
-            document = next(d for d in documents if d.id == part.span.document_id)
-            how, start, end = found
-            return citation_at(document, part.span.start + start, part.span.start + end, "quoted", quote, how)
-    for document in documents:
-        found = locate(quote, document.text)
-        if found:
-            how, start, end = found
-            return citation_at(document, start, end, "quoted", quote, how)
-    return Citation(document=None, quote=quote, found=None)
+def _cite_quote(quote: Quote, parts: Sequence[Part], documents: Sequence[Document], sentences: Sentences) -> Citation:
+    by_id = {document.id: document for document in documents}
+    whole = (Part(d.text, Span(d.id, 0, len(d.text)), d.title) for d in documents)
+    for part in chain(parts, whole):
+        found = locate(quote.text, part.text)
+        if not found:
+            continue
+        how, start, end = found
+        document, shift = by_id[part.span.document_id], part.span.start
+        if quote.opens:
+            start, end = _sentence_around(part, start, end, sentences)
+            return citation_at(document, shift + start, shift + end, "quoted", None, how)
+        return citation_at(document, shift + start, shift + end, "quoted", quote.text, how)
+    return Citation(document=None, quote=quote.text, found=None)
+
+
+def _sentence_around(part: Part, start: int, end: int, sentences: Sentences) -> tuple[int, int]:
+    """The characters [start, end), and the rest of the sentence that they begin in."""
+    for _, first, last in _sentences([part], sentences):
+        if first <= start < last:
+            return first, max(last, end)
+    return start, end
 
 
 def citation_at(
@@ -177,7 +215,7 @@ def citation_at(
 
 
 def best_sentence(
-    answer: str, question: str, parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
+    answer: str, question: str, parts: Sequence[Part], sentences: Sentences
 ) -> tuple[Part, int, int] | None:
     """The sentence that holds most of the answer's content words, then most of the question's, then the shortest.
 
@@ -199,9 +237,7 @@ def best_sentence(
     return best[1:] if best else None
 
 
-def nearest_sentence(
-    question: str, parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
-) -> tuple[Part, int, int] | None:
+def nearest_sentence(question: str, parts: Sequence[Part], sentences: Sentences) -> tuple[Part, int, int] | None:
     """The sentence that shares most content words with the question: what an abstention shows, not an answer.
 
     None where no sentence shares any.
@@ -215,9 +251,7 @@ def nearest_sentence(
     return best[1:] if best else None
 
 
-def _sentences(
-    parts: Sequence[Part], sentences: Callable[[str], list[tuple[int, int]]]
-) -> Iterator[tuple[Part, int, int]]:
+def _sentences(parts: Sequence[Part], sentences: Sentences) -> Iterator[tuple[Part, int, int]]:
     """(part, start, end) of each sentence, without the blanks around it; of what is too long to be one (tables, lists
     without full stops), of each line."""
     for part in parts:

@@ -34,6 +34,7 @@ class Turnout:
     Args:
         model: packaged name, folder, Hugging Face id, or the base URL of an OpenAI-compatible server.
         model_name: which model of the server; its first one by default.
+        adapter: folder of an adapter for a local model, or "none"; the one that comes with the model by default.
         home: data directory (TURNOUT_HOME).
         log: "off", "decisions" or "full": how much the ledger keeps.
         device: "cpu" or "cuda"; the best one by default.
@@ -49,6 +50,7 @@ class Turnout:
         model: str | None = None,
         model_name: str | None = None,
         *,
+        adapter: str | os.PathLike[str] | None = None,
         home: str | os.PathLike[str] | None = None,
         log: str | None = None,
         api_key: str | None = None,
@@ -62,6 +64,7 @@ class Turnout:
             "home": home,
             "model": model,
             "model_name": model_name,
+            "adapter": adapter,
             "log": log,
             "api_key": api_key,
             "device": device,

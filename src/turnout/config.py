@@ -17,13 +17,18 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+NO_ADAPTER = "none"
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where things are and how much is kept. See docs/configuration.md."""
+    """Where things are and how much is kept. See docs/configuration.md.
+
+    Attributes:
+        adapter: folder of an adapter for a local model, NO_ADAPTER, or None for the one that comes with the model.
+    """
 
     home: Path
     model: str = DEFAULT_MODEL
@@ -32,6 +37,7 @@ class Settings:
     log: LogLevel = "decisions"
     device: str | None = None
     max_file_mb: float = MAX_FILE_MB
+    adapter: str | None = None
 
     @property
     def database(self) -> Path:
@@ -52,9 +58,10 @@ class Settings:
         log: str | None = None,
         device: str | None = None,
         max_file_mb: float | None = None,
+        adapter: str | os.PathLike[str] | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
-        TURNOUT_DEVICE and TURNOUT_MAX_FILE_MB, which win over the defaults."""
+        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB and TURNOUT_ADAPTER, which win over the defaults."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -77,6 +84,7 @@ class Settings:
             log=level,
             device=device or env.get("TURNOUT_DEVICE"),
             max_file_mb=limit,
+            adapter=os.fspath(adapter) if adapter else env.get("TURNOUT_ADAPTER"),
         )
 
     def ensure_home(self) -> Path:

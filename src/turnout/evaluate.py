@@ -138,7 +138,7 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
         "finished": None,
         "command": shlex.join(["turnout", *sys.argv[1:]]),
         "model": {
-            "name": model.name,
+            "name": model.full_name,
             "fingerprint": model.fingerprint,
             "window": model.window,
             "parameters": model.parameters,

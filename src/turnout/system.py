@@ -148,14 +148,27 @@ def _model_line(settings: Settings, problems: list[str]) -> str:
         return f"model    {settings.model_name or 'first of the server'} at {settings.model}"
     model = known.get(settings.model)
     if model is not None and model["state"] == "present":
-        return f"model    {settings.model}  {model['licence']}  {model['disk_bytes'] / 1e6:.0f} MB on disk"
+        size = f"{model['disk_bytes'] / 1e6:.0f} MB on disk"
+        return f"model    {_adapted(settings, problems)}  {model['licence']}  {size}"
     if model is None and Path(settings.model).expanduser().is_dir():
-        return f"model    {settings.model}  a folder"
+        return f"model    {_adapted(settings, problems)}  a folder"
     size = f" ({model['download_bytes'] / 1e6:.0f} MB)" if model else ""
     licence = f"  {model['licence']}" if model else ""
     problem = model["problem"] if model else ""
     problems.append(f"{settings.model}: {problem or 'not here'}")
     return f"model    {settings.model}{licence}  not here: turnout models pull{size}, or --model URL|PATH|HF-ID"
+
+
+def _adapted(settings: Settings, problems: list[str]) -> str:
+    """The model with its adapter: "smollm2-135m+reader1"."""
+    from turnout.engines import adapter, adapter_folder
+
+    folder = adapter_folder(settings)
+    try:
+        return f"{settings.model}+{adapter.read(folder).name}" if folder else settings.model
+    except TurnoutError as error:
+        problems.append(f"{error.message} ({error.hint})")
+        return settings.model
 
 
 def _plain(status: Any) -> dict[str, Any]:

@@ -240,6 +240,11 @@ class ModelInfo:
     parameters: int | None = None
     is_demonstration: bool = False
 
+    @property
+    def full_name(self) -> str:
+        """With its adapter: "smollm2-135m+reader1"."""
+        return f"{self.name}+{self.adapter}" if self.adapter else self.name
+
 
 # --- decision --------------------------------------------------------------------------------------------------------
 

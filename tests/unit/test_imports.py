@@ -20,7 +20,7 @@ HEAVY = {
     "numpy",
 }
 BASE = {"types", "errors", "config", "contracts", "progress", "record"}
-FACADE = BASE | {"calibrate", "client", "evaluate", "inputs", "system", "cli"}
+FACADE = BASE | {"calibrate", "client", "evaluate", "inputs", "system", "train", "cli"}
 
 # area -> areas of ours that it may import
 ALLOWED = {
@@ -35,6 +35,7 @@ ALLOWED = {
     "engines": BASE | {"kernels", "engines", "hardware"},
     "retrieval": BASE | {"database", "retrieval", "hardware"},
     "compression": BASE | {"database", "compression", "retrieval", "hardware"},
+    "training": BASE | {"engines", "retrieval", "router", "training"},
     "cli": FACADE,
     "server": FACADE,
     "langchain": FACADE,

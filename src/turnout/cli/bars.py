@@ -14,9 +14,13 @@ _LABELS = {
     "measuring": "measuring this machine once",
     "evaluating": "measuring rows",
     "calibrating": "asking on synthetic documents",
+    "preparing": "preparing lessons",
+    "keeping": "answering as the model is",
+    "training": "training steps",
+    "scoring": "answering the valid fold",
 }
 
-_HOURS = frozenset({"evaluating", "calibrating"})
+_HOURS = frozenset({"evaluating", "calibrating", "keeping", "training", "scoring"})
 LINE_EVERY_S = 60.0
 
 
@@ -49,7 +53,7 @@ class Bars:
 
     def _line(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if stage not in _HOURS or stage != self._stage:
+        if stage not in _HOURS or stage != self._stage or done < self._begun[1]:
             self._stage, self._begun, self._last_line = stage, (now, done), now
         elif now - self._last_line >= LINE_EVERY_S and done > self._begun[1]:
             left = (now - self._begun[0]) / (done - self._begun[1]) * (total - done)

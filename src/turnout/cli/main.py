@@ -35,6 +35,7 @@ class Commands(LazyGroup):
         "rm": "library",
         "show": "library",
         "strategies": "doctor",
+        "train": "train",
     }
     attributes: ClassVar[dict[str, str]] = {"eval": "eval_"}
 

@@ -7,16 +7,23 @@ from typing import Any
 
 import click
 
+from turnout.config import NO_ADAPTER
 from turnout.types import Budget
 
 Command = Callable[..., Any]
 
 
 def model_options(command: Command) -> Command:
-    """--model, --model-name, --device, --home: which model answers and where data lives."""
+    """--model, --model-name, --adapter, --device, --home: which model answers and where data lives."""
     for option in (
         click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
         click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE)."),
+        click.option("--no-adapter", "adapter", flag_value=NO_ADAPTER, help="Use a local model as it is."),
+        click.option(
+            "--adapter",
+            metavar="DIR",
+            help="Adapter for a local model; by default the one that comes with it (TURNOUT_ADAPTER).",
+        ),
         click.option("--model-name", metavar="NAME", help="Which model of the server (TURNOUT_MODEL_NAME)."),
         click.option(
             "--model",

@@ -150,7 +150,8 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
         ),
         (
             "model",
-            f"{model['name']}   profile {model['profile'] or 'not measured'}   policy {decision['policy']}"
+            f"{model['name']}{'+' + model['adapter'] if model['adapter'] else ''}"
+            f"   profile {model['profile'] or 'not measured'}   policy {decision['policy']}"
             f"   budget {limits or 'none'}",
         ),
     ]

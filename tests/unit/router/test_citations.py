@@ -1,7 +1,7 @@
 import pytest
 
 from turnout.retrieval.sentences import sentences
-from turnout.router.citations import best_sentence, cite, locate, nearest_sentence, split_quotes
+from turnout.router.citations import Quote, best_sentence, cite, locate, nearest_sentence, split_quotes
 from turnout.types import Context, Document, Part, Span
 
 LEASE = (
@@ -54,19 +54,47 @@ def test_a_quote_that_does_not_stand_there_is_not_found(quote: str) -> None:
 def test_quotes_are_parsed_from_lines_and_sentences() -> None:
     text, quotes = split_quotes('Three years.\nQuote: "for a period of three (3) years"\nQuote: "the ﬁnal offer"')
     assert text == "Three years."
-    assert quotes == ("for a period of three (3) years", "the ﬁnal offer")
+    assert quotes == (Quote("for a period of three (3) years"), Quote("the ﬁnal offer"))
     text, quotes = split_quotes('It says "pay rent monthly in advance" and "no".')
     assert text == 'It says "pay rent monthly in advance" and "no".'
-    assert quotes == ("pay rent monthly in advance",)
+    assert quotes == (Quote("pay rent monthly in advance"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "quote"),
+    [
+        ("Evidence: The Tenant shall pay", Quote("The Tenant shall pay", opens=True)),
+        ('Evidence: "The Tenant shall pay"', Quote("The Tenant shall pay", opens=True)),
+        ('Evidence: "Come," said he, "follow me', Quote('"Come," said he, "follow me', opens=True)),
+        ("**Evidence:** The Tenant", Quote("The Tenant", opens=True)),
+    ],
+)
+def test_a_line_of_evidence_is_one_quote_that_opens_its_sentence(line: str, quote: Quote) -> None:
+    assert split_quotes(f"{line}\nMonthly.") == ("Monthly.", (quote,))
+
+
+def test_evidence_is_cited_as_the_whole_sentence() -> None:
+    doc = document("The lease is old. The Tenant shall pay rent monthly in advance. It ends in May.")
+    context = Context((part(doc),), "How is rent paid?")
+    (cited,) = cite("Monthly.", [Quote("The Tenant shall pay", opens=True)], context, [doc], sentences, "How?")
+    assert (cited.quote, cited.found, cited.origin) == (
+        "The Tenant shall pay rent monthly in advance.",
+        "exact",
+        "quoted",
+    )
+    assert doc.text[cited.start : cited.end] == cited.quote
+    across = Quote("The lease is old. The Tenant", opens=True)
+    (cited,) = cite("Monthly.", [across], context, [doc], sentences, "How?")
+    assert cited.quote == "The lease is old. The Tenant"
 
 
 def test_a_quote_from_a_document_that_was_not_asked_about_is_flagged() -> None:
     asked, other = document(LEASE), document("The guarantor is Beta GmbH of Hamburg.", "b.txt")
     context = Context((part(asked),), "Who is the guarantor?")
-    cited = cite("Beta.", ["The guarantor is Beta GmbH"], context, [asked], sentences, "Who is the guarantor?")
+    cited = cite("Beta.", [Quote("The guarantor is Beta GmbH")], context, [asked], sentences, "Who is the guarantor?")
     assert cited[0].found is None
     assert cited[0].document is None
-    cited = cite("Beta.", ["The guarantor is Beta GmbH"], context, [asked, other], sentences, "")
+    cited = cite("Beta.", [Quote("The guarantor is Beta GmbH")], context, [asked, other], sentences, "")
     assert cited[0].document is not None
     assert cited[0].document.id == "b.txt"
 
@@ -75,7 +103,7 @@ def test_a_quote_that_occurs_twice_is_cited_where_it_was_read() -> None:
     doc = document("Payment is due in May. " + "Filler sentence here. " * 20 + "Payment is due in May.")
     second = doc.text.rindex("Payment")
     context = Context((part(doc, second),), "When?")
-    cited = cite("In May.", ["Payment is due in May"], context, [doc], sentences, "When?")
+    cited = cite("In May.", [Quote("Payment is due in May")], context, [doc], sentences, "When?")
     assert cited[0].start == second
 
 

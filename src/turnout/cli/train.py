@@ -1,0 +1,126 @@
+"""`turnout train`: fit small weights on top of a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from turnout.cli.bars import Bars
+
+
+def share(name: str, default: float, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that is a share of 1."""
+    return click.option(name, type=click.FloatRange(0, 1), default=default, show_default=True, help=text)
+
+
+@click.group()
+def train() -> None:
+    """Train what turnout adds to a model."""
+
+
+@train.command()
+@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
+@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the adapter is in DIR/adapter.")
+@click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
+@click.option(
+    "--evidence",
+    type=click.Choice(["opening", "sentence", "none"]),
+    default="opening",
+    show_default=True,
+    help="What an answer gives first: the first words of its sentence, the whole sentence, or nothing.",
+)
+@click.option("--max-tokens", type=click.IntRange(256), default=4096, show_default=True, help="Longest example.")
+@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Contexts drawn for each example.")
+@click.option(
+    "--examples",
+    multiple=True,
+    metavar="N|DATASET=N",
+    help="At most N examples a round, or N of a dataset; may be given several times.",
+)
+@share("--among", 0.35, "Of texts that stand among others, 300 to 1,100 tokens together.")
+@share("--long", 0.15, "Of texts that stand among others, up to the longest prompt.")
+@share("--left-out", 0.12, "Questions without their text, to be refused, for each one over it.")
+@share("--kept", 0.1, "The model's own answers to other requests, for each example.")
+@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of the LoRA matrices.")
+@click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="At its highest.")
+@click.option("--batch-tokens", type=click.IntRange(256), default=8192, show_default=True, help="Tokens a step.")
+@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides order, contexts and first weights.")
+@click.option("--limit", type=click.IntRange(1), default=300, show_default=True, help="Valid questions of each part.")
+@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
+@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
+@click.option("--prepare-only", is_flag=True, help="Write the token ids and stop before the model is needed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def reader(
+    data_folder: str,
+    out: str,
+    model: str | None,
+    limit: int,
+    device: str | None,
+    home: str | None,
+    prepare_only: bool,
+    as_json: bool,
+    examples: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Train a reader: short answers from the text, evidence first, and a refusal where the text has none.
+
+    The same command goes on after a stop.
+    """
+    from turnout import train as facade
+
+    with Bars() as bars:
+        scores = facade.reader(
+            data_folder,
+            out,
+            model,
+            recipe=facade.Recipe(**options, **_limits(examples)),
+            limit=limit,
+            device=device,
+            home=home,
+            prepare_only=prepare_only,
+            progress=bars,
+        )
+    if as_json:
+        click.echo(json.dumps(scores))
+    elif scores:
+        click.echo("\n".join(_table(scores)))
+        click.echo(f"adapter in {out}/adapter, used with --adapter", err=True)
+    return 0
+
+
+def _limits(examples: Sequence[str]) -> dict[str, Any]:
+    """Values of --examples as a recipe has them."""
+    total: int | None = None
+    each = []
+    for value in examples:
+        dataset, _, number = value.rpartition("=")
+        if not (number.isdecimal() and int(number)):
+            raise click.BadParameter(f"{value!r} is neither N nor DATASET=N", param_hint="--examples")
+        if dataset:
+            each.append((dataset, int(number)))
+        else:
+            total = int(number)
+    return {"limit": total, "limits": tuple(each)}
+
+
+def _table(scores: Mapping[str, Any]) -> list[str]:
+    """A line for each task, the figures without and with the adapter."""
+    lines = [f"{'':32}{'n':>5}  {'plain':>24}  {'trained':>24}"]
+    for task, plain in scores["plain"].items():
+        trained = scores["trained"][task]
+        lines.append(f"{task:32}{plain['n']:>5}  {_figures(plain):>24}  {_figures(trained):>24}")
+    return lines
+
+
+def _figures(task: Mapping[str, Any]) -> str:
+    if "precision" in task:
+        return f"P {_share(task['precision'])}  R {_share(task['recall'])}"
+    return "  ".join(f"{name} {_share(task[name])}" for name in ("f1", "em", "accuracy", "rouge_l") if name in task)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

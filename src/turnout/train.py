@@ -1,0 +1,197 @@
+"""Training: small weights on top of a model, one function for each command of `turnout train`; see docs/models.md."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from turnout.config import Settings
+from turnout.engines.folder import read_json
+from turnout.engines.local import LocalEngine
+from turnout.engines.models import model_folder
+from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
+from turnout.progress import Progress, silent
+from turnout.training import card, data, kept, reader_examples, reader_scores, sheets, stages
+from turnout.training.reader_examples import Lesson
+from turnout.training.recipe import Recipe, draws
+from turnout.training.tokens import Pair, TokenisedSheets
+from turnout.types import Context
+
+__all__ = ["Recipe", "reader"]
+
+SCORES = "valid.json"
+WATCHED, WATCHED_TOKENS = 48, 500
+"""Lessons of the valid fold that are looked at while training: short ones, from all over it."""
+
+KINDS = "lessons.json"
+"""How many lessons there are of each dataset and kind, and how many were too long."""
+
+
+def reader(
+    data_folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    model: str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    limit: int = 300,
+    device: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    prepare_only: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Trains an adapter that makes a model answer from the text: evidence first, then a short answer, or the refusal.
+
+    The same call goes on where a run in `out` was stopped.
+
+    Args:
+        data_folder: contexts and examples, see `turnout.training.data`.
+        out: the run's folder: recipe, token ids, checkpoints, curve, scores, and the adapter itself in `adapter/`.
+        model: a packaged name, a Hugging Face id that was pulled, or a folder.
+        limit: most questions of each part of the valid fold.
+        prepare_only: stop before the model is needed.
+
+    Returns:
+        Figures of the valid fold, `plain` (without the adapter) and `trained`, by task.
+
+    Raises:
+        ConfigurationError: data or options are wrong, or `out` holds a run with others.
+        ModelError: the model is not here, or LoRA can't be put on it.
+        MissingExtraError: the extra `train` is not installed.
+    """
+    recipe = recipe or Recipe()
+    settings = Settings.load(home=home, model=model, device=device)
+    folder = model_folder(settings.model, settings, role="generator")
+    name = folder.name if Path(settings.model).expanduser().is_dir() else settings.model
+    _require_libraries()
+    engine = LocalEngine(folder, name, settings.device)
+    ends = _ends(engine, name)
+    if recipe.max_tokens + reader_scores.NEW_TOKENS > engine.model.window:
+        raise ConfigurationError(
+            f"max_tokens is {recipe.max_tokens:,}, and {name} has a window of {engine.model.window:,} tokens",
+            hint=f"give at most {engine.model.window - reader_scores.NEW_TOKENS:,}",
+        )
+    read = data.read(Path(data_folder), without=frozenset(recipe.without))
+    for fold in data.FOLDS:
+        if not any(example.answers for example in reader_examples.used(read, fold)):
+            raise ConfigurationError(
+                f"{data_folder} has no question with a short answer in the fold {fold!r}",
+                hint="a reader learns from extractive, abstractive, choice, number and list answers",
+            )
+    for dataset, _ in recipe.limits:
+        if dataset not in (known := {example.dataset for example in read.examples}):
+            raise UnknownNameError("dataset", dataset, sorted(known))
+    tasks = reader_scores.tasks(read, recipe, limit, engine.model.window, engine.count_text)
+    target = Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+    plan = stages.Plan(
+        name,
+        engine.folder.fingerprint,
+        recipe,
+        reader_scores.NEW_TOKENS,
+        kept.NEW_TOKENS,
+        ends,
+        limit,
+        data.fingerprint(Path(data_folder)),
+    )
+    _agree(target / stages.PLAN, plan.to_dict())
+    _prepare(engine, read, tasks, recipe, target, ends[0], progress)
+    if prepare_only:
+        return {}
+    stages.run(folder, target, settings.device, progress)
+    scores = {state: _score(engine, tasks, target / f"{state}.json") for state in ("plain", "trained")}
+    (target / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
+    card.complete(target / stages.ADAPTER, read_json(target / KINDS), scores)
+    return scores
+
+
+def _ends(engine: LocalEngine, name: str) -> tuple[int, ...]:
+    """The tokens that end an answer, first the one that the chat template writes."""
+    ends = sorted(engine.end_tokens)
+    if not ends:
+        raise ConfigurationError(f"{name} has no token that ends an answer", hint="use an instruction-tuned model")
+    first = engine.tokenizer.turn_end(ends)
+    return tuple(sorted(ends, key=lambda token: token != first))
+
+
+def _prepare(
+    engine: LocalEngine,
+    read: data.TrainingData,
+    tasks: Sequence[reader_scores.Task],
+    recipe: Recipe,
+    out: Path,
+    end: int,
+    progress: Progress,
+) -> None:
+    def tokens(lesson: Lesson) -> Pair:
+        return engine.encode(lesson.context), [*engine.tokenizer.encode_text(lesson.answer), end]
+
+    total = recipe.rounds * len(sheets.chosen(read, "train", recipe, draws()))
+    if not (out / stages.LESSONS).is_file():
+        kinds: Counter[str] = Counter()
+        tokenised: list[list[Pair]] = []
+        for sheet in sheets.sheets(read, "train", recipe, engine.count_text):
+            fitting = []
+            for lesson in sheet:
+                prompt, answer = tokens(lesson)
+                fits = len(prompt) + len(answer) <= recipe.max_tokens
+                kinds[f"{lesson.example.dataset}, {lesson.kind}{'' if fits else ', too long'}"] += 1
+                fitting += [(prompt, answer)] if fits else []
+            tokenised.append(fitting)
+            progress("preparing", kinds.total(), total)
+        (out / KINDS).write_text(json.dumps(dict(sorted(kinds.items())), indent=1) + "\n", encoding="utf-8")
+        TokenisedSheets.of(tokenised).save(out / stages.LESSONS)
+    if not (out / stages.VALID).is_file():
+        asked = [tokens(lesson) for task in tasks for lesson in task.lessons]
+        short = [pair for pair in asked if len(pair[0]) <= WATCHED_TOKENS] or asked
+        few = [short[place * len(short) // WATCHED] for place in range(min(WATCHED, len(short)))]
+        TokenisedSheets.of([pair] for pair in few).save(out / stages.WATCHED)
+        TokenisedSheets.of([pair] for pair in asked).save(out / stages.VALID)
+    if not (out / stages.REQUESTS).is_file():
+        passages = sorted({example.passage for example in reader_examples.used(read, "train")})
+        picked = draws("kept", recipe.seed).sample(passages, min(len(passages), 2000))
+        wanted = kept.requests([read.passages[i] for i in picked], int(total * recipe.kept), recipe.seed)
+        encoded = (engine.encode(w) if isinstance(w, Context) else engine.tokenizer.encode(w) for w in wanted)
+        fitting_requests = (ids for ids in encoded if len(ids) + kept.NEW_TOKENS < recipe.max_tokens)
+        TokenisedSheets.of([(ids, ())] for ids in fitting_requests).save(out / stages.REQUESTS)
+
+
+def _score(engine: LocalEngine, tasks: Sequence[reader_scores.Task], file: Path) -> dict[str, Any]:
+    made = json.loads(file.read_text(encoding="utf-8"))
+    if len(made) != sum(len(task.lessons) for task in tasks):
+        raise ConfigurationError(f"{file} has {len(made):,} answers to other questions", hint="give another --out")
+    answers = iter(made)
+    return {
+        task.name: reader_scores.score(task, [engine.tokenizer.decode(next(answers)) for _ in task.lessons])
+        for task in tasks
+    }
+
+
+def _agree(file: Path, wanted: dict[str, Any]) -> None:
+    """A run's folder belongs to one plan."""
+    if not file.is_file():
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        partial.replace(file)
+        return
+    found = read_json(file, "give another --out")
+    flat, given = (
+        {**{f"{n}": v for n, v in plan.items() if n != "recipe"}, **plan["recipe"]} for plan in (found, wanted)
+    )
+    for name in given:
+        if flat.get(name) != given[name]:
+            raise ConfigurationError(
+                f"{file.parent} holds a run with {name} {flat.get(name)!r}, not {given[name]!r}",
+                hint="go on with the same options, or give another --out",
+            )
+
+
+def _require_libraries() -> None:
+    try:
+        import peft  # noqa: F401
+        import rouge_score  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("training an adapter", "train") from error

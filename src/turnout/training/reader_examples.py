@@ -1,0 +1,135 @@
+"""Lessons for a reader: what it is asked, and what it is to answer, evidence first.
+
+An answer is one line `Evidence: ...` with words of the text (`turnout.router.citations` finds the sentence), then the
+answer itself, as short as the data has it; where the text does not hold it, the refusal sentence alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from turnout.router.citations import EVIDENCE_LABEL, MIN_QUOTE, OPENING_WORDS
+from turnout.router.words import content_words
+from turnout.training.data import Example, Passage, TrainingData
+from turnout.training.recipe import Evidence
+from turnout.types import Context
+
+LONGEST_QUOTE = 300
+"""Characters of a whole sentence as evidence; of a longer one, the part around the answer."""
+
+OPTION_SHARE = 0.1
+"""Share of a dataset's choice questions that must have an answer before it counts as an option: what fewer have are
+slips of the pen."""
+
+MOST_EVIDENCE = 2
+"""Sentences that an answer gives as evidence at most."""
+
+LONGEST_ANSWER = 160
+"""Characters of an extractive answer."""
+
+NOT_FOR_ANSWERS = frozenset({"long"})
+"""Answer types that are left out: whole passages as answers teach to copy, not to answer."""
+
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One thing to learn: a context with its question, and the answer.
+
+    Attributes:
+        evidence: the sentences of the context that hold the answer.
+        kind: how the context was made: alone, among, long; "left out" where it lacks the example's passage.
+    """
+
+    context: Context
+    answer: str
+    example: Example
+    evidence: tuple[str, ...]
+    kind: str
+
+
+def used(data: TrainingData, fold: str) -> list[Example]:
+    """The examples of a fold that a reader learns from."""
+    choices = options(data)
+    return [e for e in data.examples if e.fold == fold and _is_used(e, data.passages[e.passage], choices)]
+
+
+def question(example: Example, choices: Mapping[str, tuple[str, ...]]) -> str:
+    """The question as it is asked: options follow as lettered lines."""
+    listed = (example.choices or choices.get(example.dataset, ())) if example.answer_type == "choice" else ()
+    return "\n".join([example.question, *(f"{chr(65 + i)}. {option}" for i, option in enumerate(listed))])
+
+
+def preferred(answers: Sequence[str]) -> str:
+    """The answer that most annotators gave, the shortest of those."""
+    counts = Counter(answer.casefold().strip(" .") for answer in answers)
+    return min(answers, key=lambda answer: (-counts[answer.casefold().strip(" .")], len(answer))).strip()
+
+
+def evidence_line(sentence: str, answer: str, evidence: Evidence) -> str:
+    """`Evidence: ` and words of the sentence, blanks made one; empty where that is too short to be found again.
+
+    An opening is the first OPENING_WORDS words; a sentence too long to copy is cut to words around the answer.
+    """
+    words = _SPACE.sub(" ", sentence).strip()
+    if evidence == "opening":
+        words = " ".join(words.split(" ")[:OPENING_WORDS])
+    elif len(words) > LONGEST_QUOTE:
+        place = max(words.casefold().find(answer.casefold()), 0)
+        start = max(0, min(place + len(answer) // 2 - LONGEST_QUOTE // 2, len(words) - LONGEST_QUOTE))
+        end = start + LONGEST_QUOTE
+        cut = words[start:end]
+        words = cut[cut.find(" ") + 1 if start else 0 : cut.rfind(" ") if end < len(words) else None]
+    return EVIDENCE_LABEL + words if len(words) >= MIN_QUOTE else ""
+
+
+def grounded(example: Example, gold: Passage, evidence: Sequence[int], form: Evidence) -> str:
+    """What is to be answered where the text holds it: a line for each evidence sentence, and the answer."""
+    answer = preferred(example.answers)
+    shown = () if form == "none" else evidence[:MOST_EVIDENCE]
+    lines = [evidence_line(gold.sentence(index), answer, form) for index in shown]
+    return "\n".join([*filter(None, lines), answer])
+
+
+def best_first(example: Example, passage: Passage) -> tuple[int, ...]:
+    """The evidence, first the sentence that holds the answer, or most of its words; then the question's."""
+    answer = preferred(example.answers) if example.answers else ""
+    wanted, asked = content_words(answer), content_words(example.question)
+
+    def score(index: int) -> tuple[bool, int, int]:
+        sentence = passage.sentence(index)
+        words = content_words(sentence)
+        return answer.casefold() in sentence.casefold(), len(words & wanted), len(words & asked)
+
+    best = max(example.evidence, key=score, default=None)
+    return () if best is None else (best, *(index for index in example.evidence if index != best))
+
+
+def _is_used(example: Example, passage: Passage, choices: Mapping[str, tuple[str, ...]]) -> bool:
+    """Leaves out what would teach long answers (data for picking sentences has whole sentences as answers), and choice
+    questions whose answer is no option."""
+    if example.answer_type in NOT_FOR_ANSWERS:
+        return False
+    if example.answer_type == "choice":
+        return example.answers[0] in (example.choices or choices[example.dataset])
+    if example.answer_type != "extractive":
+        return True
+    answer = preferred(example.answers)
+    whole = {passage.sentence(index).strip(" .") for index in example.evidence}
+    return len(answer) <= LONGEST_ANSWER and answer.strip(" .") not in whole
+
+
+def options(data: TrainingData) -> dict[str, tuple[str, ...]]:
+    """The options of a dataset whose choice questions list none: every answer that enough of them have."""
+    found: dict[str, Counter[str]] = {}
+    for example in data.examples:
+        if example.answer_type == "choice" and not example.choices:
+            found.setdefault(example.dataset, Counter())[example.answers[0]] += 1
+    return {
+        dataset: tuple(sorted(answer for answer, count in counts.items() if count >= OPTION_SHARE * counts.total()))
+        for dataset, counts in found.items()
+    }
