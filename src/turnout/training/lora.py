@@ -17,7 +17,7 @@ def wrap(network: Any, recipe: Recipe, name: str) -> Any:
     """The network with an untrained adapter on every linear layer but the head.
 
     Raises:
-        ModelError: it has no linear layers to adapt.
+        ModelError: it has no linear layers to adapt, or attention, logits or layers that training does not know.
         MissingExtraError: PEFT is not installed.
     """
     import torch
