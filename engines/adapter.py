@@ -20,6 +20,9 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "card.json"
 SHIPPED = Path(__file__).parent / "adapters"
+EVIDENCE = ("number", "sentence", "none")
+"""What an adapted model's answer begins with, see `turnout.training.recipe`."""
+
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 _SPECIAL = ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
@@ -36,6 +39,7 @@ class Adapter:
         base: name of the model that it was trained on.
         sha256: of configuration and weights; part of the model's fingerprint.
         scale: alpha / rank.
+        evidence: what it was trained to give before an answer, one of EVIDENCE: it decides how the model is asked.
         shape, probe: what its model must agree in, see `identity`.
     """
 
@@ -46,6 +50,7 @@ class Adapter:
     scale: float
     shape: dict[str, Any]
     probe: tuple[float, ...]
+    evidence: str
 
 
 def read(path: Path) -> Adapter:
@@ -60,16 +65,24 @@ def read(path: Path) -> Adapter:
     weights = path / WEIGHTS
     if not weights.is_file():
         raise ModelError(f"{weights} is missing", hint="only safetensors are loaded")
+    recipe = card.get("recipe")
+    evidence = str(recipe.get("evidence")) if isinstance(recipe, dict) else "none"
+    if evidence not in EVIDENCE:
+        raise ModelError(
+            f"{path} was trained to begin answers with {evidence!r}, which is not known here",
+            hint=f"known: {', '.join(EVIDENCE)}; train it again, or use the version that trained it",
+        )
     try:
         scale = float(config["lora_alpha"]) / float(config["r"])
         return Adapter(
             path,
             str(card["name"]),
             str(card["base"]["name"]),
-            hashlib.sha256((path / CONFIG).read_bytes() + weights.read_bytes()).hexdigest(),
+            hashlib.sha256((path / CONFIG).read_bytes() + weights.read_bytes() + evidence.encode()).hexdigest(),
             scale,
             dict(card["base"]["shape"]),
             tuple(map(float, card["base"]["probe"])),
+            evidence,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{path} lacks a usable {error}", hint="train the adapter again") from error

@@ -80,7 +80,7 @@ class LocalEngine:
 
     @cached_property
     def prompt_format(self) -> prompt.PromptFormat:
-        return prompt.format_for(self.folder.parameters)
+        return prompt.format_for(self.folder.parameters, self._adapter.evidence if self._adapter else None)
 
     def preload(self) -> None:
         """Starts importing torch and transformers beside other work; `open` waits for it."""

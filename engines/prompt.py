@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from turnout.sentences import numbered, units
 from turnout.types import Context
 
 REFUSAL = "Not in the text."
@@ -44,8 +45,10 @@ class PromptFormat:
     """A wording. `user` has the fields {documents}, {instruction} and {question}, the question last.
 
     Attributes:
-        name: "plain" or "quoting"; `quotes` says that the model is asked for a line `Quote: "..."`.
+        name: "plain", "quoting" or "numbered"; `quotes` says that the model is asked for a line `Quote: "..."`.
         instruction: how to answer; `by_task` replaces it for a task cue.
+        numbers: each sentence has its number before it, so that an answer can name it (`turnout.sentences.units`);
+            not where `by_task` has an instruction, as those answers rest on no one sentence.
     """
 
     name: str
@@ -54,6 +57,7 @@ class PromptFormat:
     instruction: str
     by_task: Mapping[str, str] = field(default_factory=dict)
     quotes: bool = False
+    numbers: bool = False
     refusal: str = REFUSAL
 
 
@@ -87,6 +91,9 @@ QUOTING = PromptFormat(
     quotes=True,
 )
 
+NUMBERED = replace(PLAIN, name="numbered", numbers=True)
+"""What a reader is trained with (`turnout train reader --evidence number`)."""
+
 CLOSED_BOOK_TASK = "closed_book"
 """The task of a context without documents: the model answers from what it learnt, as a control in measurements."""
 
@@ -97,11 +104,17 @@ CLOSED_BOOK = PromptFormat(
     instruction="Answer the question in a few words.",
 )
 
-FORMATS: Mapping[str, PromptFormat] = {PLAIN.name: PLAIN, QUOTING.name: QUOTING}
+FORMATS: Mapping[str, PromptFormat] = {wording.name: wording for wording in (PLAIN, QUOTING, NUMBERED)}
 
 
-def format_for(parameters: int | None) -> PromptFormat:
-    """Small models lose the answer when they are asked for a quote too; the size of a remote model is unknown."""
+def format_for(parameters: int | None, evidence: str | None = None) -> PromptFormat:
+    """Small models lose the answer when they are asked for a quote too; the size of a remote model is unknown.
+
+    Args:
+        evidence: what the model's adapter was trained to give first, see `turnout.training.recipe.Evidence`.
+    """
+    if evidence is not None:
+        return NUMBERED if evidence == "number" else PLAIN
     return PLAIN if parameters is not None and parameters < SMALL_MODEL_PARAMETERS else QUOTING
 
 
@@ -113,8 +126,9 @@ def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
     if prompt_format.system:
         messages.append(ChatMessage("system", (Piece(prompt_format.system, True),)))
     messages += [ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in context.history]
+    numbers = has_numbers(context, prompt_format)
     fields = {
-        "documents": tuple(_documents(context)),
+        "documents": tuple(_documents(context, numbers=numbers)),
         "instruction": (Piece(prompt_format.by_task.get(context.task, prompt_format.instruction), True),),
         "question": (Piece(context.question, False),),
     }
@@ -127,13 +141,18 @@ def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
     return messages
 
 
+def has_numbers(context: Context, prompt_format: PromptFormat) -> bool:
+    """Whether the sentences of a context's prompt are numbered."""
+    return prompt_format.numbers and context.task != CLOSED_BOOK_TASK and context.task not in prompt_format.by_task
+
+
 _FIELDS = re.compile(r"([^{]*)(?:\{(\w+)\}|$)")
 
 
-def _documents(context: Context) -> Iterator[Piece]:
+def _documents(context: Context, *, numbers: bool) -> Iterator[Piece]:
     """The parts in order, a blank line between two; a title before each document where there are several."""
     several = len({part.span.document_id for part in context.parts}) > 1
-    document = None
+    document, number = None, 1
     for index, part in enumerate(context.parts):
         if index:
             yield Piece("\n\n", True)
@@ -142,4 +161,6 @@ def _documents(context: Context) -> Iterator[Piece]:
             yield Piece(part.title or "untitled", False)
             yield Piece("\n", True)
         document = part.span.document_id
-        yield Piece(part.text, False)
+        found = units(part.text) if numbers else ()
+        yield Piece(numbered(part.text, (start for start, _ in found), number), False)
+        number += len(found)

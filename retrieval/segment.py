@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b, sha256
 from itertools import accumulate, pairwise
 
-from turnout.retrieval.sentences import lines, sentences
+from turnout.sentences import lines, sentences
 from turnout.types import Document, Segment, Span
 
 MIN_TOKENS, MAX_TOKENS = 150, 300

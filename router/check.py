@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from turnout.engines.prompt import REFUSAL
 from turnout.router.options import listed, named
@@ -39,13 +39,25 @@ _COUNTING = (
 _WORD = re.compile(r"\w+")
 
 
-def is_answer(text: str, question: Question, parts: Sequence[Part]) -> bool:
+def is_answer(text: str, question: Question, parts: Sequence[Part], quoted: Iterable[str] = ()) -> bool:
     """An answer, and not an abstention: it names one of the options that the question lists, or it neither refuses
-    nor is plainly made up."""
+    nor is plainly made up.
+
+    Args:
+        quoted: sentences of the text that it was given with. What is copied from one of them refuses nothing, even
+            where the text itself is about something that is "not in the text".
+    """
     options = listed(question.text)
     if options and len(named(text, options)) == 1:
         return True
-    return not is_refusal(text) and is_grounded(text, question.text, question.task, parts)
+    if is_refusal(text):
+        return any(_copied(text, sentence) for sentence in quoted)
+    return is_grounded(text, question.text, question.task, parts)
+
+
+def _copied(text: str, sentence: str) -> bool:
+    words, whole = (" ".join(_WORD.findall(said.casefold())) for said in (text, sentence))
+    return bool(words) and f" {words} " in f" {whole} "
 
 
 def is_refusal(text: str) -> bool:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
 from turnout.router.words import content_words
+from turnout.sentences import units
 from turnout.types import Citation, Context, Document, Part, Span
 
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""
 
-LONGEST_SENTENCE = 400
 EVIDENCE_LABEL = "Evidence: "
-"""What a trained reader writes before the first words of the sentence that its answer stands in."""
+"""What a trained reader writes before the number of the sentence that its answer rests on, or before its words."""
 
-OPENING_WORDS = 8
-_LINE = re.compile(r"[^\n]+")
+_NUMBER = re.compile(r"\[(\d{1,9})\]")
+_NUMBERS = re.compile(r"[\s*]*(?:\[\d{1,9}\](?:[\s*,;.:&]|and\b)*)+")
 _LABEL = re.compile(r"^[\s*>-]*(quotes?|evidence)[\s*]*:[\s*]*(.*)$", re.IGNORECASE)
 _LABELS = ("quote", "quotes", "evidence")
 _QUOTED = re.compile(r'["“«]([^"“”«»\n]{2,}?)["”»]')
@@ -28,36 +28,39 @@ _LIGATURES = {"fi": "ﬁ", "fl": "ﬂ", "ff": "ﬀ", "ffi": "ﬃ", "ffl": "ﬄ"}
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Words that an answer gives as the text's. Those of an `opens` quote stand for the sentence that they begin."""
+    """What an answer gives as the text's: words, or the number of a sentence in the prompt, from 1."""
 
     text: str
-    opens: bool = False
-
-
-Sentences = Callable[[str], list[tuple[int, int]]]
+    number: int | None = None
 
 
 def split_quotes(text: str) -> tuple[str, tuple[Quote, ...]]:
     """(answer, quotes in order): quotes from `Quote: "..."` and `Evidence: ...` lines and from inside the answer's
     sentences.
 
-    The answer is the text without its quote lines; where nothing else was said, it is the first quote itself.
+    The answer is the text without its quote lines; where nothing else was said, what follows the numbers of an
+    evidence line, or the first quote's words.
     """
     lines, values = _split_lines(text.splitlines())
-    quotes = [quote for label, value in values for quote in _quotes(label, value)]
-    answer = "\n".join(lines).strip()
+    read = [_quotes(label, value) for label, value in values]
+    quotes = [quote for found, _ in read for quote in found]
+    answer = "\n".join(lines).strip() or next((rest for _, rest in read if rest), "")
     quotes.extend(Quote(quote.strip()) for quote in _QUOTED.findall(answer) if len(quote) >= MIN_QUOTE)
     unique = tuple(dict.fromkeys(quote for quote in quotes if quote.text))
-    return answer or (unique[0].text if unique else ""), unique
+    words = next((quote.text for quote in unique if quote.number is None), "")
+    return answer or words, unique
 
 
-def _quotes(label: str, value: str) -> list[Quote]:
-    """The quotes of a labelled line: of evidence the whole line, which may have marks of its own."""
+def _quotes(label: str, value: str) -> tuple[list[Quote], str]:
+    """The quotes of a labelled line, and what follows the numbers that evidence begins with. Evidence without numbers
+    is one quote, which may have marks of its own."""
+    if label == "evidence" and (numbers := _NUMBERS.match(value)):
+        rest = value[numbers.end() :].strip(" *")
+        return [Quote(f"[{number}]", int(number)) for number in _NUMBER.findall(numbers[0])], rest
     marked = _QUOTED.findall(value)
     if label == "evidence" and not (len(marked) == 1 and len(marked[0]) + 2 >= len(value.strip())):
-        return [Quote(value.strip(" *"), opens=True)]
-    found = [quote.strip() for quote in marked] or [value.strip(" \"“”«»'*")]
-    return [Quote(quote, opens=label == "evidence") for quote in found]
+        return [Quote(value.strip(" *"))], ""
+    return [Quote(quote.strip()) for quote in marked] or [Quote(value.strip(" \"“”«»'*"))], ""
 
 
 def growing_answer(text: str) -> str:
@@ -140,34 +143,42 @@ _NORMALISATIONS: dict[str, Callable[[str], str]] = {
 }
 
 
-def cite(
-    answer: str,
-    quotes: Sequence[Quote],
-    context: Context,
-    documents: Sequence[Document],
-    sentences: Sentences,
-    question: str,
+def own_citations(
+    quotes: Sequence[Quote], context: Context, documents: Sequence[Document], *, numbered: bool
 ) -> tuple[Citation, ...]:
-    """Citations of an answer: its own quotes, located or flagged; without any, the sentence that bears it best.
+    """An answer's own quotes, located or flagged.
 
     What was read is searched before the rest of the documents, so that a quote that occurs twice is cited where the
     model saw it. A quote from a document that was not asked about is not found.
+
+    Args:
+        numbered: the prompt had numbers before its sentences; without, a number names nothing.
     """
     by_id = {document.id: document for document in documents}
-    cited = tuple(_cite_quote(quote, context.parts, documents, sentences) for quote in quotes)
-    if any(citation.found for citation in cited):
-        return cited
-    matched = best_sentence(answer, question, context.parts, sentences)
-    if matched is None:
-        return cited
-    part, start, end = matched
-    return (
-        *cited,
-        citation_at(by_id[part.span.document_id], part.span.start + start, part.span.start + end, "matched"),
+    sentences = list(_sentences(context.parts)) if numbered else []
+    return tuple(
+        _cite_quote(quote, context.parts, documents)
+        if quote.number is None
+        else _cite_number(quote.number, sentences, by_id)
+        for quote in quotes
     )
 
 
-def _cite_quote(quote: Quote, parts: Sequence[Part], documents: Sequence[Document], sentences: Sentences) -> Citation:
+def with_match(
+    cited: tuple[Citation, ...], answer: str, question: str, context: Context, documents: Sequence[Document]
+) -> tuple[Citation, ...]:
+    """An answer's citations: where it brought none that was found, with the sentence that bears it best."""
+    matched = None
+    if not any(citation.found for citation in cited):
+        matched = best_sentence(answer, question, context.parts)
+    if matched is None:
+        return cited
+    part, start, end = matched
+    document = next(document for document in documents if document.id == part.span.document_id)
+    return (*cited, citation_at(document, part.span.start + start, part.span.start + end, "matched"))
+
+
+def _cite_quote(quote: Quote, parts: Sequence[Part], documents: Sequence[Document]) -> Citation:
     by_id = {document.id: document for document in documents}
     whole = (Part(d.text, Span(d.id, 0, len(d.text)), d.title) for d in documents)
     for part in chain(parts, whole):
@@ -176,19 +187,15 @@ def _cite_quote(quote: Quote, parts: Sequence[Part], documents: Sequence[Documen
             continue
         how, start, end = found
         document, shift = by_id[part.span.document_id], part.span.start
-        if quote.opens:
-            start, end = _sentence_around(part, start, end, sentences)
-            return citation_at(document, shift + start, shift + end, "quoted", None, how)
         return citation_at(document, shift + start, shift + end, "quoted", quote.text, how)
     return Citation(document=None, quote=quote.text, found=None)
 
 
-def _sentence_around(part: Part, start: int, end: int, sentences: Sentences) -> tuple[int, int]:
-    """The characters [start, end), and the rest of the sentence that they begin in."""
-    for _, first, last in _sentences([part], sentences):
-        if first <= start < last:
-            return first, max(last, end)
-    return start, end
+def _cite_number(number: int, sentences: Sequence[tuple[Part, int, int]], by_id: Mapping[str, Document]) -> Citation:
+    if not 1 <= number <= len(sentences):
+        return Citation(document=None, quote=f"[{number}]", found=None)
+    part, start, end = sentences[number - 1]
+    return citation_at(by_id[part.span.document_id], part.span.start + start, part.span.start + end, "quoted")
 
 
 def citation_at(
@@ -214,9 +221,7 @@ def citation_at(
     )
 
 
-def best_sentence(
-    answer: str, question: str, parts: Sequence[Part], sentences: Sentences
-) -> tuple[Part, int, int] | None:
+def best_sentence(answer: str, question: str, parts: Sequence[Part]) -> tuple[Part, int, int] | None:
     """The sentence that holds most of the answer's content words, then most of the question's, then the shortest.
 
     None where no sentence holds at least half of the answer's: then nothing that was read bears it.
@@ -226,7 +231,7 @@ def best_sentence(
     if not new:
         return None
     best: tuple[tuple[float, float, int], Part, int, int] | None = None
-    for part, start, end in _sentences(parts, sentences):
+    for part, start, end in _sentences(parts):
         words = content_words(part.text[start:end])
         held = len(new & words) / len(new)
         if held < 0.5:
@@ -237,30 +242,22 @@ def best_sentence(
     return best[1:] if best else None
 
 
-def nearest_sentence(question: str, parts: Sequence[Part], sentences: Sentences) -> tuple[Part, int, int] | None:
+def nearest_sentence(question: str, parts: Sequence[Part]) -> tuple[Part, int, int] | None:
     """The sentence that shares most content words with the question: what an abstention shows, not an answer.
 
     None where no sentence shares any.
     """
     asked = content_words(question)
     best: tuple[int, Part, int, int] | None = None
-    for part, start, end in _sentences(parts, sentences):
+    for part, start, end in _sentences(parts):
         shared = len(asked & content_words(part.text[start:end]))
         if shared > (best[0] if best else 0):
             best = (shared, part, start, end)
     return best[1:] if best else None
 
 
-def _sentences(parts: Sequence[Part], sentences: Sentences) -> Iterator[tuple[Part, int, int]]:
-    """(part, start, end) of each sentence, without the blanks around it; of what is too long to be one (tables, lists
-    without full stops), of each line."""
+def _sentences(parts: Sequence[Part]) -> Iterator[tuple[Part, int, int]]:
+    """(part, start, end) of each sentence, in the order of their numbers (`turnout.engines.prompt`)."""
     for part in parts:
-        for start, end in sentences(part.text):
-            pieces = [(start, end)]
-            if end - start > LONGEST_SENTENCE:
-                pieces = [(start + line.start(), start + line.end()) for line in _LINE.finditer(part.text[start:end])]
-            for begin, stop in pieces:
-                inner = part.text[begin:stop].strip()
-                if inner:
-                    first = part.text.index(inner, begin)
-                    yield part, first, first + len(inner)
+        for start, end in units(part.text):
+            yield part, start, end

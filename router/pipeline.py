@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from turnout.contracts import Engine, Stopper, Strategy
-from turnout.engines.prompt import REFUSAL
+from turnout.contracts import AsksInWords, Engine, Stopper, Strategy
+from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, StoreError
 from turnout.retrieval.corpus import Corpus
-from turnout.retrieval.sentences import sentences
 from turnout.router import citations, policy
 from turnout.router.check import is_answer
 from turnout.router.clock import Clock
@@ -146,7 +145,8 @@ def carry_out(
         raise Cancelled("given up before the answer was complete")
 
     with clock.step("check"):
-        checked = _check(growing.raw, question, context, corpus)
+        numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
+        checked = _check(growing.raw, question, context, corpus, numbered=numbered)
     for delta in growing.finish(checked.abstained):
         clock.first_word()
         yield TextDelta(delta)
@@ -186,11 +186,13 @@ class _Checked:
     nearest: Citation | None = None
 
 
-def _check(raw: str, question: Question, context: Context, corpus: Corpus) -> _Checked:
+def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool) -> _Checked:
     text, quotes = citations.split_quotes(raw)
-    if is_answer(text, question, context.parts):
-        return _Checked(text, False, citations.cite(text, quotes, context, corpus.documents, sentences, question.text))
-    near = citations.nearest_sentence(question.standalone, context.parts, sentences)
+    own = citations.own_citations(quotes, context, corpus.documents, numbered=numbered)
+    if is_answer(text, question, context.parts, (citation.quote for citation in own if citation.found)):
+        cited = citations.with_match(own, text, question.text, context, corpus.documents)
+        return _Checked(text, False, cited)
+    near = citations.nearest_sentence(question.standalone, context.parts)
     if near is None:
         return _Checked(REFUSAL, True)
     part, start, end = near

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from turnout.errors import ConfigurationError, DocumentError
-from turnout.retrieval.sentences import sentences
 from turnout.router.calibration.grading import numbers
 from turnout.router.evaluation import json_lines
 from turnout.router.words import content_words
+from turnout.sentences import sentences
 
 Count = Callable[[str], int]
 """Tokens of a text in the reader's tokens."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from turnout.contracts import Engine
+from turnout.contracts import AsksInWords, Engine
 from turnout.errors import ConfigurationError
 from turnout.router.calibration.filler import Count
 from turnout.router.calibration.state import Place
@@ -24,6 +24,9 @@ _TWO_SIZES = SMALLEST * 5 // 4
 
 _ANSWER_TOKENS = 10
 
+UNLIKE = 1.15
+"""By how much texts with many short sentences exceed others in their numbers."""
+
 
 def overhead_tokens(engine: Engine) -> int:
     """Prompt tokens besides the document, for the longest question."""
@@ -36,10 +39,23 @@ def overhead_tokens(engine: Engine) -> int:
     return longest + (16 if engine.count_is_exact else 64)
 
 
-def largest_size(engine: Engine) -> int:
-    """Document tokens that leave room for question and answer in the window."""
+def largest_size(engine: Engine, texts: Sequence[str]) -> int:
+    """Document tokens that leave room for question and answer in the window.
+
+    Args:
+        texts: the filler; numbers of its sentences take room too, where the engine's prompts have them.
+    """
     room = engine.model.window - overhead_tokens(engine) - NEW_TOKENS
+    if isinstance(engine, AsksInWords) and engine.prompt_format.numbers:
+        room = int(room / (_share_with_numbers(engine, texts) * UNLIKE))
     return room if engine.count_is_exact else int(0.95 * room)
+
+
+def _share_with_numbers(engine: Engine, texts: Sequence[str]) -> float:
+    """Prompt tokens for each token of a text as long as the window."""
+    sample = "\n\n".join(texts)[: 4 * engine.model.window]
+    empty, whole = (engine.count(Context((Part(text, Span("synthetic", 0, 0)),), "")) for text in ("", sample))
+    return (whole - empty) / max(engine.count_text(sample), 1)
 
 
 def choose_sizes(

@@ -38,8 +38,11 @@ class Rag:
         room = signals.window - signals.overhead_tokens - signals.max_new_tokens
         if budget.max_prompt_tokens is not None:
             room = min(room, budget.max_prompt_tokens - signals.overhead_tokens)
-        read = min(signals.document_tokens, max(min(room, PASSAGE_TOKENS), SEGMENT_TOKENS))
-        way = "full" if read >= signals.document_tokens else "rag"
+        # In a prompt a text may take more than its own tokens, by the numbers of its sentences.
+        text = signals.full_tokens - signals.overhead_tokens
+        least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
+        read = min(text, max(min(room, PASSAGE_TOKENS), least))
+        way = "full" if read >= text else "rag"
         return candidate(
             self.name,
             quality(way, signals),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.config import Settings
-from turnout.contracts import Engine, ReadsOnce
+from turnout.contracts import AsksInWords, Engine, ReadsOnce
 from turnout.errors import ConfigurationError
 from turnout.progress import Progress, silent
 
@@ -80,7 +80,7 @@ def window(
     parts = Parts(Settings.load(model=model, **options), engine, None, progress)
     try:
         reader = parts.engine
-        fits = plan.largest_size(reader)
+        fits = plan.largest_size(reader, filler)
         chosen = plan.choose_sizes(
             fits, filler, reader.count_text, sizes=sizes, max_size=max_size, must_fill=texts is not None
         )
@@ -94,7 +94,7 @@ def window(
             "profile": parts.profile,
             "reads_once": isinstance(reader, ReadsOnce),
         }
-        prompt_format = getattr(getattr(reader, "prompt_format", None), "name", "")
+        prompt_format = reader.prompt_format.name if isinstance(reader, AsksInWords) else ""
         identity = head(design, reader.model, filler, prompt_format)
         path = Path(state) if state is not None else _state_file(parts.settings.home, reader.model.name, identity)
         with TrialStore(path, identity) as store:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from turnout.engines.prompt import PromptFormat
     from turnout.retrieval.corpus import Corpus
     from turnout.router.profile import ModelProfile
     from turnout.router.signals import Signals
@@ -52,6 +53,14 @@ class Engine(Protocol):
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
     ) -> Iterator[EngineEvent]:
         """Streams events; the last is `Finished`. A context over the window raises EngineError, nothing is cut."""
+
+
+@runtime_checkable
+class AsksInWords(Protocol):
+    """An engine whose wording is known."""
+
+    @property
+    def prompt_format(self) -> PromptFormat: ...
 
 
 @runtime_checkable

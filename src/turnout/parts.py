@@ -22,6 +22,7 @@ from turnout.router.calibration.store import windows
 from turnout.router.ledger import Ledger
 from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile, load_or_measure
+from turnout.sentences import units
 from turnout.types import Document, DocumentInfo
 
 CORPORA = 4
@@ -90,6 +91,7 @@ class Parts:
     def forget(self) -> None:
         """Lets go of document text held in memory."""
         self._corpora.clear()
+        units.cache_clear()
 
     def _probe(self) -> Callable[[], CostSamples] | None:
         """How to measure the engine, or None where measuring would cost the user money or mean nothing."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from turnout.config import Settings
 from turnout.engines.folder import read_json
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
+from turnout.engines.prompt import PLAIN, pieces
 from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
 from turnout.progress import Progress, silent
 from turnout.training import card, data, kept, reader_examples, reader_scores, sheets, stages
@@ -84,7 +86,11 @@ def reader(
     for dataset, _ in recipe.limits:
         if dataset not in (known := {example.dataset for example in read.examples}):
             raise UnknownNameError("dataset", dataset, sorted(known))
-    tasks = reader_scores.tasks(read, recipe, limit, engine.model.window, engine.count_text)
+    desk = sheets.Desk.of(read, "valid", engine.count_text)
+    tasks = {
+        state: reader_scores.tasks(read, desk, given, limit, engine.model.window)
+        for state, given in (("trained", recipe), ("plain", replace(recipe, evidence="none")))
+    }
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
     plan = stages.Plan(
@@ -102,7 +108,7 @@ def reader(
     if prepare_only:
         return {}
     stages.run(folder, target, settings.device, progress)
-    scores = {state: _score(engine, tasks, target / f"{state}.json") for state in ("plain", "trained")}
+    scores = {state: _score(engine, tasks[state], target / f"{state}.json") for state in ("plain", "trained")}
     (target / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     card.complete(target / stages.ADAPTER, read_json(target / KINDS), scores)
     return scores
@@ -120,14 +126,18 @@ def _ends(engine: LocalEngine, name: str) -> tuple[int, ...]:
 def _prepare(
     engine: LocalEngine,
     read: data.TrainingData,
-    tasks: Sequence[reader_scores.Task],
+    tasks: Mapping[str, Sequence[reader_scores.Task]],
     recipe: Recipe,
     out: Path,
     end: int,
     progress: Progress,
 ) -> None:
+    def asked(context: Context) -> list[int]:
+        # As an adapted model is asked (`format_for`); the numbers of sentences are in the text already.
+        return engine.tokenizer.encode(pieces(context, PLAIN))
+
     def tokens(lesson: Lesson) -> Pair:
-        return engine.encode(lesson.context), [*engine.tokenizer.encode_text(lesson.answer), end]
+        return asked(lesson.context), [*engine.tokenizer.encode_text(lesson.answer), end]
 
     total = recipe.rounds * len(sheets.chosen(read, "train", recipe, draws()))
     if not (out / stages.LESSONS).is_file():
@@ -144,17 +154,19 @@ def _prepare(
             progress("preparing", kinds.total(), total)
         (out / KINDS).write_text(json.dumps(dict(sorted(kinds.items())), indent=1) + "\n", encoding="utf-8")
         TokenisedSheets.of(tokenised).save(out / stages.LESSONS)
-    if not (out / stages.VALID).is_file():
-        asked = [tokens(lesson) for task in tasks for lesson in task.lessons]
-        short = [pair for pair in asked if len(pair[0]) <= WATCHED_TOKENS] or asked
+    if not (out / stages.WATCHED).is_file():
+        valid = [tokens(lesson) for task in tasks["trained"] for lesson in task.lessons]
+        short = [pair for pair in valid if len(pair[0]) <= WATCHED_TOKENS] or valid
         few = [short[place * len(short) // WATCHED] for place in range(min(WATCHED, len(short)))]
+        plain = (engine.encode(lesson.context) for task in tasks["plain"] for lesson in task.lessons)
+        TokenisedSheets.of([pair] for pair in valid).save(out / stages.ASKED["trained"])
+        TokenisedSheets.of([(ids, ())] for ids in plain).save(out / stages.ASKED["plain"])
         TokenisedSheets.of([pair] for pair in few).save(out / stages.WATCHED)
-        TokenisedSheets.of([pair] for pair in asked).save(out / stages.VALID)
     if not (out / stages.REQUESTS).is_file():
         passages = sorted({example.passage for example in reader_examples.used(read, "train")})
         picked = draws("kept", recipe.seed).sample(passages, min(len(passages), 2000))
         wanted = kept.requests([read.passages[i] for i in picked], int(total * recipe.kept), recipe.seed)
-        encoded = (engine.encode(w) if isinstance(w, Context) else engine.tokenizer.encode(w) for w in wanted)
+        encoded = (asked(w) if isinstance(w, Context) else engine.tokenizer.encode(w) for w in wanted)
         fitting_requests = (ids for ids in encoded if len(ids) + kept.NEW_TOKENS < recipe.max_tokens)
         TokenisedSheets.of([(ids, ())] for ids in fitting_requests).save(out / stages.REQUESTS)
 

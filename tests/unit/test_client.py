@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.embedders import WordEmbedder
 from support.library import BOOK
+from support.numbered import NumberedFake
 
 from turnout import (
     Budget,
@@ -66,6 +67,30 @@ def test_ask_answers_with_a_citation_and_a_decision(t: Turnout, book: Path) -> N
     assert answer.usage.prompt_tokens > 0
     assert answer.usage.ttft_s <= answer.usage.total_s
     assert answer.budget.met
+
+
+def test_a_numbered_sentence_is_cited_word_for_word_and_never_shown(book: Path) -> None:
+    engine = NumberedFake(answers=["Evidence: [3]\nMarta Lindqvist"])
+    with Turnout(engine=engine) as t:
+        events = list(t.stream(QUESTION, [book]))
+    answer = events[-1].answer
+    (citation,) = answer.citations
+    assert f"[3] {citation.quote}" in engine.prompt(engine.contexts[0])
+    assert (citation.origin, citation.found) == ("quoted", "exact")
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer.text == "Marta Lindqvist"
+
+
+def test_a_number_from_a_model_that_saw_none_is_flagged(book: Path) -> None:
+    with scripted("Marta Lindqvist\nEvidence: [3]") as t:
+        assert t.ask(QUESTION, [book]).citations[0].found is None
+
+
+@pytest.mark.parametrize(("number", "abstained"), [(1, False), (2, True), (9, True)])
+def test_what_the_named_sentence_says_refuses_nothing(tmp_path: Path, number: int, abstained: bool) -> None:
+    path = tmp_path / "codes.md"
+    path.write_text("Exit code 3 says that the answer is not in the text. Exit code 1 is an error.", encoding="utf-8")
+    with Turnout(engine=NumberedFake(answers=[f"Evidence: [{number}]\nnot in the text"])) as t:
+        assert t.ask("What does exit code 3 say?", [path]).abstained is abstained
 
 
 def test_quotes_by_the_model_are_located_and_a_made_up_one_is_flagged(book: Path) -> None:

@@ -27,10 +27,10 @@ def train() -> None:
 @click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
 @click.option(
     "--evidence",
-    type=click.Choice(["opening", "sentence", "none"]),
-    default="opening",
+    type=click.Choice(["number", "sentence", "none"]),
+    default="number",
     show_default=True,
-    help="What an answer gives first: the first words of its sentence, the whole sentence, or nothing.",
+    help="What an answer gives first: the number of its sentence, the sentence, or nothing.",
 )
 @click.option("--max-tokens", type=click.IntRange(256), default=4096, show_default=True, help="Longest example.")
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Contexts drawn for each example.")
@@ -43,6 +43,7 @@ def train() -> None:
 @share("--among", 0.35, "Of texts that stand among others, 300 to 1,100 tokens together.")
 @share("--long", 0.15, "Of texts that stand among others, up to the longest prompt.")
 @share("--left-out", 0.12, "Questions without their text, to be refused, for each one over it.")
+@share("--as-choice", 0.05, "Questions with a short answer that are asked with options.")
 @share("--kept", 0.1, "The model's own answers to other requests, for each example.")
 @click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of the LoRA matrices.")
 @click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="At its highest.")

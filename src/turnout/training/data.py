@@ -16,14 +16,15 @@ list, long or unanswerable (then `answers` is []); `fold` is train or valid. A c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.router.evaluation.json_lines import SUFFIXES, BadRow, Malformed, objects, of_type, text, texts
+from turnout.sentences import units
 
 ANSWER_TYPES = ("extractive", "abstractive", "choice", "number", "list", "long", "unanswerable")
 FOLDS = ("train", "valid")
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text with its sentences, as [start, end) in characters.
+    """A text with its sentences, as [start, end) in characters: those that a prompt numbers, see `turnout.sentences`.
 
     Attributes:
         first: of an excerpt, the index of its first sentence in the whole passage.
@@ -95,6 +96,7 @@ def read(folder: Path, *, without: frozenset[str] = frozenset()) -> TrainingData
     passages: dict[str, Passage] = {}
     for passage in _rows(_file(folder, "contexts"), partial(_passage, taken=passages), faults):
         passages[passage.id] = passage
+    given = {identifier: passage.sentences for identifier, passage in passages.items()}
     examples: dict[str, Example] = {}
     for example in _rows(_file(folder, "examples"), partial(_example, taken=examples, passages=passages), faults):
         examples[example.id] = example
@@ -107,13 +109,46 @@ def read(folder: Path, *, without: frozenset[str] = frozenset()) -> TrainingData
     unknown = sorted(without - {example.dataset for example in examples.values()})
     if unknown:
         raise UnknownNameError("dataset", unknown[0], sorted({example.dataset for example in examples.values()}))
-    kept = tuple(example for example in examples.values() if example.dataset not in without)
+    passages = {i: _read_as_prompted(passage) for i, passage in passages.items() if passage.dataset not in without}
+    kept = tuple(
+        _as_prompted(example, given[example.passage], passages[example.passage])
+        for example in examples.values()
+        if example.dataset not in without
+    )
     for fold in FOLDS:
         if not any(example.fold == fold for example in kept):
             raise ConfigurationError(
                 f"{folder} has no example of the fold {fold!r}", hint='give some examples "fold": "valid"'
             )
-    return TrainingData({i: passage for i, passage in passages.items() if passage.dataset not in without}, kept)
+    return TrainingData(passages, kept)
+
+
+def _read_as_prompted(passage: Passage) -> Passage:
+    return replace(passage, sentences=units(passage.text))
+
+
+def _as_prompted(example: Example, given: Sequence[tuple[int, int]], passage: Passage) -> Example:
+    """With its evidence as indices of the passage's sentences. Where the answer is a whole sentence of the data's, it
+    was made for picking sentences: a long answer, not a short one."""
+    sentences = {passage.text[slice(*given[index])].strip(" .") for index in example.evidence}
+    picked = example.answer_type == "extractive" and sentences.issuperset(a.strip(" .") for a in example.answers)
+    answer_type = "long" if picked else example.answer_type
+    return replace(example, evidence=_mapped(example, given, passage), answer_type=answer_type)
+
+
+def _mapped(example: Example, given: Sequence[tuple[int, int]], passage: Passage) -> tuple[int, ...]:
+    """The evidence as indices of the passage's sentences: for each one of the data's, that which shares most of it and
+    holds the answer, if one does."""
+    answers = [answer.casefold().strip(" .") for answer in example.answers]
+
+    def worth(index: int, start: int, end: int) -> tuple[bool, int]:
+        low, high = passage.sentences[index]
+        shared, said = min(high, end) - max(low, start), passage.sentence(index).casefold()
+        return shared > 0 and any(answer in said for answer in answers), shared
+
+    every = range(len(passage.sentences))
+    found = (max(every, key=lambda i: worth(i, *given[index])) for index in example.evidence if every)
+    return tuple(dict.fromkeys(found))
 
 
 def fingerprint(folder: Path) -> str:

@@ -7,16 +7,14 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from turnout.errors import ConfigurationError
 from turnout.progress import Progress
+from turnout.training import attention
 from turnout.training.loss import answer_loss, collate, figures
 from turnout.training.recipe import Recipe
 from turnout.training.tokens import TokenisedSheets, batches
-
-if TYPE_CHECKING:
-    import torch
 
 CHECKPOINTS = "checkpoints"
 CURVE = "curve.jsonl"
@@ -55,6 +53,7 @@ def fit(
 
     if device.startswith("cuda:") and device != "cuda:0":
         raise ConfigurationError(f"training runs on the first GPU, not on {device}", hint="set CUDA_VISIBLE_DEVICES")
+    attention.use(model.get_base_model())
     micro = min(MICRO_TOKENS, recipe.batch_tokens)
     accumulate = recipe.batch_tokens // micro
     order = list(batches(lessons.lengths, micro, recipe.seed))
@@ -92,7 +91,7 @@ def fit(
         def compute_loss(
             self,
             model: Any,
-            inputs: dict[str, torch.Tensor],
+            inputs: dict[str, Any],
             return_outputs: bool = False,
             num_items_in_batch: Any = None,
         ) -> Any:

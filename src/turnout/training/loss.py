@@ -20,11 +20,11 @@ PADDING = -1
 """The branch of tokens that fill up a batch, which no other token sees."""
 
 
-def collate(lessons: TokenisedSheets) -> Callable[[list[int]], dict[str, torch.Tensor]]:
+def collate(lessons: TokenisedSheets) -> Callable[[list[int]], dict[str, Any]]:
     """Batches of sheets, padded at the end: ids, positions and labels [batch, length], and what each token sees,
-    [batch, 1, length, length]."""
+    [batch, 1, length, length]; and how many tokens at the beginning all lessons of each row share."""
 
-    def made(indices: list[int]) -> dict[str, torch.Tensor]:
+    def made(indices: list[int]) -> dict[str, Any]:
         import torch
 
         sheets = [lessons[index] for index in indices]
@@ -43,17 +43,19 @@ def collate(lessons: TokenisedSheets) -> Callable[[list[int]], dict[str, torch.T
             "position_ids": torch.from_numpy(positions),
             "attention_mask": sees[:, None],
             "labels": torch.from_numpy(labels),
+            "shared": int((branches == 0).sum(axis=1).min()),
         }
 
     return made
 
 
-def answer_loss(model: Any, inputs: dict[str, torch.Tensor], items: Any = None) -> torch.Tensor:
+def answer_loss(model: Any, inputs: dict[str, Any], items: Any = None) -> torch.Tensor:
     """Mean cross entropy of the learnt tokens.
 
     Args:
         model: a PEFT model around a causal language model.
-        inputs: input_ids, position_ids and labels [batch, length], attention_mask [batch, 1, length, length].
+        inputs: input_ids, position_ids and labels [batch, length], attention_mask [batch, 1, length, length], and
+            `shared`, see `collate`.
         items: learnt tokens of the whole step, where it is made of several batches.
     """
     import torch
@@ -63,7 +65,7 @@ def answer_loss(model: Any, inputs: dict[str, torch.Tensor], items: Any = None) 
     return total / (len(labels) if items is None else items)
 
 
-def _learnt_logits(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _learnt_logits(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """([learnt, vocabulary] logits, [learnt] labels, [learnt] row of the batch) at the positions that are learnt.
 
     No learnt token is the first of its branch: the token before it is the one that predicts it.
@@ -86,7 +88,10 @@ def figures(model: Any, lessons: TokenisedSheets, micro_tokens: int) -> dict[str
     batched = collate(lessons)
     with torch.inference_mode():
         for batch in batches(lessons.lengths, micro_tokens, seed=0):
-            inputs = {name: tensor.to(model.device) for name, tensor in batched(batch).items()}
+            inputs = {
+                name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+                for name, value in batched(batch).items()
+            }
             logits, labels, rows = _learnt_logits(model, inputs)
             loss += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
             tokens += len(labels)

@@ -1,17 +1,18 @@
 """Lessons for a reader: what it is asked, and what it is to answer, evidence first.
 
-An answer is one line `Evidence: ...` with words of the text (`turnout.router.citations` finds the sentence), then the
-answer itself, as short as the data has it; where the text does not hold it, the refusal sentence alone.
+An answer is a line `Evidence: ` with the number of each sentence that it rests on (`turnout.router.citations` finds
+it), then the answer itself, as short as the data has it; where the text does not hold it, the refusal sentence alone.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from turnout.router.citations import EVIDENCE_LABEL, MIN_QUOTE, OPENING_WORDS
+from turnout.router.citations import EVIDENCE_LABEL, MIN_QUOTE
 from turnout.router.words import content_words
 from turnout.training.data import Example, Passage, TrainingData
 from turnout.training.recipe import Evidence
@@ -23,6 +24,9 @@ LONGEST_QUOTE = 300
 OPTION_SHARE = 0.1
 """Share of a dataset's choice questions that must have an answer before it counts as an option: what fewer have are
 slips of the pen."""
+
+FEWEST_WRONG, MOST_WRONG = 2, 3
+"""Wrong options of a question that is asked as a choice."""
 
 MOST_EVIDENCE = 2
 """Sentences that an answer gives as evidence at most."""
@@ -42,6 +46,7 @@ class Lesson:
 
     Attributes:
         evidence: the sentences of the context that hold the answer.
+        numbers: what those are numbered with in the context, if its sentences are.
         kind: how the context was made: alone, among, long; "left out" where it lacks the example's passage.
     """
 
@@ -50,12 +55,13 @@ class Lesson:
     example: Example
     evidence: tuple[str, ...]
     kind: str
+    numbers: tuple[int, ...] = ()
 
 
 def used(data: TrainingData, fold: str) -> list[Example]:
     """The examples of a fold that a reader learns from."""
     choices = options(data)
-    return [e for e in data.examples if e.fold == fold and _is_used(e, data.passages[e.passage], choices)]
+    return [e for e in data.examples if e.fold == fold and _is_used(e, choices)]
 
 
 def question(example: Example, choices: Mapping[str, tuple[str, ...]]) -> str:
@@ -70,15 +76,11 @@ def preferred(answers: Sequence[str]) -> str:
     return min(answers, key=lambda answer: (-counts[answer.casefold().strip(" .")], len(answer))).strip()
 
 
-def evidence_line(sentence: str, answer: str, evidence: Evidence) -> str:
-    """`Evidence: ` and words of the sentence, blanks made one; empty where that is too short to be found again.
-
-    An opening is the first OPENING_WORDS words; a sentence too long to copy is cut to words around the answer.
-    """
+def evidence_line(sentence: str, answer: str) -> str:
+    """`Evidence: ` and the sentence, blanks made one; of a sentence too long to copy, words around the answer. Empty
+    where that is too short to be found again."""
     words = _SPACE.sub(" ", sentence).strip()
-    if evidence == "opening":
-        words = " ".join(words.split(" ")[:OPENING_WORDS])
-    elif len(words) > LONGEST_QUOTE:
+    if len(words) > LONGEST_QUOTE:
         place = max(words.casefold().find(answer.casefold()), 0)
         start = max(0, min(place + len(answer) // 2 - LONGEST_QUOTE // 2, len(words) - LONGEST_QUOTE))
         end = start + LONGEST_QUOTE
@@ -87,11 +89,20 @@ def evidence_line(sentence: str, answer: str, evidence: Evidence) -> str:
     return EVIDENCE_LABEL + words if len(words) >= MIN_QUOTE else ""
 
 
-def grounded(example: Example, gold: Passage, evidence: Sequence[int], form: Evidence) -> str:
-    """What is to be answered where the text holds it: a line for each evidence sentence, and the answer."""
+def grounded(
+    example: Example, gold: Passage, evidence: Sequence[int], form: Evidence, numbers: Sequence[int] = ()
+) -> str:
+    """What is to be answered where the text holds it: a line for each evidence sentence, and the answer.
+
+    Args:
+        evidence: indices of the sentences in their passage; `numbers`, what they are numbered with in the prompt.
+    """
     answer = preferred(example.answers)
-    shown = () if form == "none" else evidence[:MOST_EVIDENCE]
-    lines = [evidence_line(gold.sentence(index), answer, form) for index in shown]
+    lines: list[str] = []
+    if form == "number":
+        lines = [f"{EVIDENCE_LABEL}[{number}]" for number in numbers[:MOST_EVIDENCE]]
+    elif form == "sentence":
+        lines = [evidence_line(gold.sentence(index), answer) for index in evidence[:MOST_EVIDENCE]]
     return "\n".join([*filter(None, lines), answer])
 
 
@@ -109,18 +120,34 @@ def best_first(example: Example, passage: Passage) -> tuple[int, ...]:
     return () if best is None else (best, *(index for index in example.evidence if index != best))
 
 
-def _is_used(example: Example, passage: Passage, choices: Mapping[str, tuple[str, ...]]) -> bool:
-    """Leaves out what would teach long answers (data for picking sentences has whole sentences as answers), and choice
-    questions whose answer is no option."""
+def _is_used(example: Example, choices: Mapping[str, tuple[str, ...]]) -> bool:
+    """Leaves out what would teach long answers, and choice questions whose answer is no option."""
     if example.answer_type in NOT_FOR_ANSWERS:
         return False
     if example.answer_type == "choice":
         return example.answers[0] in (example.choices or choices[example.dataset])
     if example.answer_type != "extractive":
         return True
+    return len(preferred(example.answers)) <= LONGEST_ANSWER
+
+
+def as_choice(example: Example, alike: Iterable[Example], draw: random.Random) -> Example:
+    """The question with options: its answer among those of other short questions over the same passage; as it is where
+    there are too few."""
     answer = preferred(example.answers)
-    whole = {passage.sentence(index).strip(" .") for index in example.evidence}
-    return len(answer) <= LONGEST_ANSWER and answer.strip(" .") not in whole
+    right = [given.casefold() for given in example.answers]
+    others = {
+        preferred(other.answers).casefold(): preferred(other.answers)
+        for other in alike
+        if other.answer_type == "extractive"
+    }
+    # An option inside a right one, or around it, would be right too, in part.
+    wrong = [said for folded, said in others.items() if not any(folded in one or one in folded for one in right)]
+    if len(wrong) < FEWEST_WRONG:
+        return example
+    shown = [answer, *draw.sample(wrong, min(len(wrong), MOST_WRONG))]
+    draw.shuffle(shown)
+    return replace(example, answers=(answer,), choices=tuple(shown), answer_type="choice")
 
 
 def options(data: TrainingData) -> dict[str, tuple[str, ...]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import fmean
 from typing import Any
 
 from turnout.router.check import is_refusal
-from turnout.router.citations import locate, split_quotes
+from turnout.router.citations import Quote, locate, split_quotes
 from turnout.router.evaluation.list_scores import list_f1, split_items
 from turnout.router.evaluation.metrics import abstention, choice_accuracy, exact_match, rouge_l, token_f1
 from turnout.router.evaluation.number_scores import number_match
@@ -19,12 +20,14 @@ from turnout.training.data import Example, TrainingData
 from turnout.training.reader_examples import Lesson, used
 from turnout.training.recipe import Recipe, draws
 from turnout.training.sheets import Desk, sheet
-from turnout.training.surroundings import Count
 
 NEW_TOKENS = 96
 ROOM = 300
 FAR_TOKENS = 3000
-"""Length of the contexts that show what distractors cost."""
+"""Length of the texts that show what distractors cost."""
+
+WITH_NUMBERS = 1.15
+"""How much longer a text is with the numbers of its sentences, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,16 @@ class Task:
     lessons: tuple[Lesson, ...]
 
 
-def tasks(data: TrainingData, recipe: Recipe, limit: int, window: int, count: Count) -> list[Task]:
-    """The valid fold as it is scored: each dataset's answerable questions over their passage alone; the unanswerable
-    ones with as many answerable ones of the same datasets; and the largest dataset among FAR_TOKENS of other passages.
+def tasks(data: TrainingData, desk: Desk, recipe: Recipe, limit: int, window: int) -> list[Task]:
+    """The valid fold as it is scored: each dataset's answerable questions over their passage alone; the largest
+    dataset's among FAR_TOKENS of other passages, once those that name their passage (also alone, to compare) and once
+    any; and the unanswerable ones with as many answerable ones of the same datasets.
 
     Args:
         limit: most questions of each set.
         window: of the model, in tokens; the far contexts leave room in it for question and answer.
     """
-    draw, desk = draws("valid", recipe.seed), Desk.of(data, "valid", count)
+    draw = draws("valid", recipe.seed)
     by: defaultdict[str, list[Example]] = defaultdict(list)
     for example in used(data, "valid"):
         by["" if example.answer_type == "unanswerable" else example.dataset].append(example)
@@ -51,11 +55,17 @@ def tasks(data: TrainingData, recipe: Recipe, limit: int, window: int, count: Co
         draw.shuffle(examples)
     refusals = by.pop("", [])[:limit]
     alone = replace(recipe, among=0.0, long=0.0, left_out=0.0, among_tokens=(recipe.max_tokens, recipe.max_tokens))
-    size = min(FAR_TOKENS, window - ROOM - NEW_TOKENS)
-    far = replace(alone, long=1.0, max_tokens=size + ROOM, batch_tokens=size + ROOM, among_tokens=(size, size))
+    size = min(int(FAR_TOKENS * WITH_NUMBERS), window - ROOM - NEW_TOKENS)
+    far = replace(alone, max_tokens=size + ROOM, batch_tokens=size + ROOM, among_tokens=(size, size))
     found = [Task(name, _lessons(examples[:limit], desk, alone)) for name, examples in sorted(by.items())]
     largest = max(by, key=lambda name: len(by[name]))
-    found.append(Task(f"{largest}, {size:,} tokens", _lessons(by[largest][:limit], desk, far)))
+    distance = f"{largest}, {int(size / WITH_NUMBERS):,} tokens"
+    found.append(Task(distance, _lessons(by[largest][:limit], desk, far, "long")))
+    # A question that names no passage of its own ("What did the reviewer like?") asks something else of every text.
+    named = (example for example in by[largest] if desk.around[largest].names_its_passage(example))
+    if clear := list(islice(named, limit)):
+        found.append(Task(f"{largest}, clear", _lessons(clear, desk, alone)))
+        found.append(Task(f"{distance}, clear", _lessons(clear, desk, far, "long")))
     found.append(Task(REFUSALS, _lessons([*refusals, *_as_many(refusals, by)], desk, alone)))
     return found
 
@@ -80,7 +90,8 @@ def score(task: Task, texts: Sequence[str]) -> dict[str, Any]:
     figures["low"], figures["high"] = found.low, found.high
     answered = [row for row in rows if not row["abstained"]]
     figures["refused"] = 1 - len(answered) / len(rows)
-    figures["evidence"] = fmean(row["evidence"] for row in answered) if answered else None
+    quoted = [row["evidence"] for row in answered if row["evidence"] is not None]
+    figures["evidence"] = fmean(quoted) if quoted else None
     return figures
 
 
@@ -94,8 +105,14 @@ def _row(lesson: Lesson, text: str) -> dict[str, Any]:
         "passage": example.passage,
         "metrics": figures,
         "score": next(iter(figures.values()), float(abstained)),
-        "evidence": any(locate(quote.text, sentence) for quote in quotes for sentence in lesson.evidence),
+        "evidence": any(_is_gold(quote, lesson) for quote in quotes) if lesson.evidence else None,
     }
+
+
+def _is_gold(quote: Quote, lesson: Lesson) -> bool:
+    if quote.number is not None:
+        return quote.number in lesson.numbers
+    return any(locate(quote.text, sentence) for sentence in lesson.evidence)
 
 
 def _metrics(lesson: Lesson, answer: str) -> dict[str, float]:
@@ -119,5 +136,5 @@ def _as_many(refusals: Sequence[Example], by: Mapping[str, Sequence[Example]]) -
     return [example for dataset, count in sorted(wanted.items()) for example in by.get(dataset, ())[:count]]
 
 
-def _lessons(examples: Sequence[Example], desk: Desk, recipe: Recipe) -> tuple[Lesson, ...]:
-    return tuple(sheet(example, {}, desk, recipe, draws(recipe.seed, example.id))[0] for example in examples)
+def _lessons(examples: Sequence[Example], desk: Desk, recipe: Recipe, kind: str | None = None) -> tuple[Lesson, ...]:
+    return tuple(sheet(example, {}, desk, recipe, draws(recipe.seed, example.id), kind)[0] for example in examples)

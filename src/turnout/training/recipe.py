@@ -6,10 +6,12 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from turnout.errors import ConfigurationError
+from turnout.engines.adapter import EVIDENCE
+from turnout.errors import ConfigurationError, UnknownNameError
 
-Evidence = Literal["opening", "sentence", "none"]
-"""What an answer gives first: the opening words of the sentence that it stands in, that whole sentence, or nothing."""
+Evidence = Literal["number", "sentence", "none"]
+"""What an answer gives first: the number of the sentence that it rests on, in a text whose sentences are numbered; that
+whole sentence; or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +22,10 @@ class Recipe:
         max_tokens: longest prompt with its answer.
         among: share of contexts with other passages, as passages that were searched for stand.
         among_tokens: how long those contexts are, and at most a passage alone that is asked for a short answer.
+        free_tokens: most of a passage that is asked for a long answer.
         long: share of contexts of up to `max_tokens`.
         left_out: how many questions are asked without their passage, to be refused, for each one asked over it.
+        as_choice: share of the extractive questions that are asked with options.
         kept: examples of the model's own answers to other requests, over all the others: what it could do it shall
             still do.
         rank, alpha, dropout: of the adapter (LoRA, arXiv 2106.09685).
@@ -33,12 +37,14 @@ class Recipe:
         without: datasets left out, for their licence or otherwise.
     """
 
-    evidence: Evidence = "opening"
+    evidence: Evidence = "number"
     max_tokens: int = 4096
     among: float = 0.35
     among_tokens: tuple[int, int] = (300, 1100)
+    free_tokens: int = 1500
     long: float = 0.15
     left_out: float = 0.12
+    as_choice: float = 0.05
     kept: float = 0.1
     rank: int = 16
     alpha: int = 32
@@ -53,12 +59,14 @@ class Recipe:
     without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("among", "long", "left_out", "kept", "warmup", "dropout"):
+        if self.evidence not in EVIDENCE:
+            raise UnknownNameError("evidence", self.evidence, EVIDENCE)
+        for name in ("among", "long", "left_out", "as_choice", "kept", "warmup", "dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}, not a share between 0 and 1")
         if self.among + self.long > 1:
             raise ConfigurationError(f"among ({self.among}) and long ({self.long}) are over 1 together")
-        for name in ("max_tokens", "rank", "alpha", "batch_tokens", "learning_rate", "rounds"):
+        for name in ("max_tokens", "rank", "alpha", "free_tokens", "batch_tokens", "learning_rate", "rounds"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}, not above 0")
         if self.batch_tokens < self.max_tokens:

@@ -11,14 +11,15 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from turnout.engines.prompt import REFUSAL
 from turnout.router.questions import task_of
 from turnout.training.data import Example, Passage, TrainingData
-from turnout.training.reader_examples import Lesson, best_first, grounded, options, preferred, question, used
-from turnout.training.recipe import Recipe, draws
-from turnout.training.surroundings import Count, Pool, excerpt, holds, parts, pools
-from turnout.types import Context
+from turnout.training.reader_examples import Lesson, as_choice, best_first, grounded, options, preferred, question, used
+from turnout.training.recipe import Evidence, Recipe, draws
+from turnout.training.surroundings import Count, Pool, excerpt, holds, length, parts, pools, with_numbers
+from turnout.types import Context, Part
 
 Sheet = list[Lesson]
 """Lessons with the same parts in their contexts."""
@@ -27,10 +28,12 @@ OVERHEAD = 150
 """Tokens of the template, the instruction, titles and the evidence line."""
 
 QUESTION_TOKENS = 40
-"""About what one more question takes, with its answer: all of them shall not be longer than the text."""
+"""About what one more question takes, with its answer."""
 
-SHARING = ("extractive", "unanswerable")
-"""Answer types whose questions share a text. One with a long answer, or with options, is asked over its own."""
+SUMMARY = "summarisation"
+
+SHARING = ("extractive", "unanswerable", "choice")
+"""Answer types whose questions share a text. One with a long answer is asked over its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,45 +78,100 @@ def chosen(data: TrainingData, fold: str, recipe: Recipe, draw: random.Random) -
     for example in (example for examples in passages for example in draw.sample(examples, len(examples))):
         if counts[example.dataset] < limits.get(example.dataset, sys.maxsize):
             counts[example.dataset] += 1
-            kept.append(example)
+            choice = example.answer_type == "extractive" and draw.random() < recipe.as_choice
+            kept.append(as_choice(example, of[example.passage], draw) if choice else example)
     return kept[: recipe.limit]
 
 
-def sheet(lead: Example, left: dict[str, list[Example]], desk: Desk, recipe: Recipe, draw: random.Random) -> Sheet:
+def sheet(
+    lead: Example,
+    left: dict[str, list[Example]],
+    desk: Desk,
+    recipe: Recipe,
+    draw: random.Random,
+    kind: str | None = None,
+) -> Sheet:
     """A sheet around one question, whose lesson comes first; others that fit are taken out of `left` (passage ->
-    examples that are still to be asked)."""
+    examples that are still to be asked). Without a kind, it is drawn."""
+    pool = desk.around[lead.dataset]
+    kind = kind or _kind(lead, pool, recipe, draw)
+    shown, gold = _passages(lead, left, desk, recipe, draw, kind)
+    summary = task_of(lead.question) == SUMMARY
+    text = _Text.of(shown, kind, desk, "none" if summary else recipe.evidence, draw)
+    if lead.answer_type not in SHARING or summary:
+        return [text.lesson(lead, gold)]
+    others = [(example, on) for on in shown for example in _fitting(left, on, shown, desk)]
+    draw.shuffle(others)
+    read = sum(desk.count(passage.text) for passage in shown)
+    # They may be as long as a short text together, and half as long as a long one, which costs most of the time.
+    del others[max(min(read, max(recipe.max_tokens - read, read // 2)) // QUESTION_TOKENS, 1) - 1 :]
+    absent = sum(draw.random() < recipe.left_out for _ in range(len(others) + 1))
+    missing = _missing(lead, absent, left, shown, pool)
+    for example in (*(example for example, _ in others), *missing):
+        left[example.passage].remove(example)
+    return [text.lesson(lead, gold), *(text.lesson(*one) for one in others), *(text.lesson(one) for one in missing)]
+
+
+def _passages(
+    lead: Example,
+    left: Mapping[str, list[Example]],
+    desk: Desk,
+    recipe: Recipe,
+    draw: random.Random,
+    kind: str,
+) -> tuple[list[Passage], Passage]:
+    """What stands on a sheet, in order, and the passage of its first question among it."""
     pool, count = desk.around[lead.dataset], desk.count
     asked = question(lead, desk.options)
     room = recipe.max_tokens - OVERHEAD - count(asked) - count(preferred(lead.answers) if lead.answers else "")
-    kind = _kind(lead, pool, recipe, draw)
-    tokens = room if lead.answer_type == "abstractive" else min(_size(kind, recipe, room, draw), room)
+    free = kind == "alone" and lead.answer_type == "abstractive"
+    tokens = min(recipe.free_tokens if free else _size(kind, recipe, room, draw), room)
     whole = desk.passages[lead.passage]
+    evidence = best_first(lead, whole)
+    if kind == "alone":
+        gold = excerpt(whole, evidence, tokens, count, draw)
+        return [gold], gold
     # Half of it for the passage itself, so that others stand around even a long one.
-    gold = excerpt(whole, best_first(lead, whole), tokens if kind == "alone" else tokens // 2, count, draw)
-    others = [] if kind == "alone" else pool.around(lead, whole, tokens - count(gold.text), draw)
+    gold = excerpt(whole, evidence, tokens // 2, count, draw)
+    # Passages that are still to be asked about: their questions can share the sheet.
+    wanted = [passage for passage in pool.passages if left.get(passage.id)]
+    others = pool.around(lead, whole, tokens - length(gold, count), draw, wanted)
     place = draw.randint(0, len(others))
-    shown = [*others[:place], gold, *others[place:]]
-    shared = parts(shown, draw)
+    return [*others[:place], gold, *others[place:]], gold
 
-    def lesson(example: Example, on: Passage | None) -> Lesson:
-        context = Context(shared, question(example, desk.options), task=task_of(example.question))
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The text of a sheet.
+
+    Attributes:
+        first: id of each passage on it -> the number of its first sentence.
+        evidence: what answers give first. A summary rests on no one sentence, and gives none.
+    """
+
+    parts: tuple[Part, ...]
+    first: Mapping[str, int]
+    kind: str
+    desk: Desk
+    evidence: Evidence
+
+    @classmethod
+    def of(cls, shown: Sequence[Passage], kind: str, desk: Desk, evidence: Evidence, draw: random.Random) -> _Text:
+        numbers = accumulate((len(passage.sentences) for passage in shown), initial=1)
+        first = {passage.id: number for passage, number in zip(shown, numbers, strict=False)}
+        return cls(parts(with_numbers(shown) if evidence == "number" else shown, draw), first, kind, desk, evidence)
+
+    def lesson(self, example: Example, on: Passage | None = None) -> Lesson:
+        """The question with its answer, or with the refusal where its passage is not `on` the sheet."""
+        context = Context(self.parts, question(example, self.desk.options), task=task_of(example.question))
         if on is None or example.answer_type == "unanswerable":
-            return Lesson(context, REFUSAL, example, (), "left out" if on is None else kind)
-        evidence = on.inside(best_first(example, desk.passages[example.passage]))
-        answer = grounded(example, on, evidence, recipe.evidence)
-        return Lesson(context, answer, example, tuple(on.sentence(index) for index in evidence), kind)
-
-    if lead.answer_type not in SHARING:
-        return [lesson(lead, gold)]
-    others_asked = [(example, on) for on in shown for example in _fitting(left, on, shown, desk)]
-    draw.shuffle(others_asked)
-    read = sum(count(passage.text) for passage in shown)
-    del others_asked[max(min(read, recipe.max_tokens - read) // QUESTION_TOKENS, 1) - 1 :]
-    absent = sum(draw.random() < recipe.left_out for _ in range(len(others_asked) + 1))
-    missing = _missing(lead, absent, left, shown, pool)
-    for example in (*(example for example, _ in others_asked), *missing):
-        left[example.passage].remove(example)
-    return [lesson(lead, gold), *(lesson(*one) for one in others_asked), *(lesson(one, None) for one in missing)]
+            return Lesson(context, REFUSAL, example, (), "left out" if on is None else self.kind)
+        evidence = on.inside(best_first(example, self.desk.passages[example.passage]))
+        numbers = tuple(self.first[on.id] + index for index in evidence) if self.evidence == "number" else ()
+        answer = grounded(example, on, evidence, self.evidence, numbers)
+        if task_of(example.question) == SUMMARY:
+            return Lesson(context, answer, example, (), self.kind)
+        return Lesson(context, answer, example, tuple(on.sentence(index) for index in evidence), self.kind, numbers)
 
 
 def _kind(example: Example, pool: Pool, recipe: Recipe, draw: random.Random) -> str:
@@ -121,7 +179,7 @@ def _kind(example: Example, pool: Pool, recipe: Recipe, draw: random.Random) -> 
     # Long answers rest on much of their passage: it is not cut to half.
     if example.answer_type == "abstractive" or roll >= recipe.long + recipe.among:
         return "alone"
-    if example.answer_type == "extractive" and not pool.names_its_passage(example):
+    if example.answer_type in ("extractive", "choice") and not pool.names_its_passage(example):
         return "alone"
     return "long" if roll < recipe.long else "among"
 
@@ -140,7 +198,8 @@ def _fitting(left: Mapping[str, list[Example]], on: Passage, shown: Sequence[Pas
         elsewhere = any(pool.may_answer(other, example, on) for other in shown if other is not on)
         evidence = best_first(example, desk.passages[on.id])
         clear = len(shown) == 1 or example.answer_type == "unanswerable" or pool.names_its_passage(example)
-        if example.answer_type in SHARING and clear and not elsewhere and len(on.inside(evidence)) == len(evidence):
+        whole = len(on.inside(evidence)) == len(evidence) and task_of(example.question) != SUMMARY
+        if example.answer_type in SHARING and clear and not elsewhere and whole:
             yield example
 
 
@@ -156,6 +215,7 @@ def _missing(
             example
             for example in left.get(passage.id, ())
             if example.answer_type == "extractive"
+            and task_of(example.question) != SUMMARY
             and holds(passage, example)
             and not any(pool.may_answer(on, example, passage) for on in shown)
             and pool.names_its_passage(example)

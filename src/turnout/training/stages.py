@@ -27,8 +27,10 @@ from turnout.training.tokens import TokenisedSheets
 
 PLAN = "plan.json"
 LESSONS, REQUESTS, KEPT = "lessons.npz", "requests.npz", "kept.npz"
-VALID, WATCHED = "valid.npz", "watched.npz"
-PLAIN, TRAINED = "plain.json", "trained.json"
+WATCHED = "watched.npz"
+ASKED = {"trained": "valid.npz", "plain": "valid_plain.npz"}
+"""Prompts of the valid fold, as the model is asked with the adapter and as it is without."""
+VERSION = 2
 NAME = "reader1"
 ADAPTER = "adapter"
 
@@ -44,6 +46,7 @@ class Plan:
         ends: the tokens that end an answer; lessons teach the first.
         valid_limit: most questions of each part of the valid fold.
         data: fingerprint of the training data.
+        version: of what the folder is prepared with; another one's is not gone on with.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Plan:
     ends: tuple[int, ...]
     valid_limit: int
     data: str
+    version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -82,7 +86,6 @@ def _run(model_path: Path, out: Path, plan: Plan, name: str, progress: Progress)
         raise ModelError(
             f"{out} was prepared for {plan.model}, and {model_path} holds another model", hint="give another --out"
         )
-    valid = [sheet.prompt for sheet in TokenisedSheets.load(out / VALID)]
     if not (out / ADAPTER).is_dir():
         # Wrapped first: a model that can't have an adapter is refused at once, and an untrained one changes nothing.
         network = lora.wrap(loading.load(model, name, pick_dtype(name)), plan.recipe, plan.model)
@@ -90,10 +93,11 @@ def _run(model_path: Path, out: Path, plan: Plan, name: str, progress: Progress)
             _keep(network, out, plan, name, progress)
         _train(network, model, out, plan, name, progress)
     # What is scored is what is used: the adapter in the precision that it is kept in, merged.
-    for file, added in ((TRAINED, adapter.read(out / ADAPTER)), (PLAIN, None)):
-        if not (out / file).is_file():
+    for state, added in (("trained", adapter.read(out / ADAPTER)), ("plain", None)):
+        if not (out / f"{state}.json").is_file():
+            asked = [sheet.prompt for sheet in TokenisedSheets.load(out / ASKED[state])]
             network = loading.load(model, name, pick_dtype(name), added)
-            _answer_into(out / file, network, valid, plan, name, progress)
+            _answer_into(out / f"{state}.json", network, asked, plan, name, progress)
 
 
 def _keep(network: Any, out: Path, plan: Plan, device: str, progress: Progress) -> None:

@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from turnout.retrieval.lexical import LexicalIndex
+from turnout.sentences import numbered
 from turnout.training.data import Example, Passage
 from turnout.types import Part, Span
 
@@ -28,6 +30,9 @@ GENERIC_TITLE = 500
 
 WORTHWHILE = 60
 """Tokens under which another passage is not worth adding."""
+
+NUMBER_TOKENS = 5
+"""Of a sentence's number before it, such as "[12] "."""
 
 AS_DOCUMENTS = 0.25
 """Share of contexts whose passages come as documents of their own, with titles."""
@@ -52,22 +57,25 @@ class Pool:
     def _words(self) -> LexicalIndex:
         return LexicalIndex([passage.text for passage in self.passages])
 
-    def around(self, example: Example, gold: Passage, tokens: int, draw: random.Random) -> list[Passage]:
+    def around(
+        self, example: Example, gold: Passage, tokens: int, draw: random.Random, wanted: Sequence[Passage] = ()
+    ) -> list[Passage]:
         """Passages of about `tokens` together from which the example can't be answered: about half of them like the
-        question, as a search would bring them, the others at random; the last one may be an excerpt."""
+        question, as a search would bring them, the others at random, the wanted ones first; the last one may be an
+        excerpt."""
         near = self.alike(example.question)
         draw.shuffle(near)
         any_ = (self.passages[draw.randrange(len(self.passages))] for _ in range(20 * SIMILAR))
         seen = {gold.id}
         picked = []
-        for passage in _in_turn(near, any_):
+        for passage in _in_turn(near, chain(draw.sample(wanted, len(wanted)), any_)):
             if tokens < WORTHWHILE:
                 break
             if passage.id in seen or self.may_answer(passage, example, gold):
                 continue
             seen.add(passage.id)
             piece = excerpt(passage, (), tokens, self._count, draw)
-            size = self._count(piece.text)
+            size = length(piece, self._count)
             if size <= tokens:
                 picked.append(piece)
                 tokens -= size
@@ -111,12 +119,18 @@ def holds(passage: Passage, example: Example) -> bool:
     return any(len(answer) >= SHORT_ANSWER and answer.casefold().strip(" .") in text for answer in example.answers)
 
 
+def length(passage: Passage, count: Count) -> int:
+    """Tokens of a passage in a prompt, with the numbers of its sentences. Texts without numbers are counted like those
+    with them, so that both are of the same texts."""
+    return count(passage.text) + NUMBER_TOKENS * len(passage.sentences)
+
+
 def excerpt(passage: Passage, evidence: Sequence[int], tokens: int, count: Count, draw: random.Random) -> Passage:
     """The passage, or sentences of at most `tokens` that hold all of the evidence, or the first of it where it is too
     long (anywhere, without evidence); it stands at any place in them. At least one sentence is kept."""
-    if not passage.sentences or count(passage.text) <= tokens:
+    if not passage.sentences or length(passage, count) <= tokens:
         return passage
-    sizes = [count(passage.sentence(index)) + 1 for index in range(len(passage.sentences))]
+    sizes = [count(passage.sentence(index)) + 1 + NUMBER_TOKENS for index in range(len(passage.sentences))]
     low, high = (min(evidence), max(evidence)) if evidence else (draw.randrange(len(sizes)),) * 2
     if evidence and sum(sizes[low : high + 1]) > tokens:
         low = high = evidence[0]
@@ -133,6 +147,15 @@ def excerpt(passage: Passage, evidence: Sequence[int], tokens: int, count: Count
     start, end = passage.sentences[low][0], passage.sentences[high][1]
     sentences = tuple((a - start, b - start) for a, b in passage.sentences[low : high + 1])
     return replace(passage, text=passage.text[start:end], sentences=sentences, first=passage.first + low)
+
+
+def with_numbers(passages: Iterable[Passage]) -> Iterator[Passage]:
+    """The passages with a number before each sentence, counted over all of them."""
+    number = 1
+    for passage in passages:
+        text = numbered(passage.text, (start for start, _ in passage.sentences), number)
+        number += len(passage.sentences)
+        yield replace(passage, text=text, sentences=())
 
 
 def parts(passages: Iterable[Passage], draw: random.Random) -> tuple[Part, ...]:

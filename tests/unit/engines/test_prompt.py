@@ -40,6 +40,23 @@ def test_earlier_turns_stand_before_the_documents_as_messages():
     assert roles == ["system", "user", "assistant", "user"]
 
 
+def test_sentences_are_numbered_over_all_parts_for_a_reader_that_names_them():
+    given = context("It rained. The sea rose.", "Nobody came.")
+    text = user_text(given, prompt.NUMBERED)
+    assert "[1] It rained. [2] The sea rose." in text and "[3] Nobody came." in text
+    assert text.replace("[1] ", "").replace("[2] ", "").replace("[3] ", "") == user_text(given, prompt.PLAIN)
+
+
+@pytest.mark.parametrize("task", ["summarisation", prompt.CLOSED_BOOK_TASK])
+def test_what_rests_on_no_one_sentence_has_no_numbers(task: str):
+    assert "[1]" not in user_text(context("It rained. The sea rose.", task=task), prompt.NUMBERED)
+
+
+def test_an_adapter_brings_the_wording_that_it_was_trained_with():
+    assert prompt.format_for(135_000_000, "number").name == "numbered"
+    assert prompt.format_for(7_000_000_000, "sentence").name == "plain"
+
+
 @pytest.mark.parametrize(
     ("parameters", "name"), [(135_000_000, "plain"), (1_500_000_000, "quoting"), (None, "quoting")]
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.numbered import NumberedFake
 
 from turnout.config import Settings
 from turnout.database import Database
@@ -14,7 +15,7 @@ from turnout.errors import ConfigurationError
 from turnout.router.calibration.plan import largest_size
 from turnout.router.calibration.store import load_window, save_window, windows
 from turnout.router.calibration.tasks import BUYERS, GOODS, NEEDLES
-from turnout.router.calibration.window import AnswerAll, Design, WindowProfile, measure_window, read_with
+from turnout.router.calibration.window import NEW_TOKENS, AnswerAll, Design, WindowProfile, measure_window, read_with
 from turnout.types import Context, ModelInfo
 
 MODEL = ModelInfo("scripted", 8192, "scripted-1")
@@ -230,10 +231,19 @@ def test_an_engine_reads_the_document_with_each_question() -> None:
 
 def test_the_largest_size_leaves_room_for_question_and_answer() -> None:
     engine = FakeEngine(window=1500)
-    largest = largest_size(engine)
+    largest = largest_size(engine, [])
     found = measured(read_with(engine), Design(("multi", "comparison"), (256, largest), (1,), 4, 8))
     assert found.kinds[0].sizes[-1] == largest
     assert 1300 < largest < 1500 - max(engine.count(Context((), c.question)) for c in engine.contexts)
+
+
+def test_numbers_of_sentences_leave_less_room() -> None:
+    engine = NumberedFake(window=1500)
+    largest = largest_size(engine, TEXTS)
+    assert largest < 1300
+    measured(read_with(engine), Design(("multi", "comparison"), (256, largest), (1,), 4, 8))
+    longest = max(engine.count(context) for context in engine.contexts)
+    assert 0.6 * 1500 < longest <= 1500 - NEW_TOKENS
 
 
 # --- the profile -----------------------------------------------------------------------------------------------------

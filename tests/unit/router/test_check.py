@@ -1,8 +1,8 @@
 import pytest
 
-from turnout.router.check import is_grounded, is_refusal
+from turnout.router.check import is_answer, is_grounded, is_refusal
 from turnout.router.visible import Visible
-from turnout.types import Part, Span
+from turnout.types import Part, Question, Span
 
 READ = [Part("The lease began on 3 May 2021. Rent is 1,200 euros, paid by Acme.", Span("d", 0, 66))]
 
@@ -24,6 +24,15 @@ READ = [Part("The lease began on 3 May 2021. Rent is 1,200 euros, paid by Acme."
 )
 def test_refusals_in_any_words(text: str) -> None:
     assert is_refusal(text)
+
+
+def test_words_of_the_quoted_sentence_are_an_answer_even_where_they_read_like_a_refusal() -> None:
+    part = Part("Exit code 3 says that the answer is not in the text.", Span("d", 0, 52))
+    asked = Question("What does exit code 3 say?", "What does exit code 3 say?", "location")
+    assert not is_answer("Not in the text.", asked, [part])
+    assert is_answer("not in the text", asked, [part], [part.text])
+    assert not is_answer("The text does not say.", asked, [part], [part.text])
+    assert not is_answer("", asked, [part], [part.text])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from support import training_data
 
 from turnout.errors import ConfigurationError, UnknownNameError
+from turnout.sentences import units
 from turnout.training import data
 
 
@@ -67,3 +68,23 @@ def test_missing_files_and_folds_are_named(tmp_path: Path) -> None:
         example["fold"] = "train"
     with pytest.raises(ConfigurationError, match="no example of the fold 'valid'"):
         data.read(training_data.write(tmp_path, contexts, examples))
+
+
+def test_sentences_are_those_that_a_prompt_numbers_and_evidence_follows(tmp_path: Path) -> None:
+    contexts, examples = training_data.rows()
+    whole = contexts[0]["text"]
+    contexts[0]["sentences"] = [[0, whole.index(" Nobody")], [whole.index("Nobody"), len(whole)]]
+    examples[0]["answer_sentences"] = [0]
+    found = data.read(training_data.write(tmp_path, contexts, examples))
+    passage = found.passages["c0"]
+    assert passage.sentences == units(whole) and len(passage.sentences) == 3
+    assert [passage.sentence(index) for index in found.examples[0].evidence] == [
+        "Marta mended the lamp of the island with 2 copper wires."
+    ]
+
+
+def test_an_answer_that_is_a_sentence_of_the_data_is_a_long_one(tmp_path: Path) -> None:
+    contexts, examples = training_data.rows()
+    examples[0]["answers"] = [contexts[0]["text"].split(". ")[1] + "."]
+    found = data.read(training_data.write(tmp_path, contexts, examples)).examples
+    assert [example.answer_type for example in found[:2]] == ["long", "extractive"]

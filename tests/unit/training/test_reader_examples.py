@@ -1,5 +1,6 @@
 """What a reader is given to read, and what it is to answer."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,16 +10,16 @@ from support import training_data
 
 from turnout.engines.fake import FakeEngine
 from turnout.engines.prompt import REFUSAL
-from turnout.router.citations import OPENING_WORDS, locate, split_quotes
+from turnout.router.citations import locate, split_quotes
 from turnout.training import data, reader_examples
 from turnout.training.data import Example, Passage
-from turnout.training.reader_examples import Lesson, evidence_line, preferred
+from turnout.training.reader_examples import Lesson, as_choice, evidence_line, preferred
 from turnout.training.recipe import Recipe, draws
 from turnout.training.sheets import Sheet, sheets
 from turnout.training.surroundings import excerpt, holds
 
 count = FakeEngine().count_text
-RECIPE = Recipe(max_tokens=600, batch_tokens=600, among_tokens=(60, 200))
+RECIPE = Recipe(evidence="sentence", max_tokens=600, batch_tokens=600, among_tokens=(120, 260), as_choice=0.0)
 
 
 @pytest.fixture
@@ -77,9 +78,32 @@ def test_an_answer_gives_evidence_that_stands_in_the_context(read: data.Training
     for lesson in answered:
         answer, quotes = split_quotes(lesson.answer)
         assert answer == lesson.example.answers[0]
-        assert len(quotes) == 1 and len(quotes[0].text.split()) == OPENING_WORDS
+        assert len(quotes) == 1
         assert any(locate(quotes[0].text, text) for text in texts(lesson))
         assert locate(quotes[0].text, lesson.evidence[0])
+
+
+def test_numbers_name_the_sentences_of_the_same_text(read: data.TrainingData) -> None:
+    plain, numbered = made(read), made(read, replace(RECIPE, evidence="number"))
+    assert len({number for lesson in numbered for number in lesson.numbers}) > 5
+    for without, lesson in zip(plain, numbered, strict=True):
+        shown = "\n\n".join(texts(lesson))
+        numbers = re.findall(r"\[(\d+)\] ", shown)
+        assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+        assert re.sub(r"\[\d+\] ", "", shown) == "\n\n".join(texts(without))
+        assert (lesson.example, lesson.evidence, lesson.kind) == (without.example, without.evidence, without.kind)
+        for number, sentence in zip(lesson.numbers, lesson.evidence, strict=True):
+            assert f"[{number}] {sentence}" in shown
+        _, quotes = split_quotes(lesson.answer)
+        assert tuple(quote.number for quote in quotes) == lesson.numbers[:2]
+
+
+def test_a_summary_names_no_sentence(tmp_path: Path) -> None:
+    contexts, examples = training_data.rows(12)
+    for example in examples:
+        example |= {"answer_type": "abstractive", "question": "Summarise it.", "answers": ["Lamps."]}
+    found = made(data.read(training_data.write(tmp_path, contexts, examples)), replace(RECIPE, evidence="number"))
+    assert found and all(lesson.answer == "Lamps." and "[1]" not in texts(lesson)[0] for lesson in found)
 
 
 def test_what_the_context_does_not_hold_is_refused(read: data.TrainingData) -> None:
@@ -113,6 +137,21 @@ def test_options_follow_a_choice_question() -> None:
     example = Example("e", "c", "d", "Up or down?", ("up",), "choice", (0,), "train")
     assert reader_examples.question(example, {"d": ("down", "up")}) == "Up or down?\nA. down\nB. up"
     assert reader_examples.question(replace(example, choices=("x", "y")), {}) == "Up or down?\nA. x\nB. y"
+
+
+def test_a_choice_is_made_of_other_answers_over_the_same_passage() -> None:
+    def asked(answer: str, kind: str = "extractive") -> Example:
+        return Example("e", "p", "lamps", "Who came?", (answer,), kind, (0,), "train")
+
+    ada = asked("Ada")
+    alike = [ada, asked("Bela"), asked("the Ada"), asked("Cem"), asked("Ada and Dora"), asked("by ship", "abstractive")]
+    found = as_choice(ada, alike, draws(1))
+    assert found.answer_type == "choice" and found.answers == ("Ada",)
+    assert sorted(found.choices or ()) == ["Ada", "Bela", "Cem"]
+    assert reader_examples.question(found, {}).splitlines()[0] == "Who came?"
+    places = {(as_choice(ada, alike, draws(seed)).choices or ()).index("Ada") for seed in range(20)}
+    assert places == {0, 1, 2}
+    assert as_choice(ada, alike[:3], draws(1)) is ada
 
 
 def test_what_few_answer_is_no_option() -> None:
@@ -179,7 +218,9 @@ def test_two_sentences_of_evidence_are_two_lines() -> None:
         "nine and ten",
     ]
     assert reader_examples.grounded(example, passage, (1, 2), "none") == "nine and ten"
-    assert evidence_line("He left.", "left", "opening") == "", "too short to be found again"
+    numbered = reader_examples.grounded(example, passage, (1, 2), "number", (14, 15))
+    assert numbered == "Evidence: [14]\nEvidence: [15]\nnine and ten"
+    assert evidence_line("He left.", "left") == "", "too short to be found again"
 
 
 def test_the_answer_most_annotators_gave_is_learnt() -> None:
@@ -187,11 +228,10 @@ def test_the_answer_most_annotators_gave_is_learnt() -> None:
     assert preferred(["in the old mill", "a mill"]) == "a mill"
 
 
-def test_evidence_is_an_opening_or_the_sentence_around_the_answer() -> None:
+def test_a_long_sentence_of_evidence_is_cut_around_the_answer() -> None:
     sentence = "The  keeper\nof the lamp, " + "who was old and slow, " * 20 + "came from Sark in May."
-    assert evidence_line(sentence, "Sark", "opening") == "Evidence: The keeper of the lamp, who was old"
-    assert evidence_line("He came\nfrom Sark.", "Sark", "sentence") == "Evidence: He came from Sark."
-    cut = evidence_line(sentence, "Sark", "sentence")
+    assert evidence_line("He came\nfrom Sark.", "Sark") == "Evidence: He came from Sark."
+    cut = evidence_line(sentence, "Sark")
     assert cut.endswith("came from Sark in May.") and len(cut) <= 310
 
 

@@ -16,7 +16,7 @@ from turnout.engines import adapter
 from turnout.engines.local import LocalEngine
 from turnout.engines.manifest import sha256_of
 from turnout.errors import ConfigurationError, ModelError, UnknownNameError
-from turnout.training import fitting, lora, stages
+from turnout.training import attention, fitting, lora, stages
 from turnout.training.loss import answer_loss, collate
 from turnout.training.recipe import Recipe
 from turnout.training.tokens import TokenisedSheets
@@ -61,7 +61,12 @@ def test_a_run_leaves_adapter_card_curve_and_scores(folders: tuple[Path, Path, P
     losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
     assert len(losses) > 2 and losses[-1] < losses[0]
     scores = json.loads((run / "valid.json").read_text())
-    assert set(scores["plain"]) == set(scores["trained"]) == {"lamps", "lamps, 628 tokens", "refusals"}
+    tasks = {"lamps", "lamps, clear", "lamps, 546 tokens", "lamps, 546 tokens, clear", "refusals"}
+    assert set(scores["plain"]) == set(scores["trained"]) == tasks
+    decode = LocalEngine(model, device="cpu").tokenizer.decode
+    for state, numbered in (("trained", True), ("plain", False)):
+        asked = [decode(sheet.prompt) for sheet in TokenisedSheets.load(run / stages.ASKED[state])]
+        assert asked and all(("[1] " in text) == numbered for text in asked)
 
 
 def test_a_finished_run_is_only_read(folders: tuple[Path, Path, Path]) -> None:
@@ -117,7 +122,9 @@ def test_unknown_datasets_are_named(folders: tuple[Path, Path, Path], tmp_path: 
         train.reader(data, tmp_path, str(model), recipe=replace(RECIPE, limits=(("lamp", 3),)), device="cpu")
 
 
-def test_a_sheet_teaches_what_its_lessons_teach_one_by_one(folders: tuple[Path, Path, Path]) -> None:
+def test_a_sheet_teaches_what_its_lessons_teach_one_by_one(
+    folders: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -129,10 +136,18 @@ def test_a_sheet_teaches_what_its_lessons_teach_one_by_one(folders: tuple[Path, 
         with torch.inference_mode():
             return answer_loss(model, collate(sheets)(list(range(len(sheets)))))
 
-    together = loss(TokenisedSheets.of([pairs, [([5, 6], [7, 2])]]))
-    apart = loss(TokenisedSheets.of([*([pair] for pair in pairs), [([5, 6], [7, 2])]]))
-    unlike = loss(TokenisedSheets.of([*([pair] for pair in pairs), [([5, 9], [7, 2])]]))
+    more = [*text, 72, *text[::-1]]
+    other = [(more, [7, 2]), ([*more, 77], [78, 79, 2])]
+    apart = loss(TokenisedSheets.of([pair] for pair in [*pairs, *other]))
+    masked = loss(TokenisedSheets.of([pairs, other]))
+    shared, attend = [], attention.attend
+    monkeypatch.setattr(attention, "attend", lambda *a, **k: shared.append(k["shared"]) or attend(*a, **k))
+    attention.use(model.get_base_model())
+    together = loss(TokenisedSheets.of([pairs, other]))
+    unlike = loss(TokenisedSheets.of([pairs, [([*more[:-1], 73], [7, 2]), other[1]]]))
+    assert torch.allclose(masked, apart, atol=1e-5)
     assert torch.allclose(together, apart, atol=1e-5)
+    assert set(shared) == {57}, "the text of the shorter sheet"
     assert not torch.allclose(together, unlike, atol=1e-5)
 
 
@@ -158,7 +173,10 @@ def test_the_engine_reads_with_the_adapter(folders: tuple[Path, Path, Path]) -> 
     adapted = LocalEngine(model, device="cpu", adapter=run / "adapter")
     assert plain.model.adapter is None and adapted.model.adapter == "reader1"
     assert adapted.model.fingerprint != plain.model.fingerprint
-    assert text_of(adapted.generate(context(), GREEDY)) != text_of(plain.generate(context(), GREEDY))
+    assert (plain.prompt_format.name, adapted.prompt_format.name) == ("plain", "numbered")
+    assert text_of(adapted.generate(context(), GREEDY))
+    ids = plain.encode(context())
+    assert (adapted.sequence().append(ids) - plain.sequence().append(ids)).abs().max() > 0.01
 
 
 def test_an_adapter_of_another_model_is_refused_with_both_names(

@@ -1,9 +1,10 @@
-"""Where sentences end: spans that tile a text."""
+"""Where sentences end, and how they are numbered for a reader that names the one its answer stands in."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -11,6 +12,12 @@ import sentencex
 
 LONGEST_BYTES = 1260
 """A sentence over this size (300 estimated tokens, a whole segment) is cut at its line ends, then between words."""
+
+LONGEST_SENTENCE = 400
+"""Characters over which what is called a sentence is a table, a list or code, whose units are lines."""
+
+REMEMBERED = 32
+"""Texts whose units are kept: a prompt is counted several times before it is read."""
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _WORD = re.compile(r"\S+\s*")
@@ -33,6 +40,34 @@ def sentences(text: str) -> list[tuple[int, int]]:
 def lines(text: str) -> list[tuple[int, int]]:
     """Like `sentences`, for text whose unit is the line (source code)."""
     return _tiled(text, _without_giants(text, [0, *(line.end() for line in _LINE.finditer(text))]))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def units(text: str) -> tuple[tuple[int, int], ...]:
+    """Spans of the sentences without the blanks around them; of what is too long to be a sentence, of each line.
+
+    Code is read as prose, so its units are coarse.
+    """
+    found = []
+    for start, end in sentences(text):
+        pieces = [(start, end)]
+        if end - start > LONGEST_SENTENCE:
+            pieces = [line.span() for line in _LINE.finditer(text, start, end)]
+        for first, last in pieces:
+            inner = text[first:last].strip()
+            if inner:
+                first = text.index(inner, first)
+                found.append((first, first + len(inner)))
+    return tuple(found)
+
+
+def numbered(text: str, starts: Iterable[int], first: int) -> str:
+    """The text with "[n] " before each start, counted from `first`."""
+    pieces, at = [], 0
+    for number, start in enumerate(starts, first):
+        pieces += [text[at:start], f"[{number}] "]
+        at = start
+    return "".join(pieces) + text[at:]
 
 
 def _tiled(text: str, starts: list[int]) -> list[tuple[int, int]]:
