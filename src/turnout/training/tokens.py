@@ -1,7 +1,7 @@
 """Lessons as token ids: flat arrays in one file, so that training needs neither the texts nor their libraries.
 
 A sheet's prompts begin alike: with the text. That beginning is kept, and read, once; each lesson goes on from it in a
-branch of its own, which sees the beginning and itself (`lora` makes the mask). Outputs equal those of the lessons one
+branch of its own, which sees the beginning and itself (`loss` makes the mask). Outputs equal those of the lessons one
 by one.
 """
 
