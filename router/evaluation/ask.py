@@ -221,15 +221,20 @@ def _predicted(candidate: Candidate) -> Row:
 
 
 def _citations(asked: Asked, cited: Sequence[Citation]) -> dict[str, int | None]:
-    """Counts the citations given, those found, and those of them that overlap gold evidence; and of the quotes that
-    the model itself gave, how many were found."""
+    """Counts the citations given, those found, and those of them that overlap gold evidence; and the same of the quotes
+    that the model itself gave."""
     given: list[Span | None] = [
         (c.document.id, c.start, c.end) if c.document and c.start is not None and c.end is not None else None
         for c in cited
     ]
     quoted = [span for span, c in zip(given, cited, strict=True) if c.origin == "quoted"]
-    own = {"quoted": len(quoted), "quoted_found": sum(span is not None for span in quoted)}
-    return metrics.citations(given, _gold(asked)) | own
+    gold = _gold(asked)
+    own = metrics.citations(quoted, gold)
+    return metrics.citations(given, gold) | {
+        "quoted": own["given"],
+        "quoted_found": own["found"],
+        "quoted_supported": own["supported"],
+    }
 
 
 def _gold(asked: Asked) -> list[Span] | None:

@@ -131,17 +131,22 @@ def _shown(arm: Arm, limits: Mapping[str, float]) -> dict[str, Any]:
 def _citations(rows: Sequence[Row]) -> dict[str, Any]:
     """Citations: `given` all of them; `found` the quotes found, a share of the `quoted` ones that the model gave, since
     matched sentences are found by construction; `precision` the citations in gold, a share of all found ones on
-    questions with gold evidence, which are `gold` many."""
+    questions with gold evidence, which are `gold` many; `evidence` the share of the answered questions with gold
+    evidence, `evidence_of` many, on which a quote of the model itself overlaps it."""
     counts = [row["citations"] for row in rows]
+    answered = [row["citations"] for row in rows if not row["abstained"]]
     quoted = sum(c.get("quoted", 0) for c in counts)
     gold = [(c["found"], c["supported"]) for c in counts if c["supported"] is not None]
     cited = sum(found for found, _ in gold)
+    own = [c["quoted_supported"] for c in answered if c.get("quoted_supported") is not None]
     return {
         "given": sum(c["given"] for c in counts),
         "quoted": quoted,
         "found": sum(c.get("quoted_found", 0) for c in counts) / quoted if quoted else None,
         "precision": sum(supported for _, supported in gold) / cited if cited else None,
         "gold": cited,
+        "evidence": sum(supported > 0 for supported in own) / len(own) if own else None,
+        "evidence_of": len(own),
     }
 
 

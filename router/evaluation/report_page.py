@@ -41,6 +41,8 @@ DEFINITIONS = (
      "named normalisation. Sentences matched to an answer don't count: they are found by construction."),
     ("citations in gold", "citations that overlap the gold evidence, over all found ones, on questions with gold "
      "evidence."),
+    ("evidence", "share of the answered questions with gold evidence on which a quote of the model itself overlaps it; "
+     "sentences matched to an answer don't count."),
     ("not-in-text P/R", "precision: share of the refusals that were right; recall: share of the unanswerable questions "
      "that were refused. Refused wrongly: share of the answerable ones that were."),
     ("regret", "the oracle's score minus this one."),

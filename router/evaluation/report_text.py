@@ -64,7 +64,7 @@ def counted(number: int | None, noun: str) -> str:
 
 
 def _strategies(strategies: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [("", "score [95%]", "vs best single", "s/question", "prompt", "found", "not-in-text P/R")]
+    rows = [("", "score [95%]", "vs best single", "s/question", "prompt", "found", "evidence", "not-in-text P/R")]
     return columns([*rows, *map(_strategy, strategies)])
 
 
@@ -80,6 +80,7 @@ def _strategy(entry: Mapping[str, Any]) -> tuple[str, ...]:
         number(entry["seconds"]["mean"], ".1f"),
         number(entry["prompt_tokens"], ",.0f"),
         number(citations and citations["found"]),
+        number(citations and citations["evidence"]),
         f"{number(abstention['precision'])} / {number(abstention['recall'])}" if abstention else "-",
     )
 

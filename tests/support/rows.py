@@ -80,7 +80,14 @@ def row(question_id: str, strategy: str, score: float | None = 0.5, **changes: A
         "metrics": {},
         "answer": "",
         "abstained": False,
-        "citations": {"given": 1, "found": 1, "supported": None, "quoted": 1, "quoted_found": 1},
+        "citations": {
+            "given": 1,
+            "found": 1,
+            "supported": None,
+            "quoted": 1,
+            "quoted_found": 1,
+            "quoted_supported": None,
+        },
         "usage": usage,
         "predicted": {"ttft_s": 1.0, "total_s": 2.0, "prompt_tokens": 1000, "quality": 0.5},
         "decision_id": "d1",
@@ -152,6 +159,7 @@ def _question(
                 "supported": found // 2 if task == "location" else None,
                 "quoted": given,
                 "quoted_found": found,
+                "quoted_supported": found // 2 if task == "location" else None,
             },
             usage={"prompt_tokens": prompt, "ttft_s": ttft, "total_s": total, "cost": total, "first_token_s": ttft},
             predicted={

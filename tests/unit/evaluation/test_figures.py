@@ -52,7 +52,14 @@ def three_questions() -> list[dict[str, Any]]:
 
 
 def cited(given: int, found: int, supported: int | None, quoted: int = 0, own: int = 0) -> dict[str, int | None]:
-    return {"given": given, "found": found, "supported": supported, "quoted": quoted, "quoted_found": own}
+    return {
+        "given": given,
+        "found": found,
+        "supported": supported,
+        "quoted": quoted,
+        "quoted_found": own,
+        "quoted_supported": None if supported is None else min(own, supported),
+    }
 
 
 def made(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
@@ -94,7 +101,15 @@ def test_costs_citations_and_refusals() -> None:
     assert full["ttft"] == {"mean": 2.0, "median": 2.0}
     assert full["prompt_tokens"] == 3000
     # The model gave two quotes, of which one was found; q2's citations are matched sentences, found by construction.
-    assert full["citations"] == {"given": 4, "quoted": 2, "found": 0.5, "precision": 1.0, "gold": 1}
+    assert full["citations"] == {
+        "given": 4,
+        "quoted": 2,
+        "found": 0.5,
+        "precision": 1.0,
+        "gold": 1,
+        "evidence": 1.0,
+        "evidence_of": 1,
+    }
     assert (full["truncated"], full["cached_rows"]) == (1, 1)
     assert rag["abstention"]["precision"] == 1.0
     assert full["abstention"]["recall"] == 0.0
@@ -108,7 +123,19 @@ def test_costs_citations_and_refusals() -> None:
 def test_quotes_found_is_none_where_the_model_gave_none() -> None:
     older = row("q1", "rag", citations={"given": 2, "found": 2, "supported": 1})
     citations = made([older, row("q2", "rag", citations=cited(3, 3, None))])["strategies"][0]["citations"]
-    assert citations == {"given": 5, "quoted": 0, "found": None, "precision": 0.5, "gold": 2}
+    assert (citations["given"], citations["precision"], citations["gold"]) == (5, 0.5, 2)
+    assert (citations["quoted"], citations["found"], citations["evidence"]) == (0, None, None)
+
+
+def test_own_evidence_counts_answered_questions_with_gold() -> None:
+    rows = [
+        row("q1", "rag", citations=cited(1, 1, 1, 1, 1)),
+        row("q2", "rag", citations=cited(3, 3, 2)),  # matched sentences alone
+        row("q3", "rag", citations=cited(1, 1, None, 1, 1)),  # no gold evidence
+        row("q4", "rag", citations=cited(0, 0, 0), abstained=True),
+    ]
+    citations = made(rows)["strategies"][0]["citations"]
+    assert (citations["evidence"], citations["evidence_of"]) == (0.5, 2)
 
 
 def test_a_strategy_whose_rows_all_failed_does_not_stop_the_report() -> None:

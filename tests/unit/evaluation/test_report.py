@@ -55,15 +55,15 @@ def test_terminal_layout() -> None:
     assert lines[0] == "40 questions  12 documents  small-model  2 cores  seed 1  cache cold  0 rows failed"
     assert lines[1].split("   ")[0] == ""
     assert re.split(r"\s{2,}", lines[1].strip()) == [
-        *("score [95%]", "vs best single", "s/question", "prompt", "found", "not-in-text P/R")
+        *("score [95%]", "vs best single", "s/question", "prompt", "found", "evidence", "not-in-text P/R")
     ]
     table = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines[2:8])}
     assert [*table] == ["router", "full*", "rag", "task_rule*", "random", "oracle"]
     assert re.fullmatch(r"0\.57 \[0\.\d\d, 0\.\d\d\]", table["router"][0])
     assert table["router"][1].startswith("+0.02 [")
-    assert table["rag"][1:] == ["best single", "2.3", "1,230", "1.00", "- / -"]
+    assert table["rag"][1:] == ["best single", "2.3", "1,230", "1.00", "-", "- / -"]
     assert table["full*"][2:4] == ["7.9", "7,940"]
-    assert table["random"][4:] == ["-", "-"]
+    assert table["random"][4:] == ["-", "-", "-"]
     assert table["oracle"][1] == "not reachable (chooses after seeing the scores)"
     # predicted 1.0 s; measured 6.0 s for full, 1.0 s for rag: half of the ratios are 0.17, half 1.00
     assert lines[8] == (
@@ -119,7 +119,7 @@ def test_a_strategy_without_a_usable_row_is_named() -> None:
 
 def test_quotes_and_citations_are_told_apart(measured: Run, report: dict[str, Any]) -> None:
     text = page(report, measured.rows)
-    for name in ("quotes found", "citations in gold"):
+    for name in ("quotes found", "citations in gold", "evidence"):
         assert f'<th scope="col">{name}</th>' in text
         assert f"<dt>{name}</dt>" in text
 
