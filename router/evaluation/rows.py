@@ -20,8 +20,8 @@ RUN_FILE, ROWS_FILE = "run.json", "rows.jsonl"
 class CitationCounts(TypedDict):
     """Citations of one answer: given, found in the documents, and found ones that overlap gold evidence.
 
-    `quoted` and `quoted_found` count those that the model itself quoted; the others are sentences that were matched to
-    its answer, which are found by construction.
+    `quoted`, `quoted_found` and `quoted_supported` count those that the model itself quoted; the others are sentences
+    that were matched to its answer, which are found by construction.
     """
 
     given: int
@@ -29,6 +29,7 @@ class CitationCounts(TypedDict):
     supported: int | None
     quoted: NotRequired[int]
     quoted_found: NotRequired[int]
+    quoted_supported: NotRequired[int | None]
 
 
 class Failure(TypedDict):
