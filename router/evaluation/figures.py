@@ -138,7 +138,7 @@ def _citations(rows: Sequence[Row]) -> dict[str, Any]:
     quoted = sum(c.get("quoted", 0) for c in counts)
     gold = [(c["found"], c["supported"]) for c in counts if c["supported"] is not None]
     cited = sum(found for found, _ in gold)
-    own = [c["quoted_supported"] for c in answered if c.get("quoted_supported") is not None]
+    own = [found for c in answered if (found := c.get("quoted_supported")) is not None]
     return {
         "given": sum(c["given"] for c in counts),
         "quoted": quoted,

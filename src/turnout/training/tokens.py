@@ -41,7 +41,8 @@ class TokenisedSheet:
         starts = np.flatnonzero(np.diff(self.branches, prepend=-1))
         counted = np.arange(len(self.ids)) - np.repeat(starts, np.diff(np.append(starts, len(self.ids))))
         shared = int((self.branches == 0).sum())
-        return counted + np.where(self.branches > 0, shared, 0)
+        positions: NDArray[np.int64] = counted + np.where(self.branches > 0, shared, 0)
+        return positions
 
     @property
     def prompt(self) -> list[int]:
