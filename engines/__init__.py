@@ -39,7 +39,16 @@ def open_engine(settings: Settings) -> Engine:
 
     folder = model_folder(settings.model, settings, role="generator")
     name = folder.name if Path(settings.model).expanduser().is_dir() else settings.model
-    return LocalEngine(folder, name=name, device=settings.device, adapter=adapter_folder(settings))
+    return LocalEngine(
+        folder,
+        name=name,
+        device=settings.device,
+        adapter=adapter_folder(settings),
+        disk=settings.kv if settings.kv_disk_mb else None,
+        disk_bytes=int(settings.kv_disk_mb * 2**20),
+        yarn=settings.yarn,
+        int8=settings.int8,
+    )
 
 
 def adapter_folder(settings: Settings) -> Path | None:

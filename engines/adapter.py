@@ -11,10 +11,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from turnout.engines.folder import ModelFolder, read_json
 from turnout.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from turnout.engines.paged.switched import Switch
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -148,6 +153,39 @@ def merge(network: Any, adapter: Adapter, model_name: str) -> None:
             then not to be used.
     """
     import torch
+
+    with torch.inference_mode():
+        for name, down, up in _pairs(network, adapter, model_name):
+            target = network.get_submodule(name).weight
+            delta = up.float().to(target.device) @ down.float().to(target.device) * adapter.scale
+            target.copy_((target.float() + delta).to(target.dtype))
+
+
+def attach(network: Any, adapter: Adapter, model_name: str) -> Switch:
+    """Puts the adapter beside the weights of a loaded model, off until the switch that is returned says otherwise.
+
+    Raises:
+        ModelError: as `merge`.
+    """
+    from turnout.engines.paged.switched import Switch, SwitchedLinear
+
+    switch = Switch()
+    head = network.get_output_embeddings()
+    for name, down, up in _pairs(network, adapter, model_name):
+        linear = network.get_submodule(name)
+        if linear is head:
+            raise ModelError(
+                f"the adapter {adapter.name} changes the output layer {name}, which can't be switched",
+                hint="merge it, or train an adapter of the layers below",
+            )
+        weight = linear.weight
+        down, up = (part.to(weight.device, weight.dtype) for part in (down, up.float() * adapter.scale))
+        network.set_submodule(name, SwitchedLinear(linear, down, up, switch))
+    return switch
+
+
+def _pairs(network: Any, adapter: Adapter, model_name: str) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """(module, A [rank, in], B [out, rank]) of each adapted matrix."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -160,17 +198,18 @@ def merge(network: Any, adapter: Adapter, model_name: str) -> None:
     modules = {name.removesuffix(end) for name in weights for end in (_DOWN, _UP) if name.endswith(end)}
     if not modules or len(weights) != 2 * len(modules):
         raise _damaged(adapter, f"{len(weights)} tensors are not pairs of lora_A and lora_B")
-    with torch.inference_mode():
-        for module in sorted(modules):
-            try:
-                down, up = weights[module + _DOWN], weights[module + _UP]
-                target = network.get_submodule(module.removeprefix(_PREFIX)).weight
-                delta = up.float().to(target.device) @ down.float().to(target.device) * adapter.scale
-            except (KeyError, AttributeError, RuntimeError) as error:
-                raise _damaged(adapter, f"{module}: {error}") from error
-            if delta.shape != target.shape:
-                raise _damaged(adapter, f"{module} is {tuple(delta.shape)}, not {tuple(target.shape)}")
-            target.copy_((target.float() + delta).to(target.dtype))
+    found = []
+    for module in sorted(modules):
+        try:
+            down, up = weights[module + _DOWN], weights[module + _UP]
+            target = network.get_submodule(module.removeprefix(_PREFIX)).weight
+        except (KeyError, AttributeError) as error:
+            raise _damaged(adapter, f"{module}: {error}") from error
+        if up.shape[1] != down.shape[0] or (up.shape[0], down.shape[1]) != tuple(target.shape):
+            shapes = f"{tuple(up.shape)} by {tuple(down.shape)}"
+            raise _damaged(adapter, f"{module} is {shapes}, its matrix {tuple(target.shape)}")
+        found.append((module.removeprefix(_PREFIX), down, up))
+    return found
 
 
 def _damaged(adapter: Adapter, reason: str) -> ModelError:

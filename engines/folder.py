@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from turnout.errors import ModelError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 MAX_HEADER_BYTES = 100_000_000
+ROTARY = frozenset({"llama", "mistral", "phi", "phi3", "qwen2", "qwen3"})
+"""Model types with rotary positions that transformers can stretch by YaRN."""
 SAMPLES = 64
 SAMPLE_BYTES = 1 << 16
 
@@ -22,7 +25,7 @@ class ModelFolder:
     """What the files say.
 
     Attributes:
-        window: positions that the model was made for, in tokens.
+        window: positions that the model was made for, in tokens; more where they are stretched, see `stretched`.
         parameters: weights in the safetensors files.
         layers, kv_heads, head_dim, hidden, intermediate, vocabulary: the shapes that memory depends on.
         fingerprint: SHA-256 over configuration, tokenizer, and the weights' headers, sizes and samples of their bytes.
@@ -39,6 +42,13 @@ class ModelFolder:
     intermediate: int
     vocabulary: int
     fingerprint: str
+    yarn: float = 1.0
+
+    @property
+    def rope_type(self) -> str:
+        """How positions are scaled: "default" for not at all."""
+        scaling = self.config.get("rope_parameters") or self.config.get("rope_scaling") or {}
+        return str(scaling.get("rope_type") or scaling.get("type") or "default")
 
 
 def check(folder: Path, *, tokenizer: bool = True) -> dict[str, Any]:
@@ -111,6 +121,31 @@ def read(folder: Path) -> ModelFolder:
             f"{folder / 'config.json'} lacks a usable {error}",
             hint="use a decoder-only language model such as llama, qwen or mistral",
         ) from error
+
+
+def stretched(model: ModelFolder, factor: float) -> ModelFolder:
+    """The model with positions for `factor` times its window, by YaRN (arXiv 2309.00071) without further training:
+    what it reads well before it reads less well, and what it could not read at all it reads.
+
+    Raises:
+        ModelError: the factor is not above 1, or the model's positions are scaled already, or not rotary.
+    """
+    if factor == 1:
+        return model
+    if not 1 < factor < math.inf:
+        raise ModelError(f"positions can't be stretched {factor:g} times", hint="give a number above 1, such as 2")
+    if model.rope_type != "default":
+        raise ModelError(
+            f"{model.path.name} scales its positions itself ({model.rope_type}), to {model.window:,} tokens",
+            hint="use it without YaRN",
+        )
+    if model.config.get("model_type") not in ROTARY:
+        raise ModelError(
+            f"YaRN is not known to stretch {model.path.name}, a {model.config.get('model_type')} model",
+            hint=f"leave YaRN out, or use a model of the types {', '.join(sorted(ROTARY))}",
+        )
+    digest = hashlib.sha256(f"{model.fingerprint}/yarn/{factor:g}".encode()).hexdigest()
+    return replace(model, window=int(model.window * factor), yarn=factor, fingerprint=digest)
 
 
 def read_json(path: Path, hint: str = "get the model again") -> dict[str, Any]:

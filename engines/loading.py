@@ -1,22 +1,20 @@
-"""The torch side of the local engine: load a model, feed a sequence, pick a token."""
+"""The torch side of the local engine: load a model, and feed a sequence."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 from turnout.engines import adapter as adapters
 from turnout.engines.adapter import Adapter
 from turnout.engines.folder import ModelFolder
+from turnout.engines.memory import PREFILL_CHUNK
 from turnout.errors import MemoryLimitError, MissingExtraError, ModelError
-from turnout.types import GenerationParams
 
 if TYPE_CHECKING:
     import torch
-
-WARM_UP_TOKENS = 64
 
 
 def import_libraries(model_type: str) -> None:
@@ -42,14 +40,18 @@ def load(model: ModelFolder, device: str, dtype: str, adapter: Adapter | None = 
     """
     try:
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError as error:
         raise MissingExtraError("a local model", "local") from error
     loader: Any = AutoModelForCausalLM
     with quiet():
         try:
+            config: Any = AutoConfig.from_pretrained(model.path, local_files_only=True, trust_remote_code=False)
+            if model.yarn != 1:
+                _stretch(config, model)
             network, report = loader.from_pretrained(
                 model.path,
+                config=config,
                 dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 local_files_only=True,
@@ -72,11 +74,17 @@ def load(model: ModelFolder, device: str, dtype: str, adapter: Adapter | None = 
     network = network.to(device).eval()
     if adapter is not None:
         adapters.merge(network, adapter, model.path.name)
-    # The weights are mapped from disk and the kernels made at first use: that belongs to loading, not to a request.
-    warm_up = Sequence(network, device)
-    warm_up.append([0] * WARM_UP_TOKENS)
-    warm_up.append([0])
     return network
+
+
+def _stretch(config: Any, model: ModelFolder) -> None:
+    config.rope_parameters = {
+        **config.rope_parameters,
+        "rope_type": "yarn",
+        "factor": model.yarn,
+        "original_max_position_embeddings": config.max_position_embeddings,
+    }
+    config.max_position_embeddings = model.window
 
 
 @contextlib.contextmanager
@@ -97,10 +105,14 @@ def quiet() -> Iterator[None]:
 
 
 class Sequence:
-    """One prompt with its KV cache, batch size 1."""
+    """One prompt with a KV cache of transformers: for models that pages are not made for, see `paged.session`."""
 
-    def __init__(self, network: Any, device: str) -> None:
+    reused = 0
+
+    def __init__(self, network: Any, device: str, chunk: int = PREFILL_CHUNK) -> None:
         from transformers import DynamicCache
+
+        self.chunk = chunk
 
         self._network = network
         self._device = device
@@ -108,7 +120,7 @@ class Sequence:
         self.length = 0
 
     def append(self, ids: list[int]) -> torch.Tensor:
-        """Reads tokens; returns the logits [vocabulary] after the last one.
+        """Reads tokens; returns the logits [1, vocabulary] after the last one.
 
         Raises:
             MemoryLimitError: the device has no memory left.
@@ -131,36 +143,20 @@ class Sequence:
                 hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
             ) from error
         self.length += len(ids)
-        logits: torch.Tensor = output.logits[0, -1]
+        logits: torch.Tensor = output.logits[0, -1:]
         return logits
 
-    @property
-    def can_truncate(self) -> bool:
-        """Whether `truncate` works at any length: not where a layer keeps a sliding window or a running state, which
-        has lost what lay before."""
-        return not any(self._cache.is_sliding) and not any(self._cache.is_linear)
+    def reading(self, ids: list[int], more: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads a prompt, at most `chunk` tokens a step; yields the tokens read and the logits [vocabulary] after."""
+        for begin in range(0, len(ids), self.chunk):
+            logits = self.append(ids[begin : begin + self.chunk])
+            yield self.length, logits[0]
 
-    def truncate(self, length: int) -> None:
-        """Forgets all but the first `length` tokens; only where `can_truncate`."""
-        if length < self.length:
-            self._cache.crop(length - self.length)
-        self.length = length
+    def close(self, *, keep: bool = True) -> None:
+        """Nothing is kept."""
 
+    def __enter__(self) -> Self:
+        return self
 
-def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], int]:
-    """Picks the next token from logits [vocabulary]: the best one at temperature 0, else a random one."""
-    import torch
-
-    if params.temperature <= 0:
-        return lambda logits: int(logits.argmax())
-    random = torch.Generator(device=device)
-    if params.seed is None:
-        random.seed()
-    else:
-        random.manual_seed(params.seed)
-
-    def sample(logits: torch.Tensor) -> int:
-        weights = torch.softmax(logits.float() / params.temperature, dim=-1)
-        return int(torch.multinomial(weights, 1, generator=random))
-
-    return sample
+    def __exit__(self, *_: object) -> None:
+        self.close()

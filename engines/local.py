@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
 from turnout.engines import folder as folders
-from turnout.engines import loading, memory, prompt
+from turnout.engines import loading, prompt
 from turnout.engines.adapter import Adapter
-from turnout.engines.decode import Detokenizer, StopFilter
-from turnout.engines.device import available_memory_bytes, pick_device, pick_dtype
+from turnout.engines.admission import Admission
+from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
-from turnout.engines.memory import PREFILL_CHUNK
+from turnout.engines.memory import Footprint, prefill_chunk
 from turnout.engines.meter import Meter
+from turnout.engines.paged import lean
+from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
+from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
 from turnout.engines.tokenizer import ChatTokenizer
-from turnout.errors import EngineError, MemoryLimitError
+from turnout.engines.writing import Writing
+from turnout.errors import ModelError
 from turnout.types import Context, EngineEvent, FinishReason, GenerationParams, ModelInfo, Prefilled, Token
 
+if TYPE_CHECKING:
+    from turnout.engines.paged.sequence import KvSequence
+    from turnout.engines.paged.session import Session
+
 DTYPE_BYTES = {"bfloat16": 2, "float32": 4}
+
+HOST_BYTES = 8 << 30
+DISK_BYTES = 4 << 30
+TOGETHER = 8
+"""Answers that are written at once."""
+
+INT8_PARAMETERS = 4_000_000_000
+"""Up to this size a second copy of the weights is a fair price for faster writing."""
+
+WARM_UP_TOKENS = 64
 
 
 class LocalEngine:
@@ -33,11 +52,20 @@ class LocalEngine:
         path: folder with config.json, tokenizer.json and safetensors weights.
         name: how answers name the model; the folder's name by default.
         device: "cpu", "cuda" or "cuda:N"; the best one by default.
-        chunk_tokens: prompt tokens per forward pass.
+        chunk_tokens: prompt tokens per forward pass; `memory.prefill_chunk` by default.
+        pool_bytes: most memory of keys and values, of running and of remembered prompts; see `Admission`.
+        dtype: "bfloat16" or "float32"; the one that the device is fast in by default.
+        disk: folder for keys and values that other processes, and later ones, find again; None for none.
+        disk_bytes: most of it.
+        yarn: how many times its window the model shall read, see `folder.stretched`; 1 leaves it as it is.
         adapter: folder of an adapter that is merged into the weights when they are loaded.
+        switchable: keep the adapter beside the weights instead, so that each sequence reads with or without it, at the
+            price of two small products a matrix.
+        int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
+            prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
     """
 
-    capabilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset({"prefix_cache"})
     count_is_exact = True
 
     def __init__(
@@ -45,25 +73,40 @@ class LocalEngine:
         path: Path,
         name: str | None = None,
         device: str | None = None,
-        chunk_tokens: int = PREFILL_CHUNK,
+        chunk_tokens: int | None = None,
         adapter: Path | None = None,
+        pool_bytes: int | None = None,
+        dtype: DtypeName | None = None,
+        disk: Path | None = None,
+        disk_bytes: int = DISK_BYTES,
+        yarn: float = 1.0,
+        int8: bool | None = None,
+        switchable: bool = False,
     ) -> None:
         self._path = path
         self._adapter_path = adapter
         self._name = name or path.name
         self._device_name = device
         self._chunk_tokens = chunk_tokens
+        self._pool_bytes = pool_bytes
+        self._dtype = dtype
+        self._disk, self._disk_bytes = disk, disk_bytes
+        self._yarn = yarn
+        self._int8 = int8
+        self._switchable = switchable
         self._network: Any = None
+        self._session: Session | None = None
         self._importing: threading.Thread | None = None
 
     @cached_property
     def model(self) -> ModelInfo:
         """What the files say; read at first use, without loading the model."""
         adapted = f"-{self._adapter.sha256[:16]}" if self._adapter else ""
+        precision = f"{self.dtype}+int8" if self.int8 else self.dtype
         return ModelInfo(
             name=self._name,
             window=self.folder.window,
-            fingerprint=f"{self.folder.fingerprint[:32]}{adapted}-{self.dtype}-{self.device.partition(':')[0]}",
+            fingerprint=f"{self.folder.fingerprint[:32]}{adapted}-{precision}-{self.device.partition(':')[0]}",
             adapter=self._adapter.name if self._adapter else None,
             parameters=self.folder.parameters,
             is_demonstration=self._name == DEFAULT_MODEL,
@@ -72,6 +115,11 @@ class LocalEngine:
     @cached_property
     def device(self) -> str:
         return pick_device(self._device_name)
+
+    @property
+    def chunk(self) -> int:
+        """Prompt tokens per forward pass."""
+        return self._chunk_tokens or prefill_chunk(self.device)
 
     @property
     def vocabulary(self) -> int:
@@ -100,10 +148,56 @@ class LocalEngine:
             self._importing.join()
             self._importing = None
         if self._network is None:
-            self._network = loading.load(self.folder, self.device, self.dtype, self._adapter)
+            merged = None if self._switchable else self._adapter
+            network = loading.load(self.folder, self.device, self.dtype, merged)
+            self._admission.is_loaded = True
+            self._admission.session = self._session = self._paged(network)
+            self._network = network
+            # The weights are mapped from disk and the kernels made at first use: that belongs to loading.
+            warm_up = self.sequence()
+            warm_up.append([0] * WARM_UP_TOKENS)
+            warm_up.append([0])
+            warm_up.close(keep=False)
+
+    def _paged(self, network: Any) -> Session | None:
+        """Raises ModelError: an adapter is to be switched, of a model without pages."""
+        beside = self._adapter if self._switchable else None
+        footprint = self._admission.footprint
+        if not footprint.paged:
+            if beside is not None:
+                raise ModelError(
+                    f"{self._name} can't switch an adapter: its keys and values do not lie in pages",
+                    hint=f"merge it, or use a model of the types {', '.join(sorted(MODEL_TYPES))}",
+                )
+            return None
+        from turnout.engines.paged.session import Session
+
+        switch = adapters.attach(network, beside, self._name) if beside is not None else None
+        return Session(
+            network,
+            footprint.kv_shape,
+            self._admission.pool_limit(),
+            self.device,
+            self.model.fingerprint,
+            self._tiers,
+            chunk=self.chunk,
+            int8=self.int8,
+            switch=switch,
+        )
+
+    @cached_property
+    def _tiers(self) -> Sequence[Tier]:
+        """Where keys and values go beside the pool; on a GPU into main memory first."""
+        tiers: list[Tier] = []
+        if self.device != "cpu":
+            tiers.append(HostTier(min(HOST_BYTES, available_memory_bytes() // 4)))
+        if self._disk is not None:
+            tiers.append(DiskTier(self._disk, self.model.fingerprint, self._disk_bytes))
+        return tiers
 
     def close(self) -> None:
-        self._network = None
+        self._network = self._session = self._admission.session = None
+        self._admission.is_loaded = False
         if self.device.startswith("cuda"):
             import torch
 
@@ -121,14 +215,12 @@ class LocalEngine:
 
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
         """Weights and request, in the memory of the device, without the libraries themselves."""
-        size = DTYPE_BYTES[self.dtype]
-        request = memory.request_bytes(self.folder, prompt_tokens, new_tokens, size)
-        return memory.weight_bytes(self.folder, size) + request
+        footprint = self._admission.footprint
+        return footprint.weights + footprint.request(prompt_tokens, new_tokens)
 
     def free_memory_bytes(self) -> int:
-        """Of the device; loaded weights count as free, because `memory_bytes` counts them too."""
-        free = available_memory_bytes(self.device)
-        return free if self._network is None else free + memory.weight_bytes(self.folder, DTYPE_BYTES[self.dtype])
+        """Of the device; loaded weights and idle pages count as free, because `memory_bytes` counts them too."""
+        return self._admission.free_bytes()
 
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
@@ -141,107 +233,124 @@ class LocalEngine:
             EngineTimeoutError: `timeout_s` is over.
         """
         ids = self.encode(context)
-        self._check_size(len(ids), params.max_tokens)
-        self.open()
-        yield from self._run(ids, params, stopped or (lambda: False), self.sequence())
+        self._admission.check(len(ids), params.max_tokens)
+        if self._network is None:
+            self.open()
+            self._admission.check(len(ids), params.max_tokens)  # the pool has its size only now
+        with self.sequence(params.cache_namespace) as sequence:
+            yield from self._run(ids, params, stopped or (lambda: False), sequence)
 
     def answer_all(self, contexts: Sequence[Context], params: GenerationParams) -> list[str]:
-        """The answers to several contexts; what all of them begin with is read once.
-
-        A model with sliding-window or linear attention reads each context whole instead, since its cache can't be taken
-        back to where the contexts part.
+        """The answers to several contexts; what they begin with alike is read once, and they are written together.
 
         Raises:
             EngineError: as `generate`, for any of them; then none is answered.
         """
         prompts = [self.encode(context) for context in contexts]
         for ids in prompts:
-            self._check_size(len(ids), params.max_tokens)
-        sequence = self.sequence()
-        if not sequence.can_truncate:
+            self._admission.check(len(ids), params.max_tokens)
+        self.open()
+        if self._session is None:
             return [_text(self._run(ids, params, lambda: False, self.sequence())) for ids in prompts]
-        # At least one token is left to read, since its logits are what an answer begins with.
-        shared = min((_alike(prompts[0], ids[:-1]) for ids in prompts), default=0)
-        for begin in range(0, shared, self._chunk_tokens):
-            sequence.append(prompts[0][begin : min(begin + self._chunk_tokens, shared)])
-        texts = []
-        for ids in prompts:
-            sequence.truncate(shared)
-            texts.append(_text(self._run(ids, params, lambda: False, sequence)))
+        texts: list[str] = []
+        while len(texts) < len(prompts):
+            with contextlib.ExitStack() as stack:
+                answers = []
+                left = prompts[len(texts) :]
+                for ids in left[: self._admission.together(left, params.max_tokens, TOGETHER)]:
+                    sequence = stack.enter_context(self._session.sequence(params.cache_namespace))
+                    answers.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
+                texts += self._session.write_together(answers)
         return texts
 
     def _run(
-        self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence
+        self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence | KvSequence
     ) -> Iterator[EngineEvent]:
-        """Goes on from what the sequence has read of `ids`, which is less than all of them."""
-        meter = Meter(self.device, memory.weight_bytes(self.folder, DTYPE_BYTES[self.dtype]), params.timeout_s)
-        for begin in range(sequence.length, len(ids), self._chunk_tokens):
-            meter.check()
-            if stopped():
-                yield meter.finished("cancelled", len(ids), 0)
-                return
-            logits = sequence.append(ids[begin : begin + self._chunk_tokens])
-            meter.sample()
-            yield Prefilled(sequence.length, len(ids))
-        pick = loading.sampler(params, self.device)
-        text, stops = Detokenizer(self.tokenizer.decode), StopFilter(params.stop)
-        reason: FinishReason = "length"
-        made = 0
-        while made < params.max_tokens:
-            token = pick(logits)
-            made += 1
-            meter.token()
-            if token in self.end_tokens:
-                reason = "stop"
+        pool_bytes = self._session.pool_bytes if self._session else (lambda: 0)
+        meter = Meter(self.device, self._admission.footprint.weights, params.timeout_s, pool_bytes)
+        writing = self._writing(params)
+        steps = sequence.reading(ids, more=params.max_tokens)
+        foretold = None
+        while not (cancelled := stopped()):
+            read, foretold = next(steps, (0, foretold))
+            if not read:
                 break
-            shown = stops.push(text.push(token))
+            meter.sample()
+            yield Prefilled(read, len(ids))
+            meter.check()
+        while not cancelled and foretold is not None and writing.reason is None:
+            token, shown = writing.next(foretold)
+            meter.token()
             if shown:
                 yield Token(shown)
-            if stops.stopped:
-                reason = "stop"
-                break
             meter.check()
-            if stopped():
-                reason = "cancelled"
-                break
-            if made < params.max_tokens:
-                logits = sequence.append([token])
-        rest = "" if stops.stopped else stops.push(text.finish()) + stops.finish()
-        if rest and reason != "cancelled":
+            if writing.reason is None and not (cancelled := stopped()):
+                foretold = sequence.append([token])[0]
+        if not cancelled and (rest := writing.rest()):
             yield Token(rest)
         meter.sample()
-        yield meter.finished(reason, len(ids), made)
+        reason: FinishReason = "cancelled" if cancelled else writing.reason or "length"
+        pages = self._admission.footprint.cache(sequence.length) if self._session else 0
+        yield meter.finished(reason, len(ids), writing.tokens, sequence.reused, pages)
 
-    def sequence(self) -> loading.Sequence:
-        """An empty sequence on the loaded model, for measurements."""
+    def _writing(self, params: GenerationParams) -> Writing:
+        return Writing(params, self.tokenizer.decode, self.end_tokens, self.device)
+
+    def resident(self, context: Context, namespace: str | None = None) -> int:
+        """Tokens at the beginning of a context's prompt that need not be read again."""
+        ids = self.encode(context)
+        if self._session is not None:
+            return self._session.resident(ids, namespace)
+        if not self._admission.footprint.paged:
+            return 0
+        return resident(self._tiers, rooted(self.model.fingerprint, namespace), ids[:-1])
+
+    def forget(self) -> None:
+        """Erases what was read from the memory of this process."""
+        if self._session is not None:
+            self._session.forget()
+
+    def sequence(self, namespace: str | None = None, *, adapted: bool = True) -> loading.Sequence | KvSequence:
+        """An empty sequence on the loaded model.
+
+        Args:
+            adapted: read with the adapter; without it only where it is `switchable`.
+        """
         self.open()
-        return loading.Sequence(self._network, self.device)
-
-    def _check_size(self, prompt_tokens: int, new_tokens: int) -> None:
-        window = self.folder.window
-        if prompt_tokens + new_tokens > window:
-            raise EngineError(
-                f"{prompt_tokens:,} prompt tokens and {new_tokens:,} new ones are over the window of {window:,}",
-                hint="give fewer documents, use another strategy, or a model with a larger window",
-            )
-        free = available_memory_bytes(self.device)
-        size = DTYPE_BYTES[self.dtype]
-        needed = memory.request_bytes(self.folder, prompt_tokens, new_tokens, size)
-        if self._network is None:
-            needed += memory.weight_bytes(self.folder, size)
-        if needed > free:
-            raise MemoryLimitError(
-                f"{prompt_tokens:,} prompt tokens need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
-            )
+        if self._session is not None:
+            return self._session.sequence(namespace, adapted=adapted)
+        return loading.Sequence(self._network, self.device, self.chunk)
 
     @cached_property
-    def dtype(self) -> str:
-        return pick_dtype(self.device)
+    def _admission(self) -> Admission:
+        paged = are_pages_for(self.folder)
+        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk)
+        return Admission(footprint, self.device, self._pool_bytes)
+
+    @cached_property
+    def int8(self) -> bool:
+        """Whether answers are written with weights in int8.
+
+        Raises:
+            ModelError: that was asked for, of a model or device that it is not made for.
+        """
+        able = lean.fits(self.folder.config) and are_pages_for(self.folder) and self.device == "cpu"
+        if self._int8 is None:
+            return able and self.dtype == "bfloat16" and self.folder.parameters <= INT8_PARAMETERS
+        if self._int8 and not able:
+            raise ModelError(
+                f"{self._name} can't write with int8 weights on {self.device}",
+                hint=f"that is for models of the types {', '.join(sorted(lean.MODEL_TYPES))}, on a CPU",
+            )
+        return self._int8
+
+    @cached_property
+    def dtype(self) -> DtypeName:
+        return self._dtype or pick_dtype(self.device)
 
     @cached_property
     def folder(self) -> ModelFolder:
-        return folders.read(self._path)
+        return folders.stretched(folders.read(self._path), self._yarn)
 
     @cached_property
     def _adapter(self) -> Adapter | None:
@@ -270,9 +379,3 @@ class LocalEngine:
 
 def _text(events: Iterable[EngineEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, Token))
-
-
-def _alike(first: list[int], second: list[int]) -> int:
-    """How many tokens two prompts begin with in common."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))

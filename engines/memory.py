@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from turnout.engines.folder import ModelFolder
+from turnout.engines.paged.pages import KvShape, pages_for
 
 PREFILL_CHUNK = 512
-"""Prompt tokens per forward pass: bounds the activations and how long a caller waits for a cancellation."""
+GPU_PREFILL_CHUNK = 4096
+"""Prompt tokens per forward pass: bounds the activations and how long a caller waits for a cancellation. A GPU wants
+larger products, and is fast enough for them."""
 
 
-def cache_bytes(model: ModelFolder, tokens: int, dtype_bytes: int) -> int:
-    """KV cache of `tokens` tokens: keys and values of every layer and KV head."""
-    return 2 * model.layers * model.kv_heads * model.head_dim * dtype_bytes * tokens
+def prefill_chunk(device: str) -> int:
+    return PREFILL_CHUNK if device == "cpu" else GPU_PREFILL_CHUNK
 
 
-def request_bytes(model: ModelFolder, prompt_tokens: int, new_tokens: int, dtype_bytes: int) -> int:
-    """Peak memory of one request beyond the weights: KV cache, activations of a chunk, attention mask, logits."""
-    tokens = prompt_tokens + new_tokens
-    chunk = min(PREFILL_CHUNK, max(prompt_tokens, 1))
-    # The cache of a layer grows by concatenation, so one layer's share exists twice for a moment.
-    cache = cache_bytes(model, tokens, dtype_bytes)
-    growing = cache // model.layers
-    # Residual, normed, query, key, value, attention output; gate, up and their product.
-    activations = chunk * (8 * model.hidden + 3 * model.intermediate) * dtype_bytes
-    # Keys and values are repeated to all query heads inside a layer's attention; the mask is bool and then a number.
-    heads = max(model.hidden // model.head_dim, model.kv_heads)
-    repeated = 2 * heads * model.head_dim * tokens * dtype_bytes
-    mask = chunk * tokens * (1 + dtype_bytes)
-    logits = model.vocabulary * (dtype_bytes + 4)
-    return cache + growing + activations + repeated + mask + logits
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a model takes on a device, in bytes.
 
+    Attributes:
+        dtype_bytes: of one number of the weights, keys and values.
+        int8: matrices are there a second time in int8, see `paged.lean`.
+        paged: keys and values lie in pages; else in a cache of transformers, which grows by copying.
+        chunk: prompt tokens per forward pass.
+    """
 
-def weight_bytes(model: ModelFolder, dtype_bytes: int) -> int:
-    """Weights in memory."""
-    return model.parameters * dtype_bytes
+    model: ModelFolder
+    dtype_bytes: int
+    int8: bool = False
+    paged: bool = True
+    chunk: int = PREFILL_CHUNK
+
+    @property
+    def weights(self) -> int:
+        """The weights, loaded."""
+        model = self.model
+        embedding = 0 if model.config.get("tie_word_embeddings") else model.vocabulary * model.hidden
+        rounded = model.parameters - embedding if self.int8 else 0
+        return model.parameters * self.dtype_bytes + rounded
+
+    @property
+    def kv_shape(self) -> KvShape:
+        return KvShape(self.model.layers, self.model.kv_heads, self.model.head_dim)
+
+    def cache(self, tokens: int) -> int:
+        """Keys and values of every layer and KV head, in whole pages."""
+        return pages_for(tokens) * self.kv_shape.page_bytes(self.dtype_bytes)
+
+    def request(self, prompt_tokens: int, new_tokens: int) -> int:
+        """Most that one request takes beyond the weights: keys and values, activations of a chunk, logits."""
+        tokens = prompt_tokens + new_tokens
+        needed = self.cache(tokens) + self._activations(prompt_tokens)
+        return needed if self.paged else needed + self._copies(prompt_tokens, tokens)
+
+    def _activations(self, prompt_tokens: int) -> int:
+        model = self.model
+        chunk = min(self.chunk, max(prompt_tokens, 1))
+        # Residual, normed (once in float32), query, key, value, attention output; gate, up and their product.
+        numbers = chunk * (10 * model.hidden + 3 * model.intermediate)
+        return (numbers + model.vocabulary) * self.dtype_bytes + model.vocabulary * 4
+
+    def _copies(self, prompt_tokens: int, tokens: int) -> int:
+        """What a cache that is no pages has twice for a moment: a layer's share while it grows, keys and values
+        repeated to all query heads, and a mask, which is bool and then a number."""
+        model = self.model
+        heads = max(model.hidden // model.head_dim, model.kv_heads)
+        repeated = 2 * heads * model.head_dim * tokens * self.dtype_bytes
+        mask = min(self.chunk, max(prompt_tokens, 1)) * tokens * (1 + self.dtype_bytes)
+        return self.cache(tokens) // model.layers + repeated + mask

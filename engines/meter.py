@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -17,9 +18,13 @@ class Meter:
         device: where the model runs.
         weight_bytes: memory of the weights, which were there before.
         timeout_s: seconds after which `check` raises; None for no limit.
+        pool_bytes: memory that the page pool has taken from the system so far. Pages count by themselves, because
+            another request may have taken their memory first.
     """
 
-    def __init__(self, device: str, weight_bytes: int, timeout_s: float | None) -> None:
+    def __init__(
+        self, device: str, weight_bytes: int, timeout_s: float | None, pool_bytes: Callable[[], int] = lambda: 0
+    ) -> None:
         self._device = device
         self._weight_bytes = weight_bytes
         self._timeout_s = timeout_s
@@ -27,7 +32,8 @@ class Meter:
         self._first_token_s: float | None = None
         self._process = psutil.Process()
         self._cuda = device.startswith("cuda")
-        self._resident = 0 if self._cuda else self._process.memory_info().rss
+        self._pool_bytes = pool_bytes
+        self._resident = 0 if self._cuda else self._beside_pages()
         self._peak = 0
         if self._cuda:
             import torch
@@ -51,19 +57,31 @@ class Meter:
     def sample(self) -> None:
         """Looks at the memory now; on a GPU the driver keeps the peak itself."""
         if not self._cuda:
-            self._peak = max(self._peak, self._process.memory_info().rss - self._resident)
+            self._peak = max(self._peak, self._beside_pages() - self._resident)
 
-    def finished(self, reason: FinishReason, prompt_tokens: int, completion_tokens: int) -> Finished:
-        """The last event; peak memory is weights plus what this request added."""
-        peak = self._weight_bytes + self._peak
+    def finished(
+        self,
+        reason: FinishReason,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cached_tokens: int = 0,
+        page_bytes: int = 0,
+    ) -> Finished:
+        """The last event; peak memory is weights, the request's pages, and what it added beside them."""
+        peak = self._weight_bytes + page_bytes + self._peak
         if self._cuda:
             import torch
 
-            peak = int(torch.cuda.max_memory_allocated(self._device))
+            # The whole pool is there from the start; the request's share of it counts.
+            peak = int(torch.cuda.max_memory_allocated(self._device)) - self._pool_bytes() + page_bytes
         return Finished(
             reason=reason,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
+            cached_tokens=cached_tokens,
             first_token_s=self._first_token_s,
             peak_memory_bytes=peak,
         )
+
+    def _beside_pages(self) -> int:
+        return int(self._process.memory_info().rss) - self._pool_bytes()

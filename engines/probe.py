@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from turnout.engines.loading import Sequence
 from turnout.engines.local import LocalEngine
-from turnout.engines.memory import PREFILL_CHUNK
+
+if TYPE_CHECKING:
+    from turnout.engines.paged.sequence import KvSequence
 
 DECODE_STEPS = 4
 
@@ -41,7 +44,7 @@ def measure(engine: LocalEngine, budget_s: float = 2.0) -> CostSamples:
     # Which tokens they are does not change the cost; a seed keeps two runs alike.
     source = random.Random(0)  # noqa: S311
     room = engine.model.window - 2 * DECODE_STEPS
-    chunk = min(PREFILL_CHUNK, max((room - DECODE_STEPS) // 2, 1))
+    chunk = min(engine.chunk, max((room - DECODE_STEPS) // 2, 1))
     prefill: list[tuple[int, int, float]] = []
     decode: list[tuple[int, float]] = []
     read_s = 0.0
@@ -53,17 +56,18 @@ def measure(engine: LocalEngine, budget_s: float = 2.0) -> CostSamples:
         if not decode:
             decode.append(_decode(sequence))
     decode.append(_decode(sequence))
+    sequence.close(keep=False)
     return CostSamples(prefill, decode, load_s)
 
 
-def _decode(sequence: Sequence) -> tuple[int, float]:
+def _decode(sequence: Sequence | KvSequence) -> tuple[int, float]:
     context = sequence.length
     # The fastest step: whatever else the machine did meanwhile is not the model's cost.
     return context, min(_timed(sequence, [0]) for _ in range(DECODE_STEPS))
 
 
-def _timed(sequence: Sequence, ids: list[int]) -> float:
+def _timed(sequence: Sequence | KvSequence, ids: list[int]) -> float:
     begin = time.perf_counter()
     # Reading the result waits for the device.
-    float(sequence.append(ids)[0])
+    float(sequence.append(ids)[0, 0])
     return time.perf_counter() - begin

@@ -24,15 +24,17 @@ def candidate(
     profile: ModelProfile,
     memory: MemoryOf,
     reasons: tuple[str, ...] = (),
+    resident_tokens: int = 0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
     Args:
         memory: peak bytes of (prompt tokens, new tokens), None where it is not this machine's memory.
+        resident_tokens: of the prompt, which need not be read again.
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0))
-    ttft = outside + correction * profile.prefill_seconds(prompt_tokens)
+    ttft = outside + correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
     decode = correction * profile.decode_seconds(prompt_tokens, max(signals.expected_new_tokens - 1, 0))
     memory_bytes = memory(prompt_tokens, signals.max_new_tokens)
     needed = prompt_tokens + signals.max_new_tokens
@@ -43,6 +45,8 @@ def candidate(
         memory_bytes is not None and signals.free_memory_bytes is not None and memory_bytes > signals.free_memory_bytes
     ):
         excluded = Exclusion("memory", signals.free_memory_bytes, memory_bytes)
+    if resident_tokens:
+        reasons += (f"{resident_tokens:,} of {prompt_tokens:,} prompt tokens were read before",)
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
         strategy=strategy,

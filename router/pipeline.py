@@ -75,7 +75,14 @@ def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decisi
 def signals(request: Request, machinery: Machinery) -> Signals:
     """What is known of a question over its documents before anything is run."""
     engine = machinery.engine
-    return gather(request.question, request.corpus, engine, request.document_tokens, engine.free_memory_bytes())
+    return gather(
+        request.question,
+        request.corpus,
+        engine,
+        request.document_tokens,
+        engine.free_memory_bytes(),
+        request.cache_namespace,
+    )
 
 
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:

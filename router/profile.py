@@ -42,9 +42,11 @@ class ModelProfile:
     outside_s: Mapping[str, float] = field(default_factory=dict)
     windows: Mapping[str, int | None] = field(default_factory=dict)
 
-    def prefill_seconds(self, tokens: int) -> float:
-        """Seconds from acceptance to the first new token of a cold prompt."""
-        return self.prefill_s + self.per_token_s * tokens + self.per_pair_s * tokens * tokens / 2
+    def prefill_seconds(self, tokens: int, resident: int = 0) -> float:
+        """Seconds from acceptance to the first new token of a prompt of which the first `resident` tokens were read
+        before."""
+        new = tokens - resident
+        return self.prefill_s + self.per_token_s * new + self.per_pair_s * new * (tokens + resident) / 2
 
     def decode_seconds(self, context_tokens: int, new_tokens: int) -> float:
         """Seconds for `new_tokens` more tokens after `context_tokens`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from turnout.contracts import Engine
+from turnout.contracts import Engine, Remembers
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
 from turnout.router.questions import new_tokens
@@ -20,7 +20,7 @@ Tokens of a text can differ by a few from the sum over its pieces."""
 @dataclass(frozen=True, slots=True)
 class Signals:
     """Figures in the reader's tokens: `overhead_tokens` is the prompt without any document text, `full_tokens` the
-    prompt with all of it."""
+    prompt with all of it, `resident_tokens` what of that need not be read again."""
 
     task: str
     question_tokens: int
@@ -35,6 +35,7 @@ class Signals:
     parameters: int | None
     counts_exact: bool
     free_memory_bytes: int | None
+    resident_tokens: int = 0
 
     @property
     def fill(self) -> float:
@@ -47,14 +48,22 @@ class Signals:
 
 
 def gather(
-    question: Question, corpus: Corpus, engine: Engine, document_tokens: int, free_memory_bytes: int | None
+    question: Question,
+    corpus: Corpus,
+    engine: Engine,
+    document_tokens: int,
+    free_memory_bytes: int | None,
+    namespace: str | None = None,
 ) -> Signals:
     """Collects the signals of one question over one corpus."""
     most, expected = new_tokens(question)
     overhead = engine.count(Context((), question.text, question.history, question.task))
     full = overhead + document_tokens
+    resident = 0
     if full < SURELY_OVER * engine.model.window:
-        full = engine.count(Context(whole(corpus), question.text, question.history, question.task))
+        context = Context(whole(corpus), question.text, question.history, question.task)
+        full = engine.count(context)
+        resident = engine.resident(context, namespace) if isinstance(engine, Remembers) else 0
     return Signals(
         task=question.task,
         question_tokens=engine.count_text(question.text),
@@ -69,4 +78,5 @@ def gather(
         parameters=engine.model.parameters,
         counts_exact=engine.count_is_exact,
         free_memory_bytes=free_memory_bytes,
+        resident_tokens=resident,
     )

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import pytest_socket
 
+# Triton decides when it is first imported, which torch may do, whether kernels run on a GPU or in its interpreter.
+# Tests are for the latter everywhere; benchmarks/gpu checks the former.
+os.environ["TRITON_INTERPRET"] = "1"
+
 # Found before the fixture below moves the data directory away.
 MODELS = Path(os.environ.get("TURNOUT_HOME") or Path.home() / ".local/share/turnout") / "models"
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -23,7 +23,13 @@ class Full:
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """Reads `signals.full_tokens`; quality falls as the window fills (LaRA)."""
         return candidate(
-            self.name, quality("full", signals), signals.full_tokens, signals, profile, self._engine.memory_bytes
+            self.name,
+            quality("full", signals),
+            signals.full_tokens,
+            signals,
+            profile,
+            self._engine.memory_bytes,
+            resident_tokens=signals.resident_tokens,
         )
 
     def warm(self, corpus: Corpus) -> None:

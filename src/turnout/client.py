@@ -38,6 +38,9 @@ class Turnout:
         home: data directory (TURNOUT_HOME).
         log: "off", "decisions" or "full": how much the ledger keeps.
         device: "cpu" or "cuda"; the best one by default.
+        kv_disk_mb: most megabytes of keys and values of read prompts that a local model keeps on disk; none by default.
+        yarn: how many times its window a local model shall read; 1 by default.
+        int8: whether a local model writes with weights in int8; where that is faster by default.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -56,6 +59,9 @@ class Turnout:
         api_key: str | None = None,
         device: str | None = None,
         max_file_mb: float | None = None,
+        kv_disk_mb: float | None = None,
+        yarn: float | None = None,
+        int8: bool | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -69,6 +75,9 @@ class Turnout:
             "api_key": api_key,
             "device": device,
             "max_file_mb": max_file_mb,
+            "kv_disk_mb": kv_disk_mb,
+            "yarn": yarn,
+            "int8": int8,
         }
         self._engine = engine
         self._embedder = embedder
@@ -158,12 +167,14 @@ class Turnout:
         return dataclasses.asdict(found) | {"segments": segments}
 
     def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
-        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes."""
+        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, and what
+        models keep on disk of prompts, which may be of them."""
         parts = self._opened()
         library = parts.library
         found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
         library.remove([document.id for document in found])
         parts.forget()
+        parts.erase_prompts()
         return [document.info() for document in found]
 
     # --- questions ---------------------------------------------------------------------------------------------------

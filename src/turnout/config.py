@@ -28,6 +28,9 @@ class Settings:
 
     Attributes:
         adapter: folder of an adapter for a local model, NO_ADAPTER, or None for the one that comes with the model.
+        kv_disk_mb: most of what local models keep on disk of the prompts that they have read; 0 for nothing.
+        yarn: how many times its window a local model shall read.
+        int8: whether a local model writes with weights in int8; None for where that is faster.
     """
 
     home: Path
@@ -38,6 +41,9 @@ class Settings:
     device: str | None = None
     max_file_mb: float = MAX_FILE_MB
     adapter: str | None = None
+    kv_disk_mb: float = 0.0
+    yarn: float = 1.0
+    int8: bool | None = None
 
     @property
     def database(self) -> Path:
@@ -46,6 +52,11 @@ class Settings:
     @property
     def models(self) -> Path:
         return self.home / "models"
+
+    @property
+    def kv(self) -> Path:
+        """What local models keep of the prompts that they have read."""
+        return self.home / "kv"
 
     @classmethod
     def load(
@@ -59,23 +70,31 @@ class Settings:
         device: str | None = None,
         max_file_mb: float | None = None,
         adapter: str | os.PathLike[str] | None = None,
+        kv_disk_mb: float | None = None,
+        yarn: float | None = None,
+        int8: bool | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
-        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB and TURNOUT_ADAPTER, which win over the defaults."""
+        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN and TURNOUT_INT8, which
+        win over the defaults."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
         if level not in LOG_LEVELS:
             raise UnknownNameError("log level", level, LOG_LEVELS)
-        size = max_file_mb if max_file_mb is not None else env.get("TURNOUT_MAX_FILE_MB", MAX_FILE_MB)
-        try:
-            limit = float(size)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"TURNOUT_MAX_FILE_MB is {size!r}, not a number", hint="for example TURNOUT_MAX_FILE_MB=500"
-            ) from error
+        limit = _number("TURNOUT_MAX_FILE_MB", max_file_mb, MAX_FILE_MB, example="500")
         if not 0 < limit < math.inf:
-            raise ConfigurationError(f"the largest file is {size} MB", hint="give a positive number of megabytes")
+            raise ConfigurationError(f"the largest file is {limit:g} MB", hint="give a positive number of megabytes")
+        kept = _number("TURNOUT_KV_DISK_MB", kv_disk_mb, 0.0, example="2000")
+        if not 0 <= kept < math.inf:
+            raise ConfigurationError(
+                f"{kept:g} MB can't be kept on disk", hint="give a number of megabytes, 0 for none"
+            )
+        stretch = _number("TURNOUT_YARN", yarn, 1.0, example="2")
+        if not 1 <= stretch < math.inf:
+            raise ConfigurationError(
+                f"a window can't be read {stretch:g} times over", hint="give a number above 1, such as 2"
+            )
         return cls(
             home=Path(where).expanduser().absolute(),
             model=model or env.get("TURNOUT_MODEL") or DEFAULT_MODEL,
@@ -85,6 +104,9 @@ class Settings:
             device=device or env.get("TURNOUT_DEVICE"),
             max_file_mb=limit,
             adapter=os.fspath(adapter) if adapter else env.get("TURNOUT_ADAPTER"),
+            kv_disk_mb=kept,
+            yarn=stretch,
+            int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
         )
 
     def ensure_home(self) -> Path:
@@ -106,3 +128,20 @@ class Settings:
                 hint="set TURNOUT_HOME to a folder that you can write",
             )
         return self.home
+
+
+def _choice(variable: str) -> bool | None:
+    value = os.environ.get(variable) or None
+    if value not in (None, "0", "1"):
+        raise ConfigurationError(f"{variable} is {value!r}", hint=f"set {variable}=1 or {variable}=0, or leave it out")
+    return None if value is None else value == "1"
+
+
+def _number(variable: str, given: float | None, default: float, example: str) -> float:
+    value = given if given is not None else os.environ.get(variable) or default
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{variable} is {value!r}, not a number", hint=f"for example {variable}={example}"
+        ) from error

@@ -71,6 +71,17 @@ class ReadsOnce(Protocol):
         """The answers, as `generate` gives them one by one."""
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """What an engine may do besides: keep what it has read."""
+
+    def resident(self, context: Context, namespace: str | None = None) -> int:
+        """Prompt tokens at the beginning of a context that `generate` would not read again."""
+
+    def forget(self) -> None:
+        """Erases what was read from the memory of this process."""
+
+
 class Embedder(Protocol):
     """Turns text into unit vectors. `fingerprint` is part of every cache key."""
 

@@ -112,6 +112,10 @@ class MemoryLimitError(EngineError):
     """The prompt would not fit the memory that is free."""
 
 
+class KernelError(EngineError):
+    """What a kernel was given does not fit together; nothing was launched."""
+
+
 class EngineTimeoutError(EngineError):
     """The engine took longer than the caller allows."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
+import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from turnout.config import DEFAULT_EMBEDDER, Settings
-from turnout.contracts import Embedder, Engine, Strategy
+from turnout.contracts import Embedder, Engine, Remembers, Strategy
 from turnout.database import Database
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
@@ -92,6 +95,18 @@ class Parts:
         """Lets go of document text held in memory."""
         self._corpora.clear()
         units.cache_clear()
+
+    def erase_prompts(self) -> None:
+        """Erases the keys and values of prompts: in this process, and on disk those of all models."""
+        if isinstance(engine := self.__dict__.get("engine"), Remembers):
+            engine.forget()
+        gone = self.settings.kv.with_name(f"kv.{uuid.uuid4().hex}.gone")
+        with contextlib.suppress(FileNotFoundError):
+            # Moved first: other processes may be writing there.
+            self.settings.kv.rename(gone)
+            shutil.rmtree(gone)
+        for left in self.settings.home.glob("kv.*.gone"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
 
     def _probe(self) -> Callable[[], CostSamples] | None:
         """How to measure the engine, or None where measuring would cost the user money or mean nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.tiny_models import text_of
@@ -48,13 +48,16 @@ class CutSequence(Sequence):
             layer.keys = layer.keys[..., -SIGHT:, :]
             layer.values = layer.values[..., -SIGHT:, :]
         self.length += len(ids)
-        return output.logits[0, -1]
+        return output.logits[0, -1:]
 
 
 class CutEngine(LocalEngine):
     """Reads in small steps, so that the sight is never much over SIGHT."""
 
-    def sequence(self) -> CutSequence:
+    def _paged(self, network: Any) -> None:
+        return None
+
+    def sequence(self, namespace: str | None = None) -> CutSequence:
         self.open()
         return CutSequence(self._network, self.device)
 

@@ -17,14 +17,22 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 WINDOW = 512
 
 
-def build(folder: Path, *, seed: int = 0, chat_template: str | None = CHAT_TEMPLATE, **config: Any) -> Path:
+def build(
+    folder: Path,
+    *,
+    seed: int = 0,
+    chat_template: str | None = CHAT_TEMPLATE,
+    architecture: str = "llama",
+    **config: Any,
+) -> Path:
     """Writes config.json, model.safetensors, generation_config.json and the tokenizer into `folder`.
 
     Args:
-        config: replaces fields of the llama configuration, for example `num_hidden_layers=4`.
+        architecture: model type of transformers.
+        config: replaces fields of the configuration, for example `num_hidden_layers=4`.
     """
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     tokenizer = _write_tokenizer(folder, chat_template)
     fields = {
@@ -43,7 +51,8 @@ def build(folder: Path, *, seed: int = 0, chat_template: str | None = CHAT_TEMPL
         **config,
     }
     torch.manual_seed(seed)
-    LlamaForCausalLM(LlamaConfig(**fields)).save_pretrained(folder)
+    made = AutoConfig.for_model(architecture, **fields)
+    AutoModelForCausalLM.from_config(made, dtype=torch.float32).save_pretrained(folder)
     return folder
 
 

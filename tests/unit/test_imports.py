@@ -32,7 +32,7 @@ ALLOWED = {
     "sentences": set(),
     "migrations": set(),
     "database": {"config", "errors", "migrations"},
-    "kernels": {"errors"},
+    "kernels": {"errors", "kernels"},
     "engines": BASE | {"sentences", "kernels", "engines", "hardware"},
     "retrieval": BASE | {"sentences", "database", "retrieval", "hardware"},
     "compression": BASE | {"database", "compression", "retrieval", "hardware"},

@@ -14,9 +14,27 @@ Command = Callable[..., Any]
 
 
 def model_options(command: Command) -> Command:
-    """--model, --model-name, --adapter, --device, --home: which model answers and where data lives."""
+    """--model, --model-name, --adapter, --device, --kv-disk-mb, --yarn, --int8, --home: which model answers, and
+    where data lives."""
     for option in (
         click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
+        click.option(
+            "--int8/--no-int8",
+            default=None,
+            help="Let a local model write with weights in int8; by default where that is faster (TURNOUT_INT8).",
+        ),
+        click.option(
+            "--yarn",
+            type=float,
+            metavar="FACTOR",
+            help="Let a local model read FACTOR times its window (TURNOUT_YARN).",
+        ),
+        click.option(
+            "--kv-disk-mb",
+            type=float,
+            metavar="MB",
+            help="Keep on disk what a local model has read, up to MB (TURNOUT_KV_DISK_MB).",
+        ),
         click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE)."),
         click.option("--no-adapter", "adapter", flag_value=NO_ADAPTER, help="Use a local model as it is."),
         click.option(

@@ -22,7 +22,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(tiny_folder: Path) -> LocalEngine:
-    engine = LocalEngine(tiny_folder, device="cpu", chunk_tokens=16)
+    engine = LocalEngine(tiny_folder, device="cpu", chunk_tokens=16, dtype="float32")
     engine.open()
     return engine
 

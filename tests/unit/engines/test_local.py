@@ -2,22 +2,30 @@
 
 import json
 import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import tiny_models
 from support.tiny_models import context, text_of
 
-from turnout.engines import loading
+from turnout.engines import loading, local
 from turnout.engines.local import LocalEngine
+from turnout.engines.probe import measure
 from turnout.errors import EngineError, EngineTimeoutError, MemoryLimitError, ModelError
 from turnout.types import Finished, GenerationParams, Message, Prefilled, Token
 
 GREEDY = GenerationParams(max_tokens=24)
 
 
-def run(engine: LocalEngine, params: GenerationParams = GREEDY, **options):
-    return list(engine.generate(context(**options), params))
+def cold(params: GenerationParams = GREEDY) -> GenerationParams:
+    """Finds nothing that was read before."""
+    return replace(params, cache_namespace=uuid.uuid4().hex)
+
+
+def run(engine: LocalEngine, params: GenerationParams = GREEDY, *texts: str, **options):
+    return list(engine.generate(context(*texts, **options), params))
 
 
 def test_greedy_equals_transformers_generate(engine: LocalEngine, tiny_folder: Path):
@@ -40,7 +48,7 @@ def test_the_answer_does_not_depend_on_the_chunks(tiny_folder: Path):
 
 
 def test_answers_read_together_equal_answers_read_apart(tiny_folder: Path):
-    engine = LocalEngine(tiny_folder, device="cpu", chunk_tokens=16)
+    engine = LocalEngine(tiny_folder, device="cpu", chunk_tokens=16, dtype="float32")
     contexts = [context(question=question) for question in ("Where?", "Who lives there and why?", "Where?")]
     apart = [text_of(engine.generate(asked, GREEDY)) for asked in contexts]
     assert engine.answer_all(contexts, GREEDY) == apart
@@ -50,32 +58,49 @@ def test_answers_read_together_equal_answers_read_apart(tiny_folder: Path):
         engine.answer_all([contexts[0], context("word " * 2000)], GREEDY)
 
 
-def test_a_sliding_window_model_answers_each_prompt_by_itself(tmp_path: Path):
+def test_a_sliding_window_model_answers_alike(tmp_path: Path):
     folder = tiny_models.build(tmp_path / "sliding")
     config = json.loads((folder / "config.json").read_text())
     # Mistral's weights have llama's names; its layers may keep a window of the last tokens only.
     config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 16}
     (folder / "config.json").write_text(json.dumps(config))
-    engine = LocalEngine(folder, device="cpu", chunk_tokens=16)
+    engine = LocalEngine(folder, device="cpu", chunk_tokens=16, dtype="float32")
     contexts = [context("A light stands on Sark. " * 4, question=question) for question in ("Where?", "Who?")]
-    assert not engine.sequence().can_truncate
     assert engine.answer_all(contexts, GREEDY) == [text_of(engine.generate(asked, GREEDY)) for asked in contexts]
 
 
-def test_what_prompts_have_in_common_is_read_once(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
-    contexts = [context("A light stands on Sark. " * 10, question=question) for question in ("Where?", "Who?")]
-    read = []
-    append = loading.Sequence.append
-    monkeypatch.setattr(loading.Sequence, "append", lambda self, ids: read.append(len(ids)) or append(self, ids))
-    assert engine.sequence().can_truncate
-    read.clear()
-    engine.answer_all(contexts, GenerationParams(max_tokens=1))
-    total = sum(engine.count(asked) for asked in contexts)
-    assert sum(read) < 0.7 * total
+def test_a_model_that_pages_are_not_made_for_answers_all_the_same(tmp_path: Path, engine: LocalEngine, monkeypatch):
+    monkeypatch.setattr(local, "are_pages_for", lambda model: False)
+    other = LocalEngine(tiny_models.build(tmp_path / "other"), device="cpu", chunk_tokens=16, dtype="float32")
+    assert other.answer_all([context()], GREEDY) == [text_of(run(other))] == [text_of(run(engine))]
+    assert isinstance(other.sequence(), loading.Sequence) and other.resident(context()) == 0
+
+
+def test_what_was_read_is_not_read_again(engine: LocalEngine):
+    params = cold()
+    long = "A light stands on Sark. " * 10
+    first = run(engine, params, long)
+    assert first[-1].cached_tokens == 0
+    assert engine.resident(context(long), params.cache_namespace) >= 64
+    second = run(engine, params, long)
+    assert second[-1].cached_tokens >= 64 and text_of(second) == text_of(first)
+    assert sum(isinstance(event, Prefilled) for event in second) < sum(isinstance(event, Prefilled) for event in first)
+    assert run(engine, cold(), long)[-1].cached_tokens == 0, "another namespace finds nothing"
+
+
+def test_another_engine_finds_on_disk_what_was_read(tiny_folder: Path, tmp_path: Path):
+    long = "A light stands on Sark. " * 30
+    first, second = (LocalEngine(tiny_folder, device="cpu", dtype="float32", disk=tmp_path / "kv") for _ in range(2))
+    before = run(first, GREEDY, long)
+    after = run(second, GREEDY, long)
+    assert before[-1].cached_tokens == 0 and after[-1].cached_tokens >= 256
+    assert text_of(before) == text_of(after)
+    other = LocalEngine(tiny_folder, device="cpu", dtype="bfloat16", disk=tmp_path / "kv")
+    assert run(other, GREEDY, long)[-1].cached_tokens == 0, "another precision finds nothing"
 
 
 def test_events_count_up_to_the_prompt_and_end_with_finished(engine: LocalEngine):
-    events = run(engine)
+    events = run(engine, cold())
     total = engine.count(context())
     reading = [event for event in events if isinstance(event, Prefilled)]
     assert [event.done for event in reading] == [*range(16, total, 16), total]
@@ -100,7 +125,7 @@ def test_an_end_token_ends_the_answer(tmp_path: Path, engine: LocalEngine):
     sequence = engine.sequence()
     first = int(sequence.append(ids).argmax())
     folder = tiny_models.build(tmp_path / "ends", eos_token_id=[2, first])
-    events = run(LocalEngine(folder, device="cpu"))
+    events = run(LocalEngine(folder, device="cpu", dtype="float32"))
     assert text_of(events) == ""
     assert (events[-1].reason, events[-1].completion_tokens) == ("stop", 1)
 
@@ -141,7 +166,7 @@ def test_a_timeout_is_an_error_that_may_be_retried(engine: LocalEngine):
 
 
 def test_too_little_memory_is_refused_before_anything_is_read(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("turnout.engines.local.available_memory_bytes", lambda device: 1000)
+    monkeypatch.setattr("turnout.engines.admission.available_memory_bytes", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match="GiB are free"):
         run(engine)
 
@@ -199,11 +224,120 @@ def test_cancelling_takes_less_than_a_chunk(engine: LocalEngine):
 def test_memory_that_runs_out_on_the_way_is_an_error_of_ours(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
     import torch
 
-    sequence = engine.sequence()
-
-    def fail(**_):
+    def fail(self, *_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(sequence, "_network", fail)
+    engine.open()
+    monkeypatch.setattr("transformers.LlamaModel.forward", fail)
+    with pytest.raises(MemoryLimitError, match="no memory left for a step of 20 tokens"):
+        engine.sequence().append([1] * 20)
     with pytest.raises(MemoryLimitError, match="no memory left after 0 tokens"):
-        sequence.append([1, 2])
+        loading.Sequence(engine._network, "cpu").append([1, 2])
+
+
+def test_int8_is_for_a_cpu_in_bfloat16_unless_it_is_asked_for(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(local, "pick_device", str)
+
+    def engine(folder: Path = tiny_folder, **options) -> LocalEngine:
+        return LocalEngine(folder, **{"device": "cpu", "dtype": "bfloat16", **options})
+
+    assert engine().int8 and not engine(dtype="float32").int8 and not engine(int8=False).int8
+    assert engine(dtype="float32", int8=True).int8 and not engine(device="cuda").int8
+    prints = {engine(int8=way).model.fingerprint for way in (True, False)}
+    assert len(prints) == 2
+    with pytest.raises(ModelError, match="can't write with int8 weights on cuda"):
+        engine(device="cuda", int8=True).int8  # noqa: B018
+    other = tiny_models.build(tmp_path / "gelu", hidden_act="gelu")
+    assert not engine(other).int8
+    extra = engine(int8=True).memory_bytes(100, 10) - engine(int8=False).memory_bytes(100, 10)
+    assert extra == engine().model.parameters
+
+
+def test_what_is_kept_of_a_prompt_does_not_depend_on_int8(tiny_folder: Path):
+    long = context("A light stands on Sark. " * 20)
+    logits = []
+    for int8, chunk in ((False, 512), (True, 512), (True, 7)):
+        engine = LocalEngine(tiny_folder, device="cpu", dtype="float32", int8=int8)
+        with engine.sequence() as sequence:
+            sequence.chunk = chunk
+            logits.append(sequence.prefill(engine.encode(long)))
+    assert (logits[0] - logits[1]).abs().max() == 0
+    assert (logits[0] - logits[2]).abs().max() < 1e-3
+
+
+def test_a_prompt_over_the_pool_is_refused_and_costs_nobody_what_was_read(tiny_folder: Path):
+    # 2 layers * 2 heads * 8 numbers * keys and values * 4 bytes = 256 bytes a token
+    engine = LocalEngine(tiny_folder, device="cpu", dtype="float32", pool_bytes=256 * 320)
+    params = GenerationParams(max_tokens=4)
+    short, long = context("A light stands on Sark. " * 10), context("A light stands on Sark. " * 28)
+    with pytest.raises(MemoryLimitError, match="over the 320 whose keys and values there is room for"):
+        list(engine.generate(long, params))
+    assert engine._network is None, "nothing is loaded for it"
+    list(engine.generate(short, params))
+    resident = engine.resident(short)
+    begin = time.perf_counter()
+    with pytest.raises(MemoryLimitError, match="320"):
+        list(engine.generate(long, params))
+    assert time.perf_counter() - begin < 0.2
+    assert engine.resident(short) == resident > 0
+
+
+def test_answers_that_do_not_fit_together_are_written_one_after_the_other(tiny_folder: Path):
+    wide, narrow = (
+        LocalEngine(tiny_folder, device="cpu", dtype="float32", pool_bytes=256 * tokens) for tokens in (4096, 256)
+    )
+    asked = [context("A light stands on Sark. " * 8, question=question) for question in ("Where?", "Who?", "When?")]
+    params = GenerationParams(max_tokens=8)
+    assert narrow.count(asked[0]) * 2 > 256
+    assert narrow.answer_all(asked, params) == wide.answer_all(asked, params)
+
+
+def test_peak_memory_counts_pages_that_another_prompt_left(tiny_folder: Path):
+    engine = LocalEngine(tiny_folder, device="cpu", dtype="float32")
+    peaks = [run(engine, cold(), "A light stands on Sark. " * 30)[-1].peak_memory_bytes for _ in range(3)]
+    pages = engine._admission.footprint.cache(engine.count(context("A light stands on Sark. " * 30)))
+    assert min(peaks) >= engine._admission.footprint.weights + pages
+
+
+def test_a_new_engine_knows_before_loading_what_lies_on_disk(tiny_folder: Path, tmp_path: Path):
+    long = context("A light stands on Sark. " * 30)
+    first, second = (LocalEngine(tiny_folder, device="cpu", dtype="float32", disk=tmp_path / "kv") for _ in range(2))
+    list(first.generate(long, GREEDY))
+    assert second.resident(long) == 256 and second._network is None
+    assert second.resident(long, "another") == 0
+    assert list(second.generate(long, GREEDY))[-1].cached_tokens == 256
+    first.forget()
+    assert first.resident(long) == 256, "the disk keeps its own"
+
+
+def test_a_disk_that_is_full_costs_no_answer(tiny_folder: Path, tmp_path: Path):
+    (tmp_path / "kv").write_text("in the way")
+    engine = LocalEngine(tiny_folder, device="cpu", dtype="float32", disk=tmp_path / "kv")
+    long = "A light stands on Sark. " * 30
+    assert text_of(run(engine, GREEDY, long)) and run(engine, GREEDY, long)[-1].cached_tokens > 0
+
+
+def test_measuring_leaves_no_pages_behind(tiny_folder: Path):
+    engine = LocalEngine(tiny_folder, device="cpu", dtype="float32")
+    engine.open()
+    room = engine._session.room()
+    measure(engine, budget_s=0.0)
+    assert engine._session.room() == room and engine._session.spare_bytes() > 0
+    assert len(engine._session._residency._tree) == 0
+
+
+@pytest.mark.parametrize("rope", [{"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}])
+def test_positions_that_depend_on_the_whole_prompt_are_not_read_in_pages(tmp_path: Path, rope: dict):
+    folder = tiny_models.build(tmp_path / "dynamic", rope_parameters=rope)
+    engine = LocalEngine(folder, device="cpu", dtype="float32")
+    assert text_of(run(engine)) and isinstance(engine.sequence(), loading.Sequence) and not engine.int8
+
+
+def test_an_adapter_that_is_switched_belongs_to_pages(tmp_path: Path, tiny_folder: Path, monkeypatch):
+    monkeypatch.setattr(local, "are_pages_for", lambda model: False)
+    engine = LocalEngine(tiny_folder, device="cpu", dtype="float32", switchable=True)
+    monkeypatch.setattr(LocalEngine, "_adapter", object())
+    with pytest.raises(ModelError, match="can't switch an adapter"):
+        engine._paged(None)

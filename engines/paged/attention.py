@@ -1,0 +1,287 @@
+"""Attention over pages, registered in transformers under NAME; the step's plan comes as the keyword `plan`.
+
+Each sequence's rows look at their runs of pages and at themselves; the partial results are merged by the logarithm of
+their softmax sums, which is exact: o = sum of o_i exp(l_i - l), l = log sum of exp(l_i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from turnout.engines.paged.plan import LONG_RUN, Piece, Run, StepPlan, Together
+from turnout.errors import EngineError
+
+Partial = tuple[torch.Tensor, torch.Tensor]
+"""Output [query heads, rows, dim] and log of the softmax sums [query heads, rows], natural, float32."""
+
+NAME = "turnout"
+
+MANY_KEYS = 512
+"""From so many keys on, matrix products over blocks are faster on a CPU in bfloat16 than torch's flash attention."""
+BLOCK_ROWS, BLOCK_KEYS = 256, 1024
+"""What is worked on at once, so that it stays in the processor's cache; of fewer rows, as many more keys."""
+
+FEW_RUNS = 4
+"""Of more runs than that, the short ones are copied together."""
+
+
+def register() -> None:
+    """Makes the attention known to transformers; safe to call again."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+
+
+def _no_mask(*args: Any, attention_mask: torch.Tensor | None = None, **_: Any) -> None:
+    """Sequences are not padded, so there is nothing to mask: what a row sees is in the plan."""
+    if attention_mask is not None and not bool(attention_mask.all()):
+        raise EngineError("padding reached the paged attention", hint="this is a mistake in turnout: please report it")
+
+
+def attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    plan: StepPlan | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of one layer: [1, tokens, query heads, dim].
+
+    Args:
+        query, key, value: of the step's new tokens, [1, query heads, tokens, dim] and [1, heads, tokens, dim].
+    """
+    if plan is None:
+        raise EngineError("the paged attention was called without a plan", hint="use the model through its engine")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer = Layer(plan, module.layer_idx, query[0], key[0], value[0], scale, sliding_window)
+    if module.layer_idx in plan.observed:
+        plan.observed[module.layer_idx] = [layer.weights(piece) for piece in plan.pieces]
+    return layer.output()[None], None
+
+
+def attend(
+    plan: StepPlan, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None
+) -> torch.Tensor:
+    """`lean.Attend` by a plan."""
+    plan.pool.keys[layer][plan.slots] = key
+    plan.pool.values[layer][plan.slots] = value
+    scale = query.shape[-1] ** -0.5
+    query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
+    return Layer(plan, layer, query, key, value, scale, window).output()
+
+
+class Layer:
+    """One layer's attention in one step."""
+
+    def __init__(
+        self,
+        plan: StepPlan,
+        index: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scale: float,
+        window: int | None,
+    ) -> None:
+        self._plan = plan
+        self._keys, self._values = plan.pool.keys[index], plan.pool.values[index]
+        self._query, self._key, self._value = query, key, value
+        self._scale, self._window = scale, window
+
+    def output(self) -> torch.Tensor:
+        """[tokens, query heads, dim]"""
+        pieces = self._plan.pieces
+        if len(pieces) == 1:
+            return self._piece(pieces[0]).transpose(0, 1)
+        if self._plan.together is not None and self._window is None:
+            return self._together(self._plan.together)
+        return torch.cat([self._piece(piece).transpose(0, 1) for piece in pieces])
+
+    def _piece(self, piece: Piece) -> torch.Tensor:
+        """[query heads, rows, dim]"""
+        if self._window is not None and piece.past + piece.end - piece.begin > self._window:
+            return self._windowed(piece, self._window)
+        return accumulated(self._partials(piece))[0].to(self._query.dtype)
+
+    def _partials(self, piece: Piece) -> Iterator[Partial]:
+        """The long runs as they lie, the short ones in one copy if they are many, and the rows themselves."""
+        query = self._query[:, piece.rows]
+        short = [run for run in piece.runs if run.tokens < LONG_RUN] if len(piece.runs) > FEW_RUNS else []
+        for run in piece.runs:
+            if run not in short:
+                yield self._over(query, *self._kept(run))
+        if short:
+            keys, values = zip(*map(self._kept, short), strict=True)
+            yield self._over(query, torch.cat(keys, 1), torch.cat(values, 1))
+        if not piece.is_single:
+            key, value = self._key[:, piece.rows], self._value[:, piece.rows]
+            yield flash(query, key, value, self._scale, causal=True)
+
+    def _together(self, those: Together) -> torch.Tensor:
+        """[rows, query heads, dim] of single rows."""
+        heads, rows, dim = self._query.shape
+        output = self._query.new_zeros(heads, rows, dim, dtype=torch.float32)
+        sums = torch.full((heads, rows), -torch.inf, device=output.device)
+
+        def add(places: list[int], found: Partial) -> None:
+            output[:, places], sums[:, places] = accumulated([(output[:, places], sums[:, places]), found])
+
+        for run, places in those.shared:
+            add(places, self._over(self._query[:, places], *self._kept(run)))
+        for run, place in those.alone:
+            add([place], self._over(self._query[:, [place]], *self._kept(run)))
+        if those.places:
+            add(those.places, self._padded(those))
+        return output.transpose(0, 1).to(self._query.dtype)
+
+    def _padded(self, those: Together) -> Partial:
+        """The rows that have something of their own, each over its keys in a copy as long as the longest."""
+        _, heads, dim = self._keys.shape
+        count, longest = those.filled.shape
+        keys, values = (
+            pool.view(-1, dim).index_select(0, those.rows).view(count, heads, longest, dim)
+            for pool in (self._keys, self._values)
+        )
+        query = self._query[:, those.places].transpose(0, 1).reshape(count, heads, -1, dim)
+        scores = torch.matmul(query, keys.transpose(2, 3)).float().mul_(self._scale)
+        scores.masked_fill_(~those.filled[:, None, None], -torch.inf)
+        most = scores.amax(-1, keepdim=True)
+        weights = scores.sub_(most).exp_()
+        total = weights.sum(-1, keepdim=True)
+        output = torch.matmul(weights.to(values.dtype), values) / total
+        sums = (most + total.log())[..., 0]
+        return output.reshape(count, -1, dim).transpose(0, 1), sums.reshape(count, -1).transpose(0, 1)
+
+    def _kept(self, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a run, [heads, tokens, dim], without a copy."""
+        return self._keys[run.slots].transpose(0, 1), self._values[run.slots].transpose(0, 1)
+
+    def _over(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> Partial:
+        """Rows that see all keys [heads, keys, dim]. The query heads of a key head are rows of one head: keys are read
+        once."""
+        folded = query.reshape(keys.shape[0], -1, query.shape[-1])
+        if products_pay(folded, keys.shape[1]):
+            output, sums = products(folded, keys, values, self._scale)
+        else:
+            output, sums = flash(folded, keys, values, self._scale, causal=False)
+        return output.reshape(query.shape), sums.reshape(query.shape[:2])
+
+    def _windowed(self, piece: Piece, window: int) -> torch.Tensor:
+        """Rows that see the last `window` tokens up to themselves."""
+        first = max(piece.past + 1 - window, 0)
+        keys, values = self._gathered(piece, first)
+        query = self._query[:, piece.rows]
+        # torch has no fast way with both a mask and shared key heads; a window's keys are few enough to repeat.
+        repeats = query.shape[0] // keys.shape[0]
+        found = torch.nn.functional.scaled_dot_product_attention(
+            query[None],
+            keys.repeat_interleave(repeats, 0)[None],
+            values.repeat_interleave(repeats, 0)[None],
+            attn_mask=self._visible(piece, first, keys.shape[1]),
+            scale=self._scale,
+        )
+        return found[0]
+
+    def weights(self, piece: Piece) -> torch.Tensor:
+        """[query heads, rows, keys]: the softmax itself, for those who want to see it."""
+        keys, _ = self._gathered(piece, 0)
+        query = self._query[:, piece.rows].float()
+        repeated = keys.float().repeat_interleave(query.shape[0] // keys.shape[0], 0)
+        scores = query @ repeated.transpose(1, 2) * self._scale
+        return torch.softmax(scores.masked_fill(~self._visible(piece, 0, keys.shape[1]), -torch.inf), -1)
+
+    def _gathered(self, piece: Piece, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a piece's sequence from token `first` on, [heads, keys, dim]: past, then new."""
+        kept = [self._kept(run) for run in _from(piece.runs, first)]
+        if not piece.is_single:
+            kept.append((self._key[:, piece.rows], self._value[:, piece.rows]))
+        keys, values = zip(*kept, strict=True)
+        return torch.cat(keys, 1), torch.cat(values, 1)
+
+    def _visible(self, piece: Piece, first: int, keys: int) -> torch.Tensor:
+        """[rows, keys] of keys from token `first` on: causal, within the window."""
+        rows = torch.arange(piece.past, piece.past + piece.end - piece.begin, device=self._query.device)[:, None]
+        columns = torch.arange(first, first + keys, device=self._query.device)[None]
+        return (columns <= rows) & (columns > rows - (self._window or first + keys + 1))
+
+
+def _from(runs: Sequence[Run], first: int) -> Iterator[Run]:
+    """The runs without their first `first` tokens."""
+    for run in runs:
+        if run.tokens > first:
+            yield Run(run.start + first, run.tokens - first)
+        first = max(first - run.tokens, 0)
+
+
+def accumulated(partials: Iterable[Partial]) -> Partial:
+    """The partials as one; they are taken one after the other, so that never more than two are there."""
+    found = iter(partials)
+    output, sums = next(found)
+    for part, part_sums in found:
+        total = torch.logaddexp(sums, part_sums)
+        output = output * (sums - total).exp()[..., None] + part * (part_sums - total).exp()[..., None]
+        sums = total
+    return output, sums
+
+
+def flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool) -> Partial:
+    """Dense attention with the logarithm of its softmax sums, which the public function of torch does not give.
+
+    Args:
+        query: [query heads, rows, dim]; key and value: [heads, keys, dim]. A causal one is square.
+    """
+    ops: Any = torch.ops.aten
+    q, k, v = query[None], key[None], value[None]
+    if query.device.type == "cpu":
+        output, sums = ops._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
+        return output[0], sums[0]
+    repeats = q.shape[1] // k.shape[1]
+    if repeats > 1:
+        k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+    if query.dtype == torch.float32:
+        output, sums, *_ = ops._scaled_dot_product_efficient_attention(q, k, v, None, True, 0.0, causal, scale=scale)
+        return output[0], sums[0, :, : query.shape[1]]
+    output, sums, *_ = ops._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
+    return output[0], sums[0, :, : query.shape[1]]
+
+
+def products_pay(query: torch.Tensor, keys: int) -> bool:
+    """Whether `products` is the faster way for query [heads, rows, dim]."""
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and keys >= MANY_KEYS
+
+
+def products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Partial:
+    """As `flash` computes where nothing is causal, by matrix products over blocks; scores are rounded to the inputs'
+    precision before the softmax.
+
+    Args:
+        query: [heads, rows, dim]; key and value: [heads, keys, dim].
+    """
+    width = BLOCK_KEYS * max(BLOCK_ROWS // query.shape[1], 1)
+    blocks = [
+        (key[:, begin : begin + width].contiguous().transpose(1, 2), value[:, begin : begin + width])
+        for begin in range(0, key.shape[1], width)
+    ]
+    outputs, sums = [], []
+    for rows in torch.split(query, BLOCK_ROWS, 1):
+        output, total = accumulated(_product(rows, *block, scale) for block in blocks)
+        outputs.append(output.to(value.dtype))
+        sums.append(total)
+    return torch.cat(outputs, 1), torch.cat(sums, 1)
+
+
+def _product(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Partial:
+    """One block; key is [heads, dim, keys]. The output is in float32."""
+    scores = torch.bmm(query, key).float().mul_(scale)
+    most = scores.amax(-1, keepdim=True)
+    weights = scores.sub_(most).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return torch.bmm(weights.to(value.dtype), value) / total, (most + total.log())[..., 0]

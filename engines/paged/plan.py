@@ -1,0 +1,158 @@
+"""What one step reads and writes: all that attention is told of pages and sequences.
+
+A step feeds new tokens of one or more sequences through the model at once, as one row of tokens without padding. Its
+plan says where their keys and values go, and over which runs of pages each sequence looks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from turnout.engines.paged.pages import PAGE, PagePool
+
+if TYPE_CHECKING:
+    import torch
+
+SHARED_TOKENS = 256
+"""Length from which a run that several sequences have is read once for all of them."""
+
+LONG_RUN = 1024
+"""Shorter runs of several sequences, or several of one, are copied together: looking at each costs more than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Tokens that lie one after the other in the pool, from slot `start` on."""
+
+    start: int
+    tokens: int
+
+    @property
+    def slots(self) -> slice:
+        return slice(self.start, self.start + self.tokens)
+
+
+def runs_of(pages: Sequence[int], length: int) -> tuple[Run, ...]:
+    """The first `length` tokens of a sequence's pages as runs, as few as there can be."""
+    runs: list[Run] = []
+    for index in range(-(-length // PAGE)):
+        tokens = min(PAGE, length - index * PAGE)
+        start = pages[index] * PAGE
+        if runs and runs[-1].start + runs[-1].tokens == start:
+            runs[-1] = Run(runs[-1].start, runs[-1].tokens + tokens)
+        else:
+            runs.append(Run(start, tokens))
+    return tuple(runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One sequence's part of a step: rows [begin, end) of the step's tokens.
+
+    Attributes:
+        past: tokens of the sequence before them.
+        runs: what every row sees whole: the past; of a single row, the row itself too.
+    """
+
+    begin: int
+    end: int
+    past: int
+    runs: tuple[Run, ...]
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.begin, self.end)
+
+    @property
+    def is_single(self) -> bool:
+        return self.end - self.begin == 1
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """One forward pass.
+
+    Attributes:
+        slots: [tokens] where the new keys and values go.
+        together: how single rows look at what they see; None for one by one.
+        observed: layer -> attention weights of every piece's rows, [query heads, rows, keys], float32; layers that are
+            wanted stand here with an empty list before the step.
+    """
+
+    pool: PagePool
+    pieces: tuple[Piece, ...]
+    slots: torch.Tensor | slice
+    together: Together | None = None
+    observed: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How the single rows of several sequences look at what they see: runs that some have in common once, other long
+    ones each, and all the rest in one padded copy.
+
+    Attributes:
+        shared: (run, places of the pieces that begin with it).
+        alone: (run, place of its piece).
+        places: of the pieces that have more than that.
+        rows: [places * heads * longest] of the pool as rows of one head each: what those see, key head by key head.
+        filled: [places, longest]: which of them are there; the others are padding.
+    """
+
+    shared: tuple[tuple[Run, list[int]], ...]
+    alone: tuple[tuple[Run, int], ...]
+    places: list[int]
+    rows: torch.Tensor
+    filled: torch.Tensor
+
+
+def _together(pieces: Sequence[Piece], heads: int, device: str) -> Together | None:
+    """None where a piece has more than one row, or is the only one."""
+    import torch
+
+    if len(pieces) < 2 or not all(piece.is_single for piece in pieces):
+        return None
+    users: defaultdict[Run, list[int]] = defaultdict(list)
+    for place, piece in enumerate(pieces):
+        if piece.runs[0].tokens >= SHARED_TOKENS:
+            users[piece.runs[0]].append(place)
+    shared = tuple((run, places) for run, places in users.items() if len(places) > 1)
+    begun = {place for _, places in shared for place in places}
+    alone: list[tuple[Run, int]] = []
+    rest: dict[int, list[int]] = {}
+    for place, piece in enumerate(pieces):
+        for run in piece.runs[place in begun :]:
+            if run.tokens >= LONG_RUN:
+                alone.append((run, place))
+            else:
+                rest.setdefault(place, []).extend(range(run.start, run.start + run.tokens))
+    longest = max(map(len, rest.values()), default=0)
+    slots = torch.tensor([own + own[:1] * (longest - len(own)) for own in rest.values()], dtype=torch.long)
+    lengths = torch.tensor([len(own) for own in rest.values()])
+    filled = torch.arange(longest) < lengths[:, None]
+    rows = slots[:, None] * heads + torch.arange(heads)[:, None]
+    return Together(shared, tuple(alone), list(rest), rows.flatten().to(device), filled.to(device))
+
+
+def plan(pool: PagePool, feeds: Sequence[tuple[Sequence[int], int, int]], device: str) -> StepPlan:
+    """The plan of a step.
+
+    Args:
+        feeds: (pages, past tokens, new tokens) of each sequence; the pages hold past and new ones.
+    """
+    import torch
+
+    pieces: list[Piece] = []
+    slots: list[int] = []
+    for pages, past, new in feeds:
+        begin = len(slots)
+        slots += [pages[at // PAGE] * PAGE + at % PAGE for at in range(past, past + new)]
+        seen = past + 1 if new == 1 else past
+        pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen)))
+    together = slots[-1] - slots[0] == len(slots) - 1 and all(b - a == 1 for a, b in pairwise(slots))
+    where = slice(slots[0], slots[-1] + 1) if together else torch.tensor(slots, device=device)
+    return StepPlan(pool, tuple(pieces), where, _together(pieces, pool.shape.heads, device))

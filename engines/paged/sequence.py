@@ -1,0 +1,284 @@
+"""A sequence: tokens that the model has read, which can be continued, forked and shortened."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from turnout.engines.memory import PREFILL_CHUNK
+from turnout.engines.paged.pages import PAGE, pages_for
+from turnout.engines.paged.residency import Residency
+from turnout.engines.paged.runner import Feed, Runner
+
+if TYPE_CHECKING:
+    import torch
+
+_SOFT = 1 << 31
+
+
+class Soft:
+    """Embeddings in place of tokens.
+
+    Args:
+        values: [tokens, hidden].
+        key: what they are, exactly: equal keys mean equal values. Beginnings with embeddings are found again by it.
+    """
+
+    def __init__(self, values: torch.Tensor, key: bytes) -> None:
+        digest = hashlib.shake_256(key).digest(4 * len(values))
+        self.values = values
+        self.ids = [_SOFT | number for number in array("I", digest)]
+        """One for each embedding, none of which a tokenizer has."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, place: slice) -> Soft:
+        part = copy.copy(self)
+        part.values, part.ids = self.values[place], self.ids[place]
+        return part
+
+
+Fragment = Sequence[int] | Soft
+"""Token ids, or embeddings."""
+
+
+class KvSequence:
+    """Empty when it is made; `close` gives its pages back, and leaves what it has read for others.
+
+    Args:
+        root: what its keys and values may be found under again, see `Residency`.
+        adapted: read with the model's adapter, where it has one that can be switched.
+
+    Attributes:
+        ids: what it has read; embeddings have ids of their own, see `Soft`.
+        reused: how many tokens of its prompt did not have to be read.
+        chunk: prompt tokens of a step.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        residency: Residency,
+        root: str = "",
+        *,
+        adapted: bool = True,
+        chunk: int = PREFILL_CHUNK,
+    ) -> None:
+        self.chunk = chunk
+        self._runner = runner
+        self._adapted = adapted
+        self._residency = residency
+        self._root = root
+        self._pages: list[int] = []
+        self._exact = 0
+        self.ids: list[int] = []
+        self.reused = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens that it has read."""
+        return len(self.ids)
+
+    def reserve(self, tokens: int) -> None:
+        """Takes the pages for `tokens` tokens more, in one run where there is one.
+
+        Raises:
+            MemoryLimitError: so many pages are not to be had; nothing is changed.
+        """
+        missing = pages_for(self.length + tokens) - len(self._pages)
+        if missing > 0:
+            self._pages += self._residency.take(missing, self._pages[-1] if self._pages else None)
+
+    def prefill(self, *fragments: Fragment, more: int = 0) -> torch.Tensor:
+        """Reads a prompt as `reading` does; returns the logits [vocabulary] after its last token."""
+        for _, logits in self.reading(*fragments, more=more):
+            last = logits
+        return last
+
+    def reading(self, *fragments: Fragment, more: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
+        """Reads a prompt into an empty sequence, at most `chunk` tokens a step; what is resident of it is taken over.
+
+        Args:
+            more: tokens to be appended later, whose pages are taken at once.
+
+        Yields:
+            After each step, the tokens read so far and the logits [vocabulary] after them.
+        """
+        ids = _ids(fragments)
+        if self.ids or not ids:
+            raise ValueError(f"a prompt is read into an empty sequence: {self.length:,} read, {len(ids):,} given")
+        self._residency.pool.drop(self._pages)
+        # The last token is always read: its logits are what an answer begins with.
+        self._pages = self._residency.match(self._root, ids[:-1])
+        self.reused = self._exact = len(self._pages) * PAGE
+        self.ids = ids[: self.reused]
+        self.reserve(len(ids) - self.length + more)
+        for pieces in _chunks(fragments, self.length, self.chunk):
+            logits = step(self._runner, [(self, pieces, (-1,))], is_prompt=True)
+            if self.length == len(ids):
+                self._residency.keep(self._root, self.ids, self._pages)
+            yield self.length, logits[0]
+
+    def append(
+        self, *fragments: Fragment, logits: Sequence[int] = (-1,), columns: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """Reads tokens or embeddings in one step.
+
+        Args:
+            logits: the new tokens after which logits are wanted, from 0, or from the end below 0.
+            columns: the tokens of the vocabulary whose logits are wanted, by the weights as they are, also where
+                others are in int8; all by default.
+
+        Returns:
+            [wanted, columns]
+
+        Raises:
+            ValueError: nothing to read, or logits after a token that is not there.
+            MemoryLimitError: no room for the keys and values; nothing is changed.
+        """
+        return step(self._runner, [(self, fragments, logits)], columns)
+
+    def attention_rows(self, layer: int, *fragments: Fragment) -> torch.Tensor:
+        """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
+        layers = self._residency.pool.shape.layers
+        if not 0 <= layer < layers:
+            raise ValueError(f"layer {layer} is not one of the model's {layers}")
+        self._make_room(len(_ids(fragments)))
+        _, plan = self._runner.step([self._feed(fragments, ())], observe=[layer])
+        self._has_read(fragments, exactly=True)
+        return plan.observed[layer][0]
+
+    def log_probabilities(self, ids: Sequence[int], logits: torch.Tensor) -> list[float]:
+        """Reads a continuation; returns the natural logarithm of each token's probability.
+
+        Args:
+            logits: [vocabulary] after what was read before, which foretell the first token.
+        """
+        import torch
+
+        if not ids:
+            return []
+        after = self.append(ids, logits=range(len(ids) - 1))
+        foretold = torch.log_softmax(torch.cat([logits[None], after]).float(), -1)
+        found: list[float] = foretold[torch.arange(len(ids)), torch.tensor(ids)].tolist()
+        return found
+
+    def fork(self) -> KvSequence:
+        """Another sequence that has read the same; nothing is copied until one of them goes on inside a page."""
+        other = KvSequence(self._runner, self._residency, self._root, adapted=self._adapted, chunk=self.chunk)
+        other.ids, other._exact = list(self.ids), self._exact
+        other._pages = self._pages[: pages_for(self.length)]
+        self._residency.pool.share(other._pages)
+        return other
+
+    def truncate(self, length: int) -> None:
+        """Forgets all but the first `length` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"a sequence of {self.length:,} tokens can't be cut to {length:,}")
+        self._residency.pool.drop(self._pages[pages_for(length) :])
+        del self._pages[pages_for(length) :], self.ids[length:]
+        self._exact = min(self._exact, length)
+
+    def close(self, *, keep: bool = True) -> None:
+        """Gives the pages back; safe to call twice.
+
+        Args:
+            keep: leave what was read for others to find.
+        """
+        # What was read with weights in int8 would be found in place of what a prompt is read with.
+        ids = self.ids[: self._exact]
+        try:
+            if keep:
+                self._residency.keep(self._root, ids, self._pages)
+                self._residency.save(self._root, ids, self._pages)
+        finally:
+            self._residency.pool.drop(self._pages)
+            self._pages, self.ids, self._exact = [], [], 0
+
+    def __enter__(self) -> KvSequence:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_room(self, tokens: int) -> None:
+        """Pages of its own for the next tokens: a page that others have too is copied before it is written to."""
+        pool, inside = self._residency.pool, self.length % PAGE
+        last = self.length // PAGE
+        if inside and pool.users(self._pages[last]) > 1:
+            (own,) = self._residency.take(1)
+            pool.copy(self._pages[last], own, inside)
+            pool.drop([self._pages[last]])
+            self._pages[last] = own
+        self.reserve(tokens)
+
+    def _has_read(self, fragments: Sequence[Fragment], *, exactly: bool) -> None:
+        """Args: exactly: not with weights in int8."""
+        is_exact = exactly and self._exact == self.length
+        self.ids += _ids(fragments)
+        if is_exact:
+            self._exact = self.length
+
+    def _feed(self, fragments: Sequence[Fragment], logits: Sequence[int]) -> Feed:
+        new = len(_ids(fragments))
+        wrong = [at for at in logits if not -new <= at < new]
+        if wrong:
+            raise ValueError(f"logits after token {wrong[0]} are wanted, of {new:,} new ones")
+        values = [fragment.values if isinstance(fragment, Soft) else fragment for fragment in fragments]
+        return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted)
+
+
+def step(
+    runner: Runner,
+    feeds: Sequence[tuple[KvSequence, Sequence[Fragment], Sequence[int]]],
+    columns: Sequence[int] | None = None,
+    *,
+    is_prompt: bool = False,
+) -> torch.Tensor:
+    """Reads new tokens of several sequences in one step.
+
+    Args:
+        feeds: (sequence, fragments, tokens after which logits are wanted), see `KvSequence.append`.
+        columns, is_prompt: see `Runner.step`.
+
+    Returns:
+        [wanted, columns], feed after feed.
+    """
+    for sequence, fragments, _ in feeds:
+        if not any(map(len, fragments)):
+            raise ValueError("a step without a token reads nothing")
+        sequence._make_room(len(_ids(fragments)))
+    read = [sequence._feed(fragments, wanted) for sequence, fragments, wanted in feeds]
+    logits, _ = runner.step(read, columns=columns, is_prompt=is_prompt)
+    for sequence, fragments, _ in feeds:
+        sequence._has_read(fragments, exactly=is_prompt or not runner.int8)
+    return logits
+
+
+def _ids(fragments: Iterable[Fragment]) -> list[int]:
+    return [token for fragment in fragments for token in (fragment.ids if isinstance(fragment, Soft) else fragment)]
+
+
+def _chunks(fragments: Sequence[Fragment], done: int, size: int) -> Iterator[list[Fragment]]:
+    """What is left to read after the first `done` tokens, at most `size` a step, on the grid from token 0."""
+    chunk: list[Fragment] = []
+    at = 0
+    for fragment in fragments:
+        start, end = max(done - at, 0), 0
+        while start < len(fragment):
+            end = min(len(fragment), start + size - (at + start) % size)
+            chunk.append(fragment[start:end])
+            if (at + end) % size == 0:
+                yield chunk
+                chunk = []
+            start = end
+        at += len(fragment)
+    if chunk:
+        yield chunk

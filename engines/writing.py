@@ -1,0 +1,69 @@
+"""One answer while it is written: which token comes next, what text it makes certain, and when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from turnout.engines.decode import Detokenizer, StopFilter
+from turnout.types import FinishReason, GenerationParams
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Writing:
+    """Begins empty; `reason` says why it is over, and is None until then.
+
+    Args:
+        decode: text of token ids.
+        ends: tokens that end an answer.
+        device: of the logits.
+    """
+
+    def __init__(
+        self, params: GenerationParams, decode: Callable[[Sequence[int]], str], ends: Collection[int], device: str
+    ) -> None:
+        self._pick = sampler(params, device)
+        self._most = params.max_tokens
+        self._ends = ends
+        self._text, self._stops = Detokenizer(decode), StopFilter(params.stop)
+        self.tokens = 0
+        self.reason: FinishReason | None = None if params.max_tokens > 0 else "length"
+
+    def next(self, logits: torch.Tensor) -> tuple[int, str]:
+        """Picks a token by logits [vocabulary]; returns it with the text that is now certain."""
+        token = self._pick(logits)
+        self.tokens += 1
+        if token in self._ends:
+            self.reason = "stop"
+            return token, ""
+        shown = self._stops.push(self._text.push(token))
+        if self._stops.stopped:
+            self.reason = "stop"
+        elif self.tokens >= self._most:
+            self.reason = "length"
+        return token, shown
+
+    def rest(self) -> str:
+        """What was held back until it was over."""
+        return "" if self._stops.stopped else self._stops.push(self._text.finish()) + self._stops.finish()
+
+
+def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], int]:
+    """Picks the next token from logits [vocabulary]: the best one at temperature 0, else a random one."""
+    import torch
+
+    if params.temperature <= 0:
+        return lambda logits: int(logits.argmax())
+    random = torch.Generator(device=device)
+    if params.seed is None:
+        random.seed()
+    else:
+        random.manual_seed(params.seed)
+
+    def sample(logits: torch.Tensor) -> int:
+        weights = torch.softmax(logits.float() / params.temperature, dim=-1)
+        return int(torch.multinomial(weights, 1, generator=random))
+
+    return sample

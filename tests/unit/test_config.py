@@ -1,0 +1,46 @@
+"""Settings: arguments win over the environment, and what can't be is refused with its value."""
+
+from pathlib import Path
+
+import pytest
+
+from turnout.config import Settings
+from turnout.errors import ConfigurationError
+
+OPTIONS = {
+    "kv_disk_mb": ("TURNOUT_KV_DISK_MB", "250", 250.0, 10.0, 0.0),
+    "yarn": ("TURNOUT_YARN", "4", 4.0, 2.0, 1.0),
+    "max_file_mb": ("TURNOUT_MAX_FILE_MB", "7.5", 7.5, 9.0, 100.0),
+    "int8": ("TURNOUT_INT8", "1", True, False, None),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_argument_wins_over_the_environment_which_wins_over_the_default(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    variable, text, value, other, default = OPTIONS[name]
+    assert getattr(Settings.load(home=tmp_path), name) == default
+    monkeypatch.setenv(variable, text)
+    assert getattr(Settings.load(home=tmp_path), name) == value
+    assert getattr(Settings.load(home=tmp_path, **{name: other}), name) == other
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("TURNOUT_KV_DISK_MB", "lots"),
+        ("TURNOUT_KV_DISK_MB", "-1"),
+        ("TURNOUT_YARN", "0.5"),
+        ("TURNOUT_YARN", "nan"),
+        ("TURNOUT_INT8", "yes"),
+        ("TURNOUT_MAX_FILE_MB", "0"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_its_value(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigurationError, match=text.lstrip("-")) as caught:
+        Settings.load(home=tmp_path)
+    assert caught.value.hint
