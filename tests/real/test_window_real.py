@@ -87,7 +87,8 @@ def test_attention_cut_to_512_tokens_measures_smaller(folder: Path) -> None:
     whole = needle(LocalEngine(folder, device="cpu", chunk_tokens=128))
     cut = needle(CutEngine(folder, device="cpu", chunk_tokens=128))
     # Prompts of the smallest size fit the sight, so that both models read and say the same there.
-    assert lexical(cut)[256] == lexical(whole)[256]
+    # But for rounding: only the whole one reads in pages and writes with weights in int8.
+    assert lexical(cut)[256] == pytest.approx(lexical(whole)[256], abs=0.1)
     assert lexical(cut)[1024] < lexical(whole)[1024] / 2
     assert whole.mecw is not None and cut.mecw is not None
     assert cut.mecw < whole.mecw
