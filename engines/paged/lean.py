@@ -1,9 +1,8 @@
 """Steps of a few tokens without modules: the same model as plain matrices, for writing on a CPU.
 
-One token through a small model is mostly overhead: a step of SmolLM2 calls some 400 modules and 1,500 operations, and
-reads its weights in less than half of the time. Here the projections that read the same input are one matrix, and
-weights may be int8 (one scale a row), which halves what a step reads. The modules' weights become views of these
-matrices, so that in bfloat16 nothing is there twice.
+One token through a small model is much overhead: hundreds of modules, each of a few short operations. Here the
+projections that read the same input are one matrix, and weights may be int8 (one scale a row), which halves what a step
+reads. Without int8 the modules' weights become views of these matrices, so that nothing is needed twice.
 
 The layer is that of llama, mistral, qwen2 and qwen3: x + attention(norm(x)), then x + down(silu(gate) * up) of norm(x).
 """
