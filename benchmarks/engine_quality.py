@@ -1,4 +1,4 @@
-"""What int8 weights, and positions stretched by YaRN, cost: mean loss over real text, token by token.
+"""What int8 weights, attention by products, and positions stretched by YaRN cost: mean loss over real text.
 
     python benchmarks/engine_quality.py [MODEL_FOLDER]
 
@@ -22,16 +22,24 @@ import torch
 from turnout.config import DEFAULT_MODEL, Settings
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
+from turnout.engines.paged import attention
 
 SEED = 1
 DATASETS = ("squad", "fairytaleqa", "covidqa", "qmsum", "evidence_inference", "contractnli", "sec_10q", "squality")
 PIECES, PIECE = 5, 384
+BOOKS, BOOK, FIRST = 4, 4096, 1024
+"""Documents, their tokens, and the first one whose loss counts: before it there is little to look at."""
 LONG, FACTOR = 6, 2.0
 
 
 def main(folder: Path) -> None:
     dev_data.require()
-    figures: dict[str, Any] = {"model": folder.name, "int8": int8(folder), "yarn": yarn(folder)}
+    figures: dict[str, Any] = {
+        "model": folder.name,
+        "int8": int8(folder),
+        "products": products(folder),
+        "yarn": yarn(folder),
+    }
     results_file.write("engine_quality", SEED, figures)
 
 
@@ -88,6 +96,27 @@ def greedy(engine: LocalEngine, ids: list[int]) -> list[int]:
         logits = sequence.append([token])[0]
     sequence.close(keep=False)
     return found
+
+
+def products(folder: Path) -> dict[str, Any]:
+    """Losses by both ways of attention in bfloat16, and their mean distance from float32, token by token."""
+    engine, exact = (LocalEngine(folder, dtype=dtype, int8=False) for dtype in ("bfloat16", "float32"))
+    if engine.device != "cpu":
+        return {"skipped": "a GPU attends with its own kernels"}
+    documents = sorted(dev_data.documents("squality").values(), key=lambda d: -len(d["text"]))[:BOOKS]
+    found: dict[str, list[np.ndarray]] = {"products": [], "flash": [], "float32": []}
+    many = attention.MANY_KEYS
+    for document in documents:
+        ids = engine.tokenizer.encode_text(document["text"][: BOOK * 8])[:BOOK]
+        found["products"].append(np.array(losses_of(engine, ids)[FIRST:]))
+        attention.MANY_KEYS = 1 << 40
+        found["flash"].append(np.array(losses_of(engine, ids)[FIRST:]))
+        attention.MANY_KEYS = many
+        found["float32"].append(np.array(losses_of(exact, ids)[FIRST:]))
+    losses = {name: np.concatenate(values) for name, values in found.items()}
+    away = {name: float(abs(losses[name] - losses["float32"]).mean()) for name in ("products", "flash")}
+    means = {name: float(values.mean()) for name, values in losses.items()}
+    return {"documents": BOOKS, "tokens": len(losses["flash"]), "loss": means, "mean_distance_from_float32": away}
 
 
 def yarn(folder: Path) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
-from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
+from turnout.errors import ConfigurationError, MemoryLimitError, MissingExtraError, UnknownNameError
 
 DtypeName = Literal["bfloat16", "float32"]
 
@@ -79,6 +81,29 @@ def available_memory_bytes(device: str | None = None) -> int:
 
         return int(torch.cuda.mem_get_info(device)[0])
     return min(int(psutil.virtual_memory().available), _cgroup_headroom())
+
+
+@contextlib.contextmanager
+def memory_of(device: str, doing: str) -> Iterator[None]:
+    """Work that may find no memory left on the device.
+
+    Args:
+        doing: "for ..." or "after ...", as it stands in the error.
+
+    Raises:
+        MemoryLimitError: instead of torch's own error.
+    """
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise MemoryLimitError(
+            f"{device} has no memory left {doing}",
+            hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
+        ) from error
 
 
 def _cgroup_headroom() -> int:

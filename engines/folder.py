@@ -50,6 +50,16 @@ class ModelFolder:
         scaling = self.config.get("rope_parameters") or self.config.get("rope_scaling") or {}
         return str(scaling.get("rope_type") or scaling.get("type") or "default")
 
+    @property
+    def end_tokens(self) -> set[int]:
+        """The tokens that end an answer, as the two configurations name them."""
+        file = self.path / "generation_config.json"
+        found: set[int] = set()
+        for config in (self.config, read_json(file) if file.is_file() else {}):
+            value = config.get("eos_token_id")
+            found.update(value if isinstance(value, list) else [value] if value is not None else [])
+        return found
+
 
 def check(folder: Path, *, tokenizer: bool = True) -> dict[str, Any]:
     """The configuration of a folder that may be loaded.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from turnout.engines import adapter as adapters
 from turnout.engines.adapter import Adapter
+from turnout.engines.device import memory_of
 from turnout.engines.folder import ModelFolder
 from turnout.engines.memory import PREFILL_CHUNK
-from turnout.errors import MemoryLimitError, MissingExtraError, ModelError
+from turnout.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,6 @@ class Sequence:
         from transformers import DynamicCache
 
         self.chunk = chunk
-
         self._network = network
         self._device = device
         self._cache = DynamicCache(config=network.config)
@@ -127,21 +127,13 @@ class Sequence:
         """
         import torch
 
-        try:
-            with torch.inference_mode():
-                output = self._network(
-                    input_ids=torch.tensor([ids], device=self._device),
-                    past_key_values=self._cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has no class of its own
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-                raise
-            raise MemoryLimitError(
-                f"{self._device} has no memory left after {self.length:,} tokens",
-                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
-            ) from error
+        with memory_of(self._device, f"after {self.length:,} tokens"), torch.inference_mode():
+            output = self._network(
+                input_ids=torch.tensor([ids], device=self._device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         self.length += len(ids)
         logits: torch.Tensor = output.logits[0, -1:]
         return logits

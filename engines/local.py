@@ -16,6 +16,7 @@ from turnout.engines import folder as folders
 from turnout.engines import loading, prompt
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
+from turnout.engines.answering import answered
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
 from turnout.engines.memory import Footprint, prefill_chunk
@@ -26,7 +27,7 @@ from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
 from turnout.errors import ModelError
-from turnout.types import Context, EngineEvent, FinishReason, GenerationParams, ModelInfo, Prefilled, Token
+from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
     from turnout.engines.paged.sequence import KvSequence
@@ -266,32 +267,10 @@ class LocalEngine:
     def _run(
         self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence | KvSequence
     ) -> Iterator[EngineEvent]:
-        pool_bytes = self._session.pool_bytes if self._session else (lambda: 0)
-        meter = Meter(self.device, self._admission.footprint.weights, params.timeout_s, pool_bytes)
-        writing = self._writing(params)
-        steps = sequence.reading(ids, more=params.max_tokens)
-        foretold = None
-        while not (cancelled := stopped()):
-            read, foretold = next(steps, (0, foretold))
-            if not read:
-                break
-            meter.sample()
-            yield Prefilled(read, len(ids))
-            meter.check()
-        while not cancelled and foretold is not None and writing.reason is None:
-            token, shown = writing.next(foretold)
-            meter.token()
-            if shown:
-                yield Token(shown)
-            meter.check()
-            if writing.reason is None and not (cancelled := stopped()):
-                foretold = sequence.append([token])[0]
-        if not cancelled and (rest := writing.rest()):
-            yield Token(rest)
-        meter.sample()
-        reason: FinishReason = "cancelled" if cancelled else writing.reason or "length"
-        pages = self._admission.footprint.cache(sequence.length) if self._session else 0
-        yield meter.finished(reason, len(ids), writing.tokens, sequence.reused, pages)
+        footprint, session = self._admission.footprint, self._session
+        meter = Meter(self.device, footprint.weights, params.timeout_s, session.pool_bytes if session else (lambda: 0))
+        cache_bytes = footprint.cache if session else (lambda tokens: 0)
+        return answered(sequence, ids, self._writing(params), meter, stopped, cache_bytes)
 
     def _writing(self, params: GenerationParams) -> Writing:
         return Writing(params, self.tokenizer.decode, self.end_tokens, self.device)
@@ -340,7 +319,7 @@ class LocalEngine:
         if self._int8 and not able:
             raise ModelError(
                 f"{self._name} can't write with int8 weights on {self.device}",
-                hint=f"that is for models of the types {', '.join(sorted(lean.MODEL_TYPES))}, on a CPU",
+                hint=f"that is for models of the types {', '.join(sorted(MODEL_TYPES))}, on a CPU",
             )
         return self._int8
 
@@ -367,14 +346,8 @@ class LocalEngine:
     @cached_property
     def end_tokens(self) -> frozenset[int]:
         """The tokens that end an answer."""
-        file = self._path / "generation_config.json"
-        configs = [folders.read_json(file)] if file.is_file() else []
-        found: set[int | None] = set()
-        for config in (*configs, self.folder.config):
-            value = config.get("eos_token_id")
-            found.update(value if isinstance(value, list) else [value])
-        found.add(self.tokenizer.id_of(self.tokenizer.special("eos_token")))
-        return frozenset(token for token in found if token is not None)
+        named = self.tokenizer.id_of(self.tokenizer.special("eos_token"))
+        return frozenset(self.folder.end_tokens | ({named} if named is not None else set()))
 
 
 def _text(events: Iterable[EngineEvent]) -> str:

@@ -19,13 +19,16 @@ class Writing:
         decode: text of token ids.
         ends: tokens that end an answer.
         device: of the logits.
+
+    Attributes:
+        most: tokens that it may get.
     """
 
     def __init__(
         self, params: GenerationParams, decode: Callable[[Sequence[int]], str], ends: Collection[int], device: str
     ) -> None:
         self._pick = sampler(params, device)
-        self._most = params.max_tokens
+        self.most = params.max_tokens
         self._ends = ends
         self._text, self._stops = Detokenizer(decode), StopFilter(params.stop)
         self.tokens = 0
@@ -41,7 +44,7 @@ class Writing:
         shown = self._stops.push(self._text.push(token))
         if self._stops.stopped:
             self.reason = "stop"
-        elif self.tokens >= self._most:
+        elif self.tokens >= self.most:
             self.reason = "length"
         return token, shown
 

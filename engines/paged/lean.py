@@ -1,34 +1,29 @@
 """Steps of a few tokens without modules: the same model as plain matrices, for writing on a CPU.
 
 One token through a small model is much overhead: hundreds of modules, each of a few short operations. Here the
-projections that read the same input are one matrix, and weights may be int8 (one scale a row), which halves what a step
-reads. Without int8 the modules' weights become views of these matrices, so that nothing is needed twice.
-
-The layer is that of llama, mistral, qwen2 and qwen3: x + attention(norm(x)), then x + down(silu(gate) * up) of norm(x).
+projections that read the same input are one matrix, and weights may be int8, see `matrices`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from turnout.engines.paged import matrices
+from turnout.engines.paged.kinds import MODEL_TYPES
+from turnout.engines.paged.matrices import Function, Join, norm
 
 if TYPE_CHECKING:
     import torch
 
-MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-
 ROWS = 16
 """Tokens up to which a step gains from it."""
 
-Matrix = Callable[["torch.Tensor"], "torch.Tensor"]
-"""[rows, in] -> [rows, out]"""
-
 
 def fits(config: Mapping[str, Any]) -> bool:
-    """Whether this computes models of a configuration: not with another activation, or packed weights."""
-    is_plain = config.get("hidden_act", "silu") == "silu" and not config.get("quantization_config")
-    return config.get("model_type") in MODEL_TYPES and is_plain
+    """Whether this computes models of a configuration: not with packed weights."""
+    return config.get("model_type") in MODEL_TYPES and not config.get("quantization_config")
 
 
 class Attend(Protocol):
@@ -42,15 +37,14 @@ class Attend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One layer."""
+    """One layer: x + attention(norm(x)), then x + mlp(mlp_norm(x)); without `mlp_norm` both are of norm(x) (phi)."""
 
-    attention_norm: torch.Tensor
-    qkv: Matrix
-    head_norms: tuple[torch.Tensor, torch.Tensor] | None
-    out: Matrix
-    mlp_norm: torch.Tensor
-    gate_up: Matrix
-    down: Matrix
+    norm: Function
+    qkv: Function
+    head_norms: tuple[Function, Function] | None
+    out: Function
+    mlp_norm: Function | None
+    mlp: Function
     window: int | None
 
 
@@ -58,7 +52,7 @@ class LeanModel:
     """The weights of a network as matrices.
 
     Args:
-        network: of one of MODEL_TYPES.
+        network: whose configuration `fits`.
         int8: keep a copy of every matrix in int8 and compute with that.
 
     Attributes:
@@ -66,16 +60,15 @@ class LeanModel:
     """
 
     def __init__(self, network: Any, int8: bool) -> None:
-        config = network.config
-        made = _int8 if int8 else _plain
+        config, model = network.config, network.model
+        join = matrices.int8 if int8 else matrices.plain
         self._dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self._eps = config.rms_norm_eps
         self._embedding = network.get_input_embeddings().weight
-        self._rope = network.model.rotary_emb
-        self._norm = network.model.norm.weight
-        self.head = made([network.get_output_embeddings()])
-        self._blocks = [self._block(layer, made) for layer in network.model.layers]
+        self._rope = model.rotary_emb
+        self._norm = norm(model.norm if hasattr(model, "norm") else model.final_layernorm)
+        self.head = join([network.get_output_embeddings()])
+        self._blocks = [_block(layer, join) for layer in model.layers]
 
     def step(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> torch.Tensor:
         """[rows, hidden] of a step, after the last norm.
@@ -83,20 +76,15 @@ class LeanModel:
         Args:
             ids, positions: [rows], on the device.
         """
-        from torch.nn.functional import rms_norm, silu
-
         x = self._embedding[ids]
         cos, sin = self._rope(x, positions[None])
         cos, sin = cos[0][:, None], sin[0][:, None]
-        size = (x.shape[-1],)
         for index, block in enumerate(self._blocks):
-            normed = rms_norm(x, size, block.attention_norm, self._eps)
-            query, key, value = self._projected(block, normed, cos, sin)
-            found = attend(index, query, key, value, block.window)
+            normed = block.norm(x)
+            found = attend(index, *self._projected(block, normed, cos, sin), block.window)
             x = x + block.out(found.reshape(len(x), -1))
-            gate, up = block.gate_up(rms_norm(x, size, block.mlp_norm, self._eps)).chunk(2, -1)
-            x = x + block.down(silu(gate) * up)
-        return rms_norm(x, size, self._norm, self._eps)
+            x = x + block.mlp(normed if block.mlp_norm is None else block.mlp_norm(x))
+        return self._norm(x)
 
     def _projected(
         self, block: Block, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
@@ -104,77 +92,74 @@ class LeanModel:
         """Query, key and value with their positions, [rows, heads of each, dim]."""
         import torch
 
-        turned = self._heads + self._kv_heads
+        queries, turned = self._heads, self._heads + self._kv_heads
         qkv = block.qkv(x).view(len(x), -1, self._dim)
         both = qkv[:, :turned]
         if block.head_norms is not None:
             query_norm, key_norm = block.head_norms
-            parts = (both[:, : self._heads], query_norm), (both[:, self._heads :], key_norm)
-            both = torch.cat([torch.nn.functional.rms_norm(x, (self._dim,), w, self._eps) for x, w in parts], 1)
-        low, high = both.chunk(2, -1)
-        both = both * cos + torch.cat((-high, low), -1) * sin
-        return both[:, : self._heads], both[:, self._heads :], qkv[:, turned:]
+            both = torch.cat([query_norm(both[:, :queries]), key_norm(both[:, queries:])], 1)
+        both = rotated(both, cos, sin)
+        return both[:, :queries], both[:, queries:], qkv[:, turned:]
 
-    def _block(self, layer: Any, made: Callable[[Sequence[Any]], Matrix]) -> Block:
-        attention, mlp = layer.self_attn, layer.mlp
-        norms = (attention.q_norm.weight, attention.k_norm.weight) if hasattr(attention, "q_norm") else None
-        return Block(
-            layer.input_layernorm.weight,
-            made([attention.q_proj, attention.k_proj, attention.v_proj]),
-            norms,
-            made([attention.o_proj]),
-            layer.post_attention_layernorm.weight,
-            made([mlp.gate_proj, mlp.up_proj]),
-            made([mlp.down_proj]),
-            _window(attention),
-        )
+
+def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions; of cos and sin narrower than x, its first numbers alone are turned."""
+    import torch
+
+    size = cos.shape[-1]
+    part = x[..., :size]
+    low, high = part.chunk(2, -1)
+    turned = part * cos + torch.cat((-high, low), -1) * sin
+    return turned if size == x.shape[-1] else torch.cat((turned, x[..., size:]), -1)
+
+
+def _block(layer: Any, join: Join) -> Block:
+    attention = layer.self_attn
+    is_parallel = not hasattr(layer, "post_attention_layernorm")
+    return Block(
+        norm(layer.input_layernorm),
+        join(
+            [attention.qkv_proj] if hasattr(attention, "qkv_proj") else _each(attention, "q_proj", "k_proj", "v_proj")
+        ),
+        _head_norms(attention),
+        join([attention.dense if hasattr(attention, "dense") else attention.o_proj]),
+        None if is_parallel else norm(layer.post_attention_layernorm),
+        _mlp(layer.mlp, join),
+        _window(attention),
+    )
+
+
+def _head_norms(attention: Any) -> tuple[Function, Function] | None:
+    for names in (("q_norm", "k_norm"), ("q_layernorm", "k_layernorm")):
+        if hasattr(attention, names[0]):
+            query, key = _each(attention, *names)
+            return norm(query), norm(key)
+    return None
+
+
+def _mlp(mlp: Any, join: Join) -> Function:
+    """down(act(gate) * up), or fc2(act(fc1)) (phi)."""
+    if hasattr(mlp, "fc1"):
+        first, second, act = join([mlp.fc1]), join([mlp.fc2]), mlp.activation_fn
+        return lambda x: second(act(first(x)))
+    is_joined = hasattr(mlp, "gate_up_proj")
+    gate_up = join(_each(mlp, *(["gate_up_proj"] if is_joined else ["gate_proj", "up_proj"])))
+    down, act = join([mlp.down_proj]), mlp.activation_fn if is_joined else mlp.act_fn
+
+    def gated(x: torch.Tensor) -> torch.Tensor:
+        gate, up = gate_up(x).chunk(2, -1)
+        return down(act(gate) * up)
+
+    return gated
+
+
+def _each(module: Any, *names: str) -> list[Any]:
+    return [getattr(module, name) for name in names]
 
 
 def _window(attention: Any) -> int | None:
-    """Tokens that the layer sees; None for all. Mistral has it for the whole model."""
+    """Tokens that the layer sees; None for all. Mistral and phi3 have it for the whole model."""
     config = attention.config
-    whole = config.sliding_window if config.model_type == "mistral" else None
+    whole = config.sliding_window if config.model_type in ("mistral", "phi3") else None
     found: int | None = getattr(attention, "sliding_window", whole)
     return found
-
-
-def _plain(linears: Sequence[Any]) -> Matrix:
-    """The layers' matrices one below the other; the layers get views of it."""
-    import torch
-
-    bias = torch.cat([linear.bias for linear in linears]) if linears[0].bias is not None else None
-    if len(linears) == 1:
-        weight = linears[0].weight
-    else:
-        weight = torch.cat([linear.weight.data for linear in linears])
-        for linear, view in zip(linears, torch.split(weight, [len(linear.weight) for linear in linears]), strict=True):
-            linear.weight.data = view
-    return _switched(linears, lambda x: torch.nn.functional.linear(x, weight, bias))
-
-
-def _switched(linears: Sequence[Any], plain: Matrix) -> Matrix:
-    """With the layers' adapters, where they have some that can be switched."""
-    from turnout.engines.paged.switched import SwitchedLinear, joined
-
-    switch = next((linear.switch for linear in linears if isinstance(linear, SwitchedLinear)), None)
-    if switch is None:
-        return plain
-    down, up = joined(linears)
-    return lambda x: switch.added(plain(x), x, down, up)
-
-
-def _int8(linears: Sequence[Any]) -> Matrix:
-    """The same in int8: w = scale of its row * a whole number from -127 to 127."""
-    import torch
-
-    bias = torch.cat([linear.bias for linear in linears]) if linears[0].bias is not None else None
-    weight = torch.cat([linear.weight.data for linear in linears])
-    # Rounded first: it is the rounded scale that the product is multiplied by.
-    scales = (weight.abs().amax(1).float().clamp(min=1e-12) / 127).to(weight.dtype)
-    whole = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
-
-    def product(x: torch.Tensor) -> torch.Tensor:
-        found = torch._weight_int8pack_mm(x, whole, scales)
-        return found if bias is None else found + bias
-
-    return _switched(linears, product)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from turnout.engines.device import memory_of
 from turnout.engines.paged import attention
 from turnout.engines.paged.graphs import DecodeGraphs, can_capture
 from turnout.engines.paged.lean import ROWS, LeanModel, fits
 from turnout.engines.paged.pages import PagePool
 from turnout.engines.paged.plan import StepPlan, plan
-from turnout.errors import MemoryLimitError, ModelError
+from turnout.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -108,20 +109,13 @@ class Runner:
         positions = [at for feed in feeds for at in range(feed.past, feed.past + feed.new)]
         self._cache.follow(step)
         try:
-            with torch.inference_mode():
+            with memory_of(self._device, f"for a step of {len(positions):,} tokens"), torch.inference_mode():
                 if self._switch is not None:
                     rows = [feed.adapted for feed in feeds for _ in range(feed.new)]
                     self._switch.set(rows, self._network.get_input_embeddings().weight)
                 lean = None if is_prompt and self.int8 else self._lean
                 hidden = self._hidden(feeds, positions, step, lean)[keep]
                 logits = self._logits(hidden, columns, lean)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator has no class of its own
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-                raise
-            raise MemoryLimitError(
-                f"{self._device} has no memory left for a step of {len(positions):,} tokens",
-                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
-            ) from error
         finally:
             self._cache.follow(None)
         return logits, step

@@ -249,7 +249,8 @@ def test_int8_is_for_a_cpu_in_bfloat16_unless_it_is_asked_for(
     assert len(prints) == 2
     with pytest.raises(ModelError, match="can't write with int8 weights on cuda"):
         engine(device="cuda", int8=True).int8  # noqa: B018
-    other = tiny_models.build(tmp_path / "gelu", hidden_act="gelu")
+    longer = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    other = tiny_models.build(tmp_path / "dynamic", rope_parameters=longer)
     assert not engine(other).int8
     extra = engine(int8=True).memory_bytes(100, 10) - engine(int8=False).memory_bytes(100, 10)
     assert extra == engine().model.parameters

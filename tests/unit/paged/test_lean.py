@@ -9,7 +9,8 @@ from support import kv
 torch = pytest.importorskip("torch")
 
 from turnout.engines.paged import runner as runners  # noqa: E402
-from turnout.engines.paged.lean import MODEL_TYPES, ROWS, LeanModel, fits  # noqa: E402
+from turnout.engines.paged.kinds import MODEL_TYPES  # noqa: E402
+from turnout.engines.paged.lean import ROWS, LeanModel, fits  # noqa: E402
 from turnout.engines.paged.pages import PagePool  # noqa: E402
 from turnout.engines.paged.residency import Residency  # noqa: E402
 from turnout.engines.paged.runner import Runner  # noqa: E402
@@ -31,10 +32,19 @@ def written(model: Any, **options: Any) -> Any:
     return torch.cat([*one_by_one, made.append(IDS[230 : 230 + ROWS], logits=range(ROWS))])
 
 
-@pytest.mark.parametrize("name", sorted(MODEL_TYPES))
-@pytest.mark.parametrize("bias", [False, True])
-def test_without_modules_it_computes_the_same(name: str, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"attention_bias": bias, "mlp_bias": bias} if name == "llama" else {}
+VARIANTS = [
+    *((name, {}) for name in kv.ARCHITECTURES),
+    ("llama", {"attention_bias": True, "mlp_bias": True}),
+    ("llama", {"hidden_act": "gelu"}),
+    ("phi", {"qk_layernorm": True}),
+    ("phi3", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_without_modules_it_computes_the_same(
+    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lean = written(kv.network(name, **options))
     monkeypatch.setattr(runners, "ROWS", 0)
     assert (lean - written(kv.network(name, **options))).abs().max() < 1e-4
@@ -52,8 +62,7 @@ def test_it_is_used_for_few_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_models_of_another_kind_keep_their_modules() -> None:
-    assert not any(fits(kv.network(*of).config.to_dict()) for of in (("phi",), ("phi3",)))
-    assert not fits(kv.network(hidden_act="gelu").config.to_dict())
+    assert not fits({**kv.network().config.to_dict(), "model_type": "gpt_neox"})
     assert not fits({**kv.network().config.to_dict(), "quantization_config": {"quant_method": "fp8"}})
     assert all(fits(kv.network(name).config.to_dict()) for name in MODEL_TYPES)
 
@@ -68,7 +77,7 @@ def test_the_modules_hold_views_of_the_joined_matrices() -> None:
     assert torch.equal(before, model(torch.tensor([IDS])).logits)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "phi", "phi3"])
 def test_int8_weights_change_little(name: str) -> None:
     exact, rounded = written(kv.network(name)), written(kv.network(name), int8=True)
     error = (exact - rounded).norm() / exact.norm()

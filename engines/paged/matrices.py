@@ -1,0 +1,78 @@
+"""Linear layers and norms of a network as plain functions; layers that read the same input are one matrix.
+
+Weights may be int8, with one scale a row, which halves what a step reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+Function = Callable[["torch.Tensor"], "torch.Tensor"]
+"""[..., in] -> [..., out]"""
+
+Join = Callable[[Sequence[Any]], Function]
+"""Linear layers with the same input -> one function that gives their outputs one after the other."""
+
+
+def norm(module: Any) -> Function:
+    """A LayerNorm of torch, or a norm of root mean squares (every other one of the models that are known here)."""
+    import torch
+
+    weight = module.weight
+    if isinstance(module, torch.nn.LayerNorm):
+        bias, eps = module.bias, module.eps
+        return lambda x: torch.nn.functional.layer_norm(x, weight.shape, weight, bias, eps)
+    eps = module.variance_epsilon
+    return lambda x: torch.nn.functional.rms_norm(x, weight.shape, weight, eps)
+
+
+def plain(linears: Sequence[Any]) -> Function:
+    """The layers' matrices one below the other; the layers get views of it, so that nothing is there twice."""
+    import torch
+
+    bias = _bias(linears)
+    if len(linears) == 1:
+        weight = linears[0].weight
+    else:
+        weight = torch.cat([linear.weight.data for linear in linears])
+        for linear, view in zip(linears, torch.split(weight, [len(linear.weight) for linear in linears]), strict=True):
+            linear.weight.data = view
+    return _switched(linears, lambda x: torch.nn.functional.linear(x, weight, bias))
+
+
+def int8(linears: Sequence[Any]) -> Function:
+    """The same by a copy in int8: w = scale of its row * a whole number from -127 to 127."""
+    import torch
+
+    bias = _bias(linears)
+    weight = torch.cat([linear.weight.data for linear in linears])
+    # Rounded first: it is the rounded scale that the product is multiplied by.
+    scales = (weight.abs().amax(1).float().clamp(min=1e-12) / 127).to(weight.dtype)
+    whole = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        found = torch._weight_int8pack_mm(x, whole, scales)
+        return found if bias is None else found + bias
+
+    return _switched(linears, product)
+
+
+def _bias(linears: Sequence[Any]) -> torch.Tensor | None:
+    import torch
+
+    return None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
+
+
+def _switched(linears: Sequence[Any], function: Function) -> Function:
+    """With the layers' adapters, where they have some that can be switched."""
+    from turnout.engines.paged.switched import SwitchedLinear, joined
+
+    switch = next((linear.switch for linear in linears if isinstance(linear, SwitchedLinear)), None)
+    if switch is None:
+        return function
+    down, up = joined(linears)
+    return lambda x: switch.added(function(x), x, down, up)
