@@ -25,8 +25,11 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "card.json"
 SHIPPED = Path(__file__).parent / "adapters"
-EVIDENCE = ("number", "sentence", "none")
-"""What an adapted model's answer begins with, see `turnout.training.recipe`."""
+EVIDENCE = ("number", "after", "sentence", "none")
+"""What an adapted model's answer gives as evidence, see `turnout.training.recipe`."""
+
+NUMBERED = ("number", "after")
+"""Those that name a sentence by its number in the prompt."""
 
 _PREFIX = "base_model.model."
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
@@ -44,7 +47,7 @@ class Adapter:
         base: name of the model that it was trained on.
         sha256: of configuration and weights; part of the model's fingerprint.
         scale: alpha / rank.
-        evidence: what it was trained to give before an answer, one of EVIDENCE: it decides how the model is asked.
+        evidence: what it was trained to give with an answer, one of EVIDENCE: it decides how the model is asked.
         shape, probe: what its model must agree in, see `identity`.
     """
 
@@ -74,7 +77,7 @@ def read(path: Path) -> Adapter:
     evidence = str(recipe.get("evidence")) if isinstance(recipe, dict) else "none"
     if evidence not in EVIDENCE:
         raise ModelError(
-            f"{path} was trained to begin answers with {evidence!r}, which is not known here",
+            f"{path} was trained to give evidence as {evidence!r}, which is not known here",
             hint=f"known: {', '.join(EVIDENCE)}; train it again, or use the version that trained it",
         )
     try:
@@ -155,7 +158,7 @@ def merge(network: Any, adapter: Adapter, model_name: str) -> None:
     import torch
 
     with torch.inference_mode():
-        for name, down, up in _pairs(network, adapter, model_name):
+        for name, down, up in pairs(network, adapter, model_name):
             target = network.get_submodule(name).weight
             delta = up.float().to(target.device) @ down.float().to(target.device) * adapter.scale
             target.copy_((target.float() + delta).to(target.dtype))
@@ -171,7 +174,7 @@ def attach(network: Any, adapter: Adapter, model_name: str) -> Switch:
 
     switch = Switch()
     head = network.get_output_embeddings()
-    for name, down, up in _pairs(network, adapter, model_name):
+    for name, down, up in pairs(network, adapter, model_name):
         linear = network.get_submodule(name)
         if linear is head:
             raise ModelError(
@@ -184,8 +187,12 @@ def attach(network: Any, adapter: Adapter, model_name: str) -> Switch:
     return switch
 
 
-def _pairs(network: Any, adapter: Adapter, model_name: str) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
-    """(module, A [rank, in], B [out, rank]) of each adapted matrix."""
+def pairs(network: Any, adapter: Adapter, model_name: str) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """(module, A [rank, in], B [out, rank]) of each adapted matrix.
+
+    Raises:
+        ModelError: the network is another model's than the adapter's, or the adapter is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

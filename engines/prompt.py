@@ -92,7 +92,7 @@ QUOTING = PromptFormat(
 )
 
 NUMBERED = replace(PLAIN, name="numbered", numbers=True)
-"""What a reader is trained with (`turnout train reader --evidence number`)."""
+"""What a reader is trained with that names sentences by number (`turnout train reader --evidence after`)."""
 
 CLOSED_BOOK_TASK = "closed_book"
 """The task of a context without documents: the model answers from what it learnt, as a control in measurements."""
@@ -111,10 +111,10 @@ def format_for(parameters: int | None, evidence: str | None = None) -> PromptFor
     """Small models lose the answer when they are asked for a quote too; the size of a remote model is unknown.
 
     Args:
-        evidence: what the model's adapter was trained to give first, see `turnout.training.recipe.Evidence`.
+        evidence: what the model's adapter was trained to give, see `turnout.training.recipe.Evidence`.
     """
     if evidence is not None:
-        return NUMBERED if evidence == "number" else PLAIN
+        return NUMBERED if evidence in ("number", "after") else PLAIN
     return PLAIN if parameters is not None and parameters < SMALL_MODEL_PARAMETERS else QUOTING
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.config import Settings
+from turnout.engines import adapter
 from turnout.engines.folder import read_json
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
@@ -39,6 +41,7 @@ def reader(
     model: str | None = None,
     *,
     recipe: Recipe | None = None,
+    start: str | os.PathLike[str] | None = None,
     limit: int = 300,
     device: str | None = None,
     home: str | os.PathLike[str] | None = None,
@@ -53,6 +56,7 @@ def reader(
         data_folder: contexts and examples, see `turnout.training.data`.
         out: the run's folder: recipe, token ids, checkpoints, curve, scores, and the adapter itself in `adapter/`.
         model: a packaged name, a Hugging Face id that was pulled, or a folder.
+        start: folder of an adapter to go on from, of the same rank; a fresh one by default.
         limit: most questions of each part of the valid fold.
         prepare_only: stop before the model is needed.
 
@@ -102,8 +106,11 @@ def reader(
         ends,
         limit,
         data.fingerprint(Path(data_folder)),
+        adapter.read(Path(start)).sha256 if start is not None else None,
     )
     _agree(target / stages.PLAN, plan.to_dict())
+    if start is not None and not (target / stages.START).is_dir():
+        shutil.copytree(start, target / stages.START)
     _prepare(engine, read, tasks, recipe, target, ends[0], progress)
     if prepare_only:
         return {}

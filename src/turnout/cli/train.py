@@ -27,10 +27,10 @@ def train() -> None:
 @click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
 @click.option(
     "--evidence",
-    type=click.Choice(["number", "sentence", "none"]),
+    type=click.Choice(["number", "after", "sentence", "none"]),
     default="number",
     show_default=True,
-    help="What an answer gives first: the number of its sentence, the sentence, or nothing.",
+    help="With an answer: the number of its sentence, first or after it; first the sentence; nothing.",
 )
 @click.option("--max-tokens", type=click.IntRange(256), default=4096, show_default=True, help="Longest example.")
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="Contexts drawn for each example.")
@@ -43,8 +43,10 @@ def train() -> None:
 @share("--among", 0.35, "Of texts that stand among others, 300 to 1,100 tokens together.")
 @share("--long", 0.15, "Of texts that stand among others, up to the longest prompt.")
 @share("--left-out", 0.12, "Questions without their text, to be refused, for each one over it.")
+@share("--twisted", 0.1, "Questions bent so that their text does not answer them, for each one over it alone.")
 @share("--as-choice", 0.05, "Questions with a short answer that are asked with options.")
 @share("--kept", 0.1, "The model's own answers to other requests, for each example.")
+@click.option("--from", "start", metavar="DIR", help="Adapter to go on from.")
 @click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of the LoRA matrices.")
 @click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="At its highest.")
 @click.option("--batch-tokens", type=click.IntRange(256), default=8192, show_default=True, help="Tokens a step.")
@@ -59,6 +61,7 @@ def reader(
     data_folder: str,
     out: str,
     model: str | None,
+    start: str | None,
     limit: int,
     device: str | None,
     home: str | None,
@@ -79,6 +82,7 @@ def reader(
             out,
             model,
             recipe=facade.Recipe(**options, **_limits(examples)),
+            start=start,
             limit=limit,
             device=device,
             home=home,

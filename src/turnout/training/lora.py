@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.engines import adapter
+from turnout.engines.adapter import Adapter
 from turnout.errors import MissingExtraError, ModelError
 from turnout.training.recipe import Recipe
 
@@ -67,6 +68,29 @@ def _check(network: Any, recipe: Recipe, name: str) -> None:
             f"{name} has {odd[0]}, which training does not know",
             hint="use a model such as llama, qwen2, qwen3 or mistral, and examples within its sliding window",
         )
+
+
+def go_on(wrapped: Any, start: Adapter, name: str) -> None:
+    """Puts the weights of an adapter into a wrapped network's own, which must be of the same rank and scale.
+
+    Raises:
+        ModelError: they do not fit.
+    """
+    import torch
+
+    base, config = wrapped.get_base_model(), wrapped.peft_config["default"]
+    if config.lora_alpha / config.r != start.scale:
+        raise ModelError(
+            f"{start.path} has the scale {start.scale:g}, and the recipe {config.lora_alpha / config.r:g}",
+            hint="train with the rank of the adapter that is gone on from",
+        )
+    with torch.no_grad():
+        for module, down, up in adapter.pairs(base, start, name):
+            layer = base.get_submodule(module)
+            if down.shape[0] != config.r:
+                raise ModelError(f"{start.path} is of rank {down.shape[0]}", hint=f"--rank {down.shape[0]}")
+            layer.lora_A["default"].weight.copy_(down)
+            layer.lora_B["default"].weight.copy_(up)
 
 
 def save(model: Any, folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Lessons for a reader: what it is asked, and what it is to answer, evidence first.
+"""Lessons for a reader: what it is asked, and what it is to answer, with evidence.
 
 An answer is a line `Evidence: ` with the number of each sentence that it rests on (`turnout.router.citations` finds
-it), then the answer itself, as short as the data has it; where the text does not hold it, the refusal sentence alone.
+it), before or after the answer itself, which is as short as the data has it; where the text does not hold it, the
+refusal sentence alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from turnout.engines.adapter import NUMBERED
 from turnout.router.citations import EVIDENCE_LABEL, MIN_QUOTE
 from turnout.router.words import content_words
 from turnout.training.data import Example, Passage, TrainingData
@@ -47,7 +49,8 @@ class Lesson:
     Attributes:
         evidence: the sentences of the context that hold the answer.
         numbers: what those are numbered with in the context, if its sentences are.
-        kind: how the context was made: alone, among, long; "left out" where it lacks the example's passage.
+        kind: how the context was made: alone, among, long; "left out" where it lacks the example's passage, "twisted"
+            where the question was bent.
     """
 
     context: Context
@@ -99,11 +102,12 @@ def grounded(
     """
     answer = preferred(example.answers)
     lines: list[str] = []
-    if form == "number":
+    if form in NUMBERED:
         lines = [f"{EVIDENCE_LABEL}[{number}]" for number in numbers[:MOST_EVIDENCE]]
     elif form == "sentence":
         lines = [evidence_line(gold.sentence(index), answer) for index in evidence[:MOST_EVIDENCE]]
-    return "\n".join([*filter(None, lines), answer])
+    lines = list(filter(None, lines))
+    return "\n".join([answer, *lines] if form == "after" else [*lines, answer])
 
 
 def best_first(example: Example, passage: Passage) -> tuple[int, ...]:

@@ -9,9 +9,9 @@ from typing import Literal
 from turnout.engines.adapter import EVIDENCE
 from turnout.errors import ConfigurationError, UnknownNameError
 
-Evidence = Literal["number", "sentence", "none"]
-"""What an answer gives first: the number of the sentence that it rests on, in a text whose sentences are numbered; that
-whole sentence; or nothing."""
+Evidence = Literal["number", "after", "sentence", "none"]
+"""What an answer gives as evidence: first the number of the sentence that it rests on, in a text whose sentences are
+numbered; that number after the answer; first that whole sentence; or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Recipe:
         free_tokens: most of a passage that is asked for a long answer.
         long: share of contexts of up to `max_tokens`.
         left_out: how many questions are asked without their passage, to be refused, for each one asked over it.
+        twisted: questions bent so that their text does not answer them, to be refused, for each one asked over a text
+            alone (`twists`).
         as_choice: share of the extractive questions that are asked with options.
         kept: examples of the model's own answers to other requests, over all the others: what it could do it shall
             still do.
@@ -44,6 +46,7 @@ class Recipe:
     free_tokens: int = 1500
     long: float = 0.15
     left_out: float = 0.12
+    twisted: float = 0.1
     as_choice: float = 0.05
     kept: float = 0.1
     rank: int = 16
@@ -61,7 +64,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.evidence not in EVIDENCE:
             raise UnknownNameError("evidence", self.evidence, EVIDENCE)
-        for name in ("among", "long", "left_out", "as_choice", "kept", "warmup", "dropout"):
+        for name in ("among", "long", "left_out", "twisted", "as_choice", "kept", "warmup", "dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}, not a share between 0 and 1")
         if self.among + self.long > 1:

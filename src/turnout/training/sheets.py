@@ -1,7 +1,8 @@
 """Sheets: a text with all the questions that are asked over it at once.
 
 Questions of one sheet share the reading of its text (`tokens`), which makes five questions over a paragraph cost little
-more than one. Whose passage is on the sheet is answered; a few are asked whose passage is not, to be refused.
+more than one. Whose passage is on the sheet is answered; a few are asked whose passage is not, or that were bent so
+that it does not answer them, to be refused.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import random
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from turnout.engines.adapter import NUMBERED
 from turnout.engines.prompt import REFUSAL
 from turnout.router.questions import task_of
 from turnout.training.data import Example, Passage, TrainingData
 from turnout.training.reader_examples import Lesson, as_choice, best_first, grounded, options, preferred, question, used
 from turnout.training.recipe import Evidence, Recipe, draws
 from turnout.training.surroundings import Count, Pool, excerpt, holds, length, parts, pools, with_numbers
+from turnout.training.twists import names_in, twisted
 from turnout.types import Context, Part
 
 Sheet = list[Lesson]
@@ -109,7 +112,28 @@ def sheet(
     missing = _missing(lead, absent, left, shown, pool)
     for example in (*(example for example, _ in others), *missing):
         left[example.passage].remove(example)
-    return [text.lesson(lead, gold), *(text.lesson(*one) for one in others), *(text.lesson(one) for one in missing)]
+    asked = [(lead, gold), *others]
+    bent = _twisted(asked, desk, draw, recipe.twisted) if kind == "alone" else []
+    return [
+        *(text.lesson(*one) for one in asked),
+        *(text.lesson(one) for one in missing),
+        *(replace(text.lesson(*one), kind="twisted") for one in bent),
+    ]
+
+
+def _twisted(
+    asked: Sequence[tuple[Example, Passage]], desk: Desk, draw: random.Random, share: float
+) -> list[tuple[Example, Passage]]:
+    """A share of the short questions, bent; beside the questions as they are, it is what was changed that tells."""
+    found = []
+    for example, on in asked:
+        if example.answer_type != "extractive" or draw.random() >= share:
+            continue
+        text = desk.passages[on.id].text
+        said = sorted(set(names_in(text)))
+        if bent := twisted(example.question, text, said, draw):
+            found.append((replace(example, question=bent, answers=(), answer_type="unanswerable"), on))
+    return found
 
 
 def _passages(
@@ -159,7 +183,7 @@ class _Text:
     def of(cls, shown: Sequence[Passage], kind: str, desk: Desk, evidence: Evidence, draw: random.Random) -> _Text:
         numbers = accumulate((len(passage.sentences) for passage in shown), initial=1)
         first = {passage.id: number for passage, number in zip(shown, numbers, strict=False)}
-        return cls(parts(with_numbers(shown) if evidence == "number" else shown, draw), first, kind, desk, evidence)
+        return cls(parts(with_numbers(shown) if evidence in NUMBERED else shown, draw), first, kind, desk, evidence)
 
     def lesson(self, example: Example, on: Passage | None = None) -> Lesson:
         """The question with its answer, or with the refusal where its passage is not `on` the sheet."""
@@ -167,7 +191,7 @@ class _Text:
         if on is None or example.answer_type == "unanswerable":
             return Lesson(context, REFUSAL, example, (), "left out" if on is None else self.kind)
         evidence = on.inside(best_first(example, self.desk.passages[example.passage]))
-        numbers = tuple(self.first[on.id] + index for index in evidence) if self.evidence == "number" else ()
+        numbers = tuple(self.first[on.id] + index for index in evidence) if self.evidence in NUMBERED else ()
         answer = grounded(example, on, evidence, self.evidence, numbers)
         if task_of(example.question) == SUMMARY:
             return Lesson(context, answer, example, (), self.kind)

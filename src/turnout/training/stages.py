@@ -30,9 +30,11 @@ LESSONS, REQUESTS, KEPT = "lessons.npz", "requests.npz", "kept.npz"
 WATCHED = "watched.npz"
 ASKED = {"trained": "valid.npz", "plain": "valid_plain.npz"}
 """Prompts of the valid fold, as the model is asked with the adapter and as it is without."""
-VERSION = 2
+VERSION = 3
 NAME = "reader1"
 ADAPTER = "adapter"
+START = "start"
+"""Folder of the adapter that training goes on from, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Plan:
         ends: the tokens that end an answer; lessons teach the first.
         valid_limit: most questions of each part of the valid fold.
         data: fingerprint of the training data.
+        start: of the adapter that training goes on from.
         version: of what the folder is prepared with; another one's is not gone on with.
     """
 
@@ -57,6 +60,7 @@ class Plan:
     ends: tuple[int, ...]
     valid_limit: int
     data: str
+    start: str | None = None
     version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +95,8 @@ def _run(model_path: Path, out: Path, plan: Plan, name: str, progress: Progress)
         network = lora.wrap(loading.load(model, name, pick_dtype(name)), plan.recipe, plan.model)
         if not (out / KEPT).is_file():
             _keep(network, out, plan, name, progress)
+        if (out / START).is_dir():
+            lora.go_on(network, adapter.read(out / START), plan.model)
         _train(network, model, out, plan, name, progress)
     # What is scored is what is used: the adapter in the precision that it is kept in, merged.
     for state, added in (("trained", adapter.read(out / ADAPTER)), ("plain", None)):

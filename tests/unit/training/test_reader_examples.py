@@ -19,7 +19,9 @@ from turnout.training.sheets import Sheet, sheets
 from turnout.training.surroundings import excerpt, holds
 
 count = FakeEngine().count_text
-RECIPE = Recipe(evidence="sentence", max_tokens=600, batch_tokens=600, among_tokens=(120, 260), as_choice=0.0)
+RECIPE = Recipe(
+    evidence="sentence", max_tokens=600, batch_tokens=600, among_tokens=(120, 260), as_choice=0.0, twisted=0.0
+)
 
 
 @pytest.fixture
@@ -257,3 +259,24 @@ def test_short_answers_do_not_rule_out_every_passage() -> None:
     passage = Passage("p", "d", "t", "It was 5 miles to Sark.", ())
     assert not holds(passage, Example("e", "c", "d", "q", ("5",), "extractive", (), "train"))
     assert holds(passage, Example("e", "c", "d", "q", ("sark",), "extractive", (), "train"))
+
+
+def test_evidence_may_come_after_the_answer(read: data.TrainingData) -> None:
+    first, after = (made(read, replace(RECIPE, evidence=form)) for form in ("number", "after"))
+    assert [lesson.context for lesson in first] == [lesson.context for lesson in after]
+    for before, then in zip(first, after, strict=True):
+        assert split_quotes(before.answer) == split_quotes(then.answer)
+        assert then.answer.startswith("Evidence") is False
+        assert then.answer.splitlines()[1:] == before.answer.splitlines()[:-1]
+
+
+def test_some_questions_over_a_text_alone_are_bent_to_be_refused(read: data.TrainingData) -> None:
+    found = made_sheets(read, replace(RECIPE, twisted=1.0))
+    bent = [(sheet, lesson) for sheet in found for lesson in sheet if lesson.kind == "twisted"]
+    assert len(bent) > 10
+    for sheet, lesson in bent:
+        assert lesson.answer == REFUSAL and not lesson.evidence
+        original = next(one for one in sheet if one.example.id == lesson.example.id and one is not lesson)
+        assert lesson.context.parts == original.context.parts
+        assert lesson.context.question != original.context.question
+    assert {lesson.kind for sheet in made_sheets(read) for lesson in sheet} >= {"alone", "among", "left out"}

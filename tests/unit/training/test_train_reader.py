@@ -275,3 +275,19 @@ def test_a_stopped_run_goes_on_to_the_same_adapter(
     assert seen.count(1) == 1, "it began anew"
     first, second = (load_file(run / "adapter" / adapter.WEIGHTS) for run in (whole, tmp_path / "run"))
     assert all((first[name] - second[name]).abs().max() < 1e-3 for name in first)
+
+
+def test_training_goes_on_from_an_adapter(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    model, data, run = folders
+    gentle = replace(RECIPE, learning_rate=1e-9)
+    train.reader(data, tmp_path / "on", str(model), recipe=gentle, start=run / "adapter", limit=2, device="cpu")
+    before, after = (load_file(folder / "adapter" / adapter.WEIGHTS) for folder in (run, tmp_path / "on"))
+    assert all((before[name].float() - after[name].float()).abs().max() < 1e-3 for name in before)
+    with pytest.raises(ConfigurationError, match="holds a run with start"):
+        train.reader(data, tmp_path / "on", str(model), recipe=gentle, limit=2, device="cpu")
+    with pytest.raises(ModelError, match="is of rank 4"):
+        wider = replace(gentle, rank=8, alpha=16)
+        train.reader(data, tmp_path / "wide", str(model), recipe=wider, start=run / "adapter", limit=2, device="cpu")
+    with pytest.raises(ModelError, match="has the scale 2"):
+        other = replace(gentle, alpha=4)
+        train.reader(data, tmp_path / "other", str(model), recipe=other, start=run / "adapter", limit=2, device="cpu")
