@@ -128,6 +128,8 @@ class Layer:
     def _together(self, those: Together) -> torch.Tensor:
         """[rows, query heads, dim] of single rows."""
         heads, rows, dim = self._query.shape
+        if len(those.places) == rows and not (those.shared or those.alone):
+            return self._padded(those)[0].transpose(0, 1).to(self._query.dtype)
         output = self._query.new_zeros(heads, rows, dim, dtype=torch.float32)
         sums = torch.full((heads, rows), -torch.inf, device=output.device)
 
@@ -145,19 +147,13 @@ class Layer:
     def _padded(self, those: Together) -> Partial:
         """The rows that have something of their own, each over its keys in a copy as long as the longest."""
         _, heads, dim = self._keys.shape
-        count, longest = those.filled.shape
+        count, _, _, longest = those.mask.shape
         keys, values = (
             pool.view(-1, dim).index_select(0, those.rows).view(count, heads, longest, dim)
             for pool in (self._keys, self._values)
         )
         query = self._query[:, those.places].transpose(0, 1).reshape(count, heads, -1, dim)
-        scores = torch.matmul(query, keys.transpose(2, 3)).float().mul_(self._scale)
-        scores.masked_fill_(~those.filled[:, None, None], -torch.inf)
-        most = scores.amax(-1, keepdim=True)
-        weights = scores.sub_(most).exp_()
-        total = weights.sum(-1, keepdim=True)
-        output = torch.matmul(weights.to(values.dtype), values) / total
-        sums = (most + total.log())[..., 0]
+        output, sums = masked(query, keys, values, those.mask, self._scale)
         return output.reshape(count, -1, dim).transpose(0, 1), sums.reshape(count, -1).transpose(0, 1)
 
     def _kept(self, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
@@ -251,6 +247,27 @@ def flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: fl
         return output[0], sums[0, :, : query.shape[1]]
     output, sums, *_ = ops._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
     return output[0], sums[0, :, : query.shape[1]]
+
+
+def masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float) -> Partial:
+    """Dense attention over padded keys, with the logarithm of its softmax sums.
+
+    Args:
+        query: [sequences, heads, rows, dim]; key and value: [sequences, heads, keys, dim].
+        mask: [sequences, 1, 1, keys], 0 where there is a key, -inf where not.
+    """
+    if query.device.type == "cpu":
+        ops: Any = torch.ops.aten
+        rows = mask.expand(-1, -1, query.shape[2], -1)
+        output, sums = ops._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, False, attn_mask=rows, scale=scale
+        )
+        return output, sums
+    scores = torch.matmul(query, key.transpose(2, 3)).float().mul_(scale).add_(mask)
+    most = scores.amax(-1, keepdim=True)
+    weights = scores.sub_(most).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return torch.matmul(weights.to(value.dtype), value) / total, (most + total.log())[..., 0]
 
 
 def products_pay(query: torch.Tensor, keys: int) -> bool:

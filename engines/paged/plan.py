@@ -100,17 +100,17 @@ class Together:
         alone: (run, place of its piece).
         places: of the pieces that have more than that.
         rows: [places * heads * longest] of the pool as rows of one head each: what those see, key head by key head.
-        filled: [places, longest]: which of them are there; the others are padding.
+        mask: [places, 1, 1, longest], of the keys' type: 0 for what is there, -inf for padding.
     """
 
     shared: tuple[tuple[Run, list[int]], ...]
     alone: tuple[tuple[Run, int], ...]
     places: list[int]
     rows: torch.Tensor
-    filled: torch.Tensor
+    mask: torch.Tensor
 
 
-def _together(pieces: Sequence[Piece], heads: int, device: str) -> Together | None:
+def _together(pieces: Sequence[Piece], pool: PagePool, device: str) -> Together | None:
     """None where a piece has more than one row, or is the only one."""
     import torch
 
@@ -131,11 +131,14 @@ def _together(pieces: Sequence[Piece], heads: int, device: str) -> Together | No
             else:
                 rest.setdefault(place, []).extend(range(run.start, run.start + run.tokens))
     longest = max(map(len, rest.values()), default=0)
-    slots = torch.tensor([own + own[:1] * (longest - len(own)) for own in rest.values()], dtype=torch.long)
+    padded = [own + own[:1] * (longest - len(own)) for own in rest.values()]
+    slots = torch.tensor(padded, dtype=torch.long).view(len(rest), longest)
     lengths = torch.tensor([len(own) for own in rest.values()])
-    filled = torch.arange(longest) < lengths[:, None]
+    heads = pool.shape.heads
     rows = slots[:, None] * heads + torch.arange(heads)[:, None]
-    return Together(shared, tuple(alone), list(rest), rows.flatten().to(device), filled.to(device))
+    mask = torch.zeros(len(rest), 1, 1, longest, dtype=pool.keys[0].dtype)
+    mask.masked_fill_(torch.arange(longest) >= lengths[:, None, None, None], -torch.inf)
+    return Together(shared, tuple(alone), list(rest), rows.flatten().to(device), mask.to(device))
 
 
 def plan(pool: PagePool, feeds: Sequence[tuple[Sequence[int], int, int]], device: str) -> StepPlan:
@@ -155,4 +158,4 @@ def plan(pool: PagePool, feeds: Sequence[tuple[Sequence[int], int, int]], device
         pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen)))
     together = slots[-1] - slots[0] == len(slots) - 1 and all(b - a == 1 for a, b in pairwise(slots))
     where = slice(slots[0], slots[-1] + 1) if together else torch.tensor(slots, device=device)
-    return StepPlan(pool, tuple(pieces), where, _together(pieces, pool.shape.heads, device))
+    return StepPlan(pool, tuple(pieces), where, _together(pieces, pool, device))

@@ -30,6 +30,19 @@ def test_a_part_has_its_output_and_the_logarithm_of_its_sum(
     assert (sums.double() - wanted_sums).abs().max() < close
 
 
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_padding_is_not_seen(dtype: "torch.dtype", close: float) -> None:
+    query, key, value = (drawn(2, 3, n, 64, seed=n).to(dtype) for n in (4, 90, 90))
+    lengths = torch.tensor([90, 7])
+    mask = torch.zeros(2, 1, 1, 90, dtype=dtype)
+    mask.masked_fill_(torch.arange(90) >= lengths[:, None, None, None], -torch.inf)
+    output, sums = attention.masked(query, key, value, mask, 0.125)
+    for place, size in enumerate(lengths):
+        wanted, wanted_sums = expected(query[place], key[place, :, :size], value[place, :, :size], 0.125)
+        assert (output[place].double() - wanted).abs().max() < close
+        assert (sums[place].double() - wanted_sums).abs().max() < close
+
+
 def test_merged_parts_are_one_softmax() -> None:
     query, key, value = drawn(2, 5, 16, seed=1), drawn(2, 900, 16, seed=2), drawn(2, 900, 16, seed=3)
     parts = [

@@ -73,7 +73,7 @@ def test_only_long_runs_of_single_rows_are_read_together(pool: PagePool) -> None
     feeds = [([*long, 8], 4 * PAGE, 1), ([*long, 10], 4 * PAGE, 1), ([6], 3, 1)]
     found = plan(pool, feeds, "cpu").together
     assert found.shared == ((Run(0, 4 * PAGE), [0, 1]),) and found.places == [0, 1, 2]
-    assert found.filled.sum(1).tolist() == [1, 1, 4] and found.rows[0] == 8 * PAGE * pool.shape.heads
+    assert (found.mask == 0).flatten(1).sum(1).tolist() == [1, 1, 4] and found.rows[0] == 8 * PAGE * pool.shape.heads
     assert plan(pool, [([0, 8], PAGE, 1), ([0, 10], PAGE, 1)], "cpu").together.shared == ()
     assert plan(pool, [*feeds, ([*long, 12], 4 * PAGE, 2)], "cpu").together is None
     assert plan(pool, feeds[:1], "cpu").together is None

@@ -99,6 +99,17 @@ def test_long_shared_and_short_sequences_in_one_step() -> None:
             assert (row - bench.truth(sequence.ids)[-1]).abs().max() < CLOSE
 
 
+@pytest.mark.parametrize("sizes", [(1300, 1100), (200, 70, 3)])
+def test_sequences_that_are_all_long_or_all_short_in_one_step(sizes: tuple[int, ...]) -> None:
+    bench = Bench(pages=60, max_position_embeddings=4096)
+    live = [bench.sequence() for _ in sizes]
+    for sequence, size in zip(live, sizes, strict=True):
+        sequence.prefill(words(size, seed=size))
+    found = step(bench.runner, [(sequence, [[place]], (-1,)) for place, sequence in enumerate(live)])
+    for row, sequence in zip(found, live, strict=True):
+        assert (row - bench.truth(sequence.ids)[-1]).abs().max() < CLOSE
+
+
 def test_what_is_written_to_after_a_fork_is_copied(bench: Bench) -> None:
     begin = words(100, 3)
     with bench.sequence() as stem, stem.fork() as empty:
