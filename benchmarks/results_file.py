@@ -27,7 +27,7 @@ def write(name: str, seed: int, figures: dict[str, Any]) -> Path:
     record = {
         "benchmark": name,
         "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *map(_without_folder, sys.argv)]),
         "seed": seed,
         "device": system.device(),
         "versions": system.versions(),
@@ -37,3 +37,8 @@ def write(name: str, seed: int, figures: dict[str, Any]) -> Path:
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=2))
     return path
+
+
+def _without_folder(argument: str) -> str:
+    """A path of this machine says nothing elsewhere: its last part is enough."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
