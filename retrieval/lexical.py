@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,32 @@ class LexicalIndex:
             return np.zeros(self._size, np.float32)
         scores: NDArray[np.float32] = self._index.get_scores(words).astype(np.float32, copy=False)
         return scores
+
+    def coverage(self, question: str) -> tuple[float, float]:
+        """How far the texts hold the question's words, each weighted by its IDF, log((texts + 1) / (held by + 0.5)).
+
+        Returns:
+            The share that the best single text holds, and the share that no text holds; 0 and 1 where the question has
+            no words but stop words, or there are no texts.
+        """
+        asked = [word for word in _words([question]).vocab if word]
+        if not asked or not self._size:
+            return 0.0, 1.0
+        held = [self._holders(word) for word in asked]
+        weights = [math.log((self._size + 1) / (len(texts) + 0.5)) for texts in held]
+        by_text = np.zeros(self._size)
+        for weight, texts in zip(weights, held, strict=True):
+            by_text[texts] += weight
+        missing = sum(weight for weight, texts in zip(weights, held, strict=True) if not len(texts))
+        return float(by_text.max()) / sum(weights), missing / sum(weights)
+
+    def _holders(self, word: str) -> NDArray[np.int32]:
+        """Numbers of the texts that a word occurs in."""
+        if self._index is None or word not in self._index.vocab_dict:
+            return np.empty(0, np.int32)
+        number, matrix = self._index.vocab_dict[word], self._index.scores
+        holders: NDArray[np.int32] = matrix["indices"][matrix["indptr"][number] : matrix["indptr"][number + 1]]
+        return holders
 
 
 def _words(texts: Sequence[str]) -> Any:

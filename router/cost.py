@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from turnout.router.profile import ModelProfile
-from turnout.router.quality import HALF_WIDTH
+from turnout.router.quality import Estimate
 from turnout.router.signals import Signals
 from turnout.types import Candidate, Exclusion
 
@@ -18,7 +18,7 @@ MemoryOf = Callable[[int, int], int | None]
 
 def candidate(
     strategy: str,
-    quality: float,
+    quality: Estimate,
     prompt_tokens: int,
     signals: Signals,
     profile: ModelProfile,
@@ -50,9 +50,9 @@ def candidate(
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
         strategy=strategy,
-        quality=round(quality, 4),
-        quality_low=round(max(0.0, quality - HALF_WIDTH), 4),
-        quality_high=round(min(1.0, quality + HALF_WIDTH), 4),
+        quality=round(quality.quality, 4),
+        quality_low=round(quality.low, 4),
+        quality_high=round(quality.high, 4),
         ttft_s=ttft,
         total_s=ttft + decode,
         prompt_tokens=prompt_tokens,

@@ -82,6 +82,7 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         request.document_tokens,
         engine.free_memory_bytes(),
         request.cache_namespace,
+        machinery.profile.windows,
     )
 
 
@@ -89,7 +90,7 @@ def choose(known: Signals, request: Request, machinery: Machinery, spent_s: floa
     """As `plan`, from signals that were gathered before."""
     budget, profile = request.budget, machinery.profile
     candidates = [strategy.estimate(known, profile, budget) for strategy in machinery.strategies]
-    return policy.decide(candidates, budget, known, profile.measured, request.strategy, spent_s)
+    return policy.decide(candidates, budget, known, profile, request.strategy, spent_s)
 
 
 def answer(

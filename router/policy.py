@@ -8,13 +8,18 @@ import secrets
 from collections.abc import Sequence
 
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
-from turnout.router.quality import BASIS, contributions
+from turnout.router import reasons
+from turnout.router.profile import ModelProfile
+from turnout.router.quality import prior
 from turnout.router.signals import Signals
 from turnout.types import LIMITS, Budget, Candidate, Decision, Exclusion
 
-POLICY = "rule/1"
+POLICY = "learned/1"
 TIE = 0.005
 """Expected scores closer than this are one score: the faster candidate wins."""
+
+ALIKE = 0.05
+"""Expected scores this close to the best are good enough where speed or cost is asked for."""
 
 BALANCED_PER_DOUBLING = 0.03
 """What `balanced` pays in expected score for an answer in half the time."""
@@ -27,14 +32,14 @@ def decide(
     candidates: Sequence[Candidate],
     budget: Budget,
     signals: Signals,
-    profile: str | None = None,
+    profile: ModelProfile,
     forced: str | None = None,
     spent_s: float = 0.0,
 ) -> Decision:
     """Excludes what breaks a limit, then picks by name.
 
     Args:
-        profile: when the model's costs were measured here; kept in the record.
+        profile: what the estimates rest on.
         forced: a strategy that the caller insists on; it must still be inside the limits.
         spent_s: seconds that reading and indexing have taken already; they count inside `max_total_s`.
 
@@ -43,10 +48,12 @@ def decide(
         BudgetError: nothing is left; the hint names the nearest budget that is possible.
     """
     check(budget)
+    model = profile.quality or prior(signals.parameters)
     judged = [_within(candidate, budget, spent_s) for candidate in candidates]
     if forced is not None and forced not in {candidate.strategy for candidate in judged}:
         raise UnknownNameError("strategy", forced, [candidate.strategy for candidate in judged])
-    open_ = [c for c in judged if c.excluded_by is None and forced in (None, c.strategy)]
+    inside = [c for c in judged if c.excluded_by is None]
+    open_ = [c for c in inside if forced in (None, c.strategy)]
     if not open_:
         raise _impossible([c for c in judged if forced in (None, c.strategy)], budget)
     best = _best(open_, budget.optimize)
@@ -58,9 +65,9 @@ def decide(
         policy=f"{budget.optimize} {POLICY}" + (" forced" if forced else ""),
         candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
         budget=budget,
-        signals={**signals.record(), "profile": profile, "basis": BASIS},
-        because=_because(judged, signals),
-        would_flip=_flips(final),
+        signals={**signals.record(), "profile": profile.measured, "basis": model.basis},
+        because=reasons.because(model, signals, best, inside),
+        would_flip=(*_limits_to_lift(final), *reasons.flips(model, signals, best, open_)),
     )
 
 
@@ -83,8 +90,8 @@ def new_id() -> str:
 _WHY = {
     "quality": "highest quality within limits",
     "balanced": "best quality for its time within limits",
-    "latency": "fastest of those not told apart in quality",
-    "cost": "cheapest of those not told apart in quality",
+    "latency": f"fastest of those within {ALIKE:g} of the best quality",
+    "cost": f"cheapest of those within {ALIKE:g} of the best quality",
 }
 
 
@@ -119,8 +126,7 @@ def _best(candidates: Sequence[Candidate], optimize: str) -> Candidate:
         )
     if optimize == "quality":
         return min((c for c in candidates if known(c.quality, 0.0) >= top - TIE), key=seconds)
-    leader = max(candidates, key=lambda c: known(c.quality, 0.0))
-    alike = [c for c in candidates if known(c.quality_high, 0.0) >= known(leader.quality, 0.0)]
+    alike = [c for c in candidates if known(c.quality, 0.0) >= top - ALIKE]
     if optimize == "latency":
         return min(alike, key=lambda c: known(c.ttft_s, math.inf))
     return min(alike, key=lambda c: (known(c.cost, math.inf), known(c.prompt_tokens, math.inf)))
@@ -141,16 +147,7 @@ def _explained(candidate: Candidate, best: Candidate, why: str) -> Candidate:
     return dataclasses.replace(candidate, reasons=(", ".join(parts), *candidate.reasons))
 
 
-def _because(candidates: Sequence[Candidate], signals: Signals) -> tuple[str, ...]:
-    by_name = {candidate.strategy: candidate for candidate in candidates}
-    if not {"full", "rag"} <= by_name.keys():
-        return ()
-    if by_name["full"].quality == by_name["rag"].quality:
-        return ("full and rag would read the same text",)
-    return contributions(signals)
-
-
-def _flips(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def _limits_to_lift(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     flips = []
     for candidate in candidates:
         broken = candidate.excluded_by

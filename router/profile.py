@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from turnout.database import Database
 from turnout.engines.probe import CostSamples
+from turnout.router.quality import QualityModel
 from turnout.types import ModelInfo
 
 VERSION = 1
@@ -30,6 +31,7 @@ class ModelProfile:
     kind of task -> the largest document size, in tokens, before the first at which a fall was measured; None where none
     was found up to the largest size measured, which is no limit. A kind that was not calibrated or is not measurable
     for the model is missing. Up to which size was measured: `calibration.store.load_window`, `KindWindow.sizes`.
+    `quality` is what was measured of its strategies; None where nothing was.
     """
 
     per_token_s: float
@@ -41,6 +43,7 @@ class ModelProfile:
     corrections: Mapping[str, float] = field(default_factory=dict)
     outside_s: Mapping[str, float] = field(default_factory=dict)
     windows: Mapping[str, int | None] = field(default_factory=dict)
+    quality: QualityModel | None = None
 
     def prefill_seconds(self, tokens: int, resident: int = 0) -> float:
         """Seconds from acceptance to the first new token of a prompt of which the first `resident` tokens were read

@@ -1,96 +1,177 @@
-"""The first quality rule: LaRA's published accuracies, read by task cue, model size and relative length.
+"""Expected quality of each strategy: a prior from LaRA's released predictions, corrected by what was measured here.
 
-Source: LaRA (arXiv 2502.09977), main table. Means of Llama-3.2-3B (3B), Llama-3.1-8B and Qwen-2.5-7B (8B), and GPT-4o,
-Claude-3.5-Sonnet, Gemini-1.5-Pro and Qwen-2.5-72B (large), for its 32K and 128K documents. Its findings show in the
-numbers: the weaker the model and the longer the document, the more retrieval helps; comparisons want the whole text;
-unanswerable questions want retrieval.
+The model is linear and small. A question's columns are its shares of the kinds (`router/kinds.py`), each alone and
+times the length position of its documents, and a few facts that LaRA does not vary. `rag` has a level, every other
+strategy a gain over it, because strategies differ far less than questions do: both are sums over the columns. The
+coefficients are Gaussian beliefs (`router/beliefs.py`), so an estimate has an interval and every observation counts.
 
-Three assumptions are ours, until measurements replace them: length counts relative to the window (LaRA's windows are
-128K, so 32K is a quarter full); 15% of questions are unanswerable and can't be told from the others by their wording;
-and summarising, which LaRA does not test, is at least as hard to do from pieces as comparing, 15 points worse.
+The prior comes from `turnout.router.calibration.prior`: means by model size, fitted on LaRA's predictions of 13 models
+(arXiv 2502.09977), and as its width how far single models lie from those means. Length counts relative to the window
+(LaRA's windows are 128K, so 32K is a quarter full). Three assumptions are ours until something is measured:
+summarising, which LaRA does not test, loses SUMMARY_FROM_PIECES where only passages are read; a strategy of which
+nothing is known is UNKNOWN_GAIN worse than rag; and readers elsewhere differ by ELSEWHERE_SD more than LaRA's do.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from turnout.router.signals import Signals
+import numpy as np
 
-BASIS = "LaRA's published table, 2,326 questions on 11 models; 0 of yours"
-HALF_WIDTH = 0.12
-"""Half of the 80% interval: the spread of LaRA's models around their class mean. A prior, not a measurement."""
+from turnout.router.beliefs import Beliefs, Vector
+from turnout.router.kinds import KINDS
 
-UNANSWERABLE_SHARE = 0.15
-SUMMARY_FROM_PIECES = -0.15
+if TYPE_CHECKING:
+    from turnout.router.profile import ModelProfile
+    from turnout.router.signals import Signals
 
-# (task, way) -> accuracy by model class (3B, 8B, large) at a quarter and at all of the window.
-_LARA: dict[tuple[str, str], tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    ("location", "full"): ((0.691, 0.778, 0.836), (0.610, 0.708, 0.828)),
-    ("location", "rag"): ((0.711, 0.738, 0.805), (0.690, 0.734, 0.794)),
-    ("reasoning", "full"): ((0.366, 0.515, 0.712), (0.340, 0.466, 0.716)),
-    ("reasoning", "rag"): ((0.349, 0.476, 0.635), (0.389, 0.493, 0.620)),
-    ("comparison", "full"): ((0.311, 0.603, 0.730), (0.245, 0.402, 0.598)),
-    ("comparison", "rag"): ((0.250, 0.409, 0.509), (0.202, 0.257, 0.367)),
-    ("unanswerable", "full"): ((0.651, 0.776, 0.820), (0.521, 0.505, 0.661)),
-    ("unanswerable", "rag"): ((0.797, 0.840, 0.853), (0.694, 0.747, 0.755)),
-}
-_CLASS_PARAMETERS = (3e9, 8e9, 70e9)
+VERSION = 1
+"""Of the columns and the prior together: calibrations for another version are of no use."""
 
+FACTS = ("options", "long answer", "several documents", "figures in the text", "beyond the effective window")
+COLUMNS = (*KINDS, *(f"{kind} x length" for kind in KINDS), *FACTS)
 
-def quality(way: str, signals: Signals) -> float:
-    """Expected score in 0..1 of reading the documents in one `way`, "full" or "rag"."""
-    task = "comparison" if signals.task == "summarisation" else signals.task
-    score = (1 - UNANSWERABLE_SHARE) * _lookup(task, way, signals)
-    score += UNANSWERABLE_SHARE * _lookup("unanswerable", way, signals)
-    if signals.task == "summarisation" and way == "rag":
-        score += SUMMARY_FROM_PIECES
-    return max(0.0, score)
+BASE = "rag"
+"""The strategy whose level is estimated; of the others the gain over it is."""
 
+SUMMARY_FROM_PIECES = 0.15
+UNKNOWN_GAIN = -0.05
+UNKNOWN_SD = 0.15
+FACT_SD = {"level": 0.15, "gain": 0.05}
+"""Standard deviation of a fact's coefficient before anything is measured; its mean is 0."""
 
-def contributions(signals: Signals) -> tuple[str, ...]:
-    """What moved full and rag apart, in words with signed figures (rag minus full), largest first."""
-    task = "comparison" if signals.task == "summarisation" else signals.task
-    asked = _lookup(task, "rag", signals) - _lookup(task, "full", signals)
-    unanswerable = _lookup("unanswerable", "rag", signals) - _lookup("unanswerable", "full", signals)
-    parts = [
-        ((1 - UNANSWERABLE_SHARE) * asked, _TASK_WORDS[signals.task]),
-        (UNANSWERABLE_SHARE * unanswerable, "may not be in the text"),
-    ]
-    if signals.task == "summarisation":
-        parts.append((SUMMARY_FROM_PIECES, "a summary can't be made from pieces"))
-    parts.sort(key=lambda part: -abs(part[0]))
-    words = tuple(f"{why} {gain:+.2f}" for gain, why in parts)
-    return (f"rag against full: {', '.join(words)}, at {signals.fill:.0%} of the window",)
+ELSEWHERE_SD = {"level": 0.15, "gain": 0.05}
+"""Of a kind's coefficient, beyond what LaRA's models differ by: other texts, other readers, other scores."""
+
+WIDTH = 1.2816
+"""Standard deviations to either side that hold 80% of a normal distribution."""
+
+SMALLEST, MIDDLE, LARGEST = 3e9, 8e9, 70e9
+FILE = Path(__file__).parent / "priors" / "quality.json"
 
 
-_TASK_WORDS = {
-    "location": "asks for one place",
-    "reasoning": "asks for reasoning",
-    "comparison": "asks for a comparison",
-    "summarisation": "asks about the whole",
-}
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An expected score in 0..1 with its 80% interval."""
+
+    quality: float
+    low: float
+    high: float
 
 
-def _lookup(task: str, way: str, signals: Signals) -> float:
-    quarter, whole = _LARA[task, way]
-    size, fill = _size_position(signals.parameters), _length_position(signals.fill)
-    return (1 - fill) * _between(quarter, size) + fill * _between(whole, size)
+@dataclass(frozen=True, slots=True)
+class QualityModel:
+    """Beliefs about the level of BASE and the gains of `others`, one block of COLUMNS each, in this order.
+
+    Attributes:
+        average: the columns of an average question, which stand in for what is not known of one, [COLUMNS].
+        noise: variance of single observations, of the level and of gains.
+        basis: what the beliefs rest on, in words.
+    """
+
+    others: tuple[str, ...]
+    beliefs: Beliefs
+    average: tuple[float, ...]
+    noise: tuple[float, float]
+    basis: str
+
+    def expected(self, strategy: str, signals: Signals) -> Estimate:
+        """What a strategy scores on questions like this one. One that nothing is known of counts as a risk."""
+        at = self.columns(signals)
+        known = strategy == BASE or strategy in self.others
+        mean, sd = self.beliefs.expected(self.row(strategy if known else BASE, at))
+        if not known:
+            mean, sd = mean + UNKNOWN_GAIN, math.hypot(sd, UNKNOWN_SD)
+        low, high = (min(max(mean + side * WIDTH * sd, 0.0), 1.0) for side in (-1, 1))
+        return Estimate(min(max(mean, 0.0), 1.0), low, high)
+
+    def columns(self, signals: Signals) -> tuple[float, ...]:
+        """A question's value of each of COLUMNS; the average one's where it is missing or not a number."""
+        return tuple(
+            value if math.isfinite(value) else average
+            for value, average in zip(columns(signals), self.average, strict=True)
+        )
+
+    def row(self, strategy: str, at: Sequence[float]) -> Vector:
+        """The columns in the place of the level, and again in that of the strategy's gain."""
+        blocks = np.zeros((1 + len(self.others), len(COLUMNS)))
+        blocks[0] = at
+        if strategy != BASE:
+            blocks[1 + self.others.index(strategy)] = at
+        return blocks.ravel()
+
+    def gain(self, strategy: str, at: Sequence[float]) -> Vector:
+        """What each column adds to the expected gain of a strategy over BASE, [COLUMNS]; 0 where nothing is known."""
+        if strategy not in self.others:
+            return np.zeros(len(COLUMNS))
+        block = self.beliefs.mean.reshape(-1, len(COLUMNS))[1 + self.others.index(strategy)]
+        parts: Vector = block * np.asarray(at)
+        return parts
 
 
-def _between(values: tuple[float, float, float], position: float) -> float:
-    low = min(int(position), 1)
-    return values[low] + (values[low + 1] - values[low]) * (position - low)
+def estimate(strategy: str, signals: Signals, profile: ModelProfile) -> Estimate:
+    """What a strategy scores on questions like this one, by the profile's calibration or else by the prior."""
+    return (profile.quality or prior(signals.parameters)).expected(strategy, signals)
 
 
-def _size_position(parameters: int | None) -> float:
-    """0 at 3B and below, 1 at 8B, 2 at 70B and above, on a log scale; an unknown size counts as 8B."""
-    if parameters is None:
-        return 1.0
-    small, middle, large = (math.log(size) for size in _CLASS_PARAMETERS)
-    size = min(max(math.log(parameters), small), large)
-    return (size - small) / (middle - small) if size <= middle else 1 + (size - middle) / (large - middle)
+@functools.lru_cache(maxsize=16)
+def prior(parameters: int | None) -> QualityModel:
+    """The shipped beliefs about a model of which only the size is known, or not even that."""
+    kept = json.loads(FILE.read_text(encoding="utf-8"))
+    size, unknown = size_position(parameters)
+    blocks, spreads = [], []
+    for outcome in ("level", "gain"):
+        base, slope, shift = np.array(kept[outcome]["fixed"])
+        blocks.append(np.concatenate([base + size * slope + unknown * shift, np.zeros(len(FACTS))]))
+        spreads.append(np.array(kept[outcome]["covariance"]))
+    place = KINDS.index("summarisation")
+    blocks[1][place] = SUMMARY_FROM_PIECES
+    width = len(COLUMNS)
+    covariance = np.zeros((2 * width, 2 * width))
+    for number, (outcome, spread) in enumerate(zip(("level", "gain"), spreads, strict=True)):
+        block = covariance[number * width : (number + 1) * width, number * width : (number + 1) * width]
+        block[: len(spread), : len(spread)] = spread + ELSEWHERE_SD[outcome] ** 2 * np.eye(len(spread))
+        block[range(len(spread), width), range(len(spread), width)] = FACT_SD[outcome] ** 2
+    return QualityModel(
+        others=("full",),
+        beliefs=Beliefs(np.concatenate(blocks), covariance),
+        average=tuple(kept["average"]),
+        noise=(kept["level"]["noise"], kept["gain"]["noise"]),
+        basis=kept["basis"],
+    )
 
 
-def _length_position(fill: float) -> float:
-    """0 up to a quarter of the window, 1 from a whole window on, on a log scale."""
+def columns(signals: Signals) -> tuple[float, ...]:
+    """A question's value of each of COLUMNS; NaN for what is missing."""
+    shares = signals.kinds or (math.nan,) * len(KINDS)
+    length = length_position(signals.fill)
+    effective = signals.effective_window
+    facts = (
+        float(signals.options),
+        min(max(math.log2(max(signals.max_new_tokens, 1) / 48), 0.0) / 2.4, 1.0),
+        min(math.log2(max(signals.documents, 1)) / 5, 1.0),
+        min(10 * signals.digits, 1.0),
+        0.0 if effective is None else min(math.log2(max(signals.full_tokens / effective, 1.0)) / 3, 1.0),
+    )
+    return (*shares, *(share * length for share in shares), *facts)
+
+
+def length_position(fill: float) -> float:
+    """0 up to a quarter of the window, 1 from a whole window on, on a log scale; NaN where it is not known."""
+    if math.isnan(fill):
+        return math.nan
     return min(max(math.log2(max(fill, 1e-6) / 0.25) / 2, 0.0), 1.0)
+
+
+def size_position(parameters: int | None) -> tuple[float, float]:
+    """(size, unknown): the size on a log scale, 0 at 8B, cut at LaRA's smallest and largest; (0, 1) where it is not
+    known, as behind a server."""
+    if parameters is None:
+        return 0.0, 1.0
+    return math.log10(min(max(parameters, SMALLEST), LARGEST) / MIDDLE), 0.0

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from turnout.contracts import Engine, Remembers
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
+from turnout.router.kinds import KINDS, shares
+from turnout.router.options import listed
 from turnout.router.questions import new_tokens
+from turnout.router.search import SearchSignals
 from turnout.types import Context, Question
+
+_DIGITS = re.compile(r"\d")
 
 SURELY_OVER = 1.1
 """Share of the window from which the sum of the parts' tokens decides; below, the whole prompt is counted exactly.
@@ -19,8 +26,19 @@ Tokens of a text can differ by a few from the sum over its pieces."""
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Figures in the reader's tokens: `overhead_tokens` is the prompt without any document text, `full_tokens` the
-    prompt with all of it, `resident_tokens` what of that need not be read again."""
+    """What is known of one question over its documents.
+
+    Attributes:
+        overhead_tokens: of the prompt without any document text, in the reader's tokens as all figures.
+        full_tokens: of the prompt with all of it.
+        resident_tokens: what of that need not be read again.
+        kinds: share of each of `turnout.router.kinds.KINDS`; empty where it is not known.
+        options: the question lists the answers to choose from.
+        digits: share of the documents' characters, read at their beginnings.
+        effective_window: tokens up to which the model was measured to use text of this kind of question well; None
+            where no fall was found or nothing was measured.
+        search: of the documents; None before a search.
+    """
 
     task: str
     question_tokens: int
@@ -36,6 +54,11 @@ class Signals:
     counts_exact: bool
     free_memory_bytes: int | None
     resident_tokens: int = 0
+    kinds: tuple[float, ...] = ()
+    options: bool = False
+    digits: float = 0.0
+    effective_window: int | None = None
+    search: SearchSignals | None = None
 
     @property
     def fill(self) -> float:
@@ -44,7 +67,19 @@ class Signals:
 
     def record(self) -> Mapping[str, Any]:
         """For the ledger: what the decision was made from."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, fields: Mapping[str, Any]) -> Signals:
+        """What `record` wrote, perhaps among other things; figures that an earlier version lacked are unknown."""
+        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
+        found = known.get("search")
+        known["search"] = None if found is None else SearchSignals(**found)
+        return cls(**known | {"kinds": tuple(known.get("kinds", ()))})
+
+    def searched(self, question: str, found: SearchSignals) -> Signals:
+        """These signals with those of a search, which tell more of the question's kind."""
+        return replace(self, search=found, kinds=shares(question, found))
 
 
 def gather(
@@ -54,8 +89,13 @@ def gather(
     document_tokens: int,
     free_memory_bytes: int | None,
     namespace: str | None = None,
+    windows: Mapping[str, int | None] = MappingProxyType({}),
 ) -> Signals:
-    """Collects the signals of one question over one corpus."""
+    """Collects the signals of one question over one corpus, without a search.
+
+    Args:
+        windows: `ModelProfile.windows`.
+    """
     most, expected = new_tokens(question)
     overhead = engine.count(Context((), question.text, question.history, question.task))
     full = overhead + document_tokens
@@ -64,6 +104,8 @@ def gather(
         context = Context(whole(corpus), question.text, question.history, question.task)
         full = engine.count(context)
         resident = engine.resident(context, namespace) if isinstance(engine, Remembers) else 0
+    kinds = shares(question.standalone)
+    likeliest = KINDS[kinds.index(max(kinds))]
     return Signals(
         task=question.task,
         question_tokens=engine.count_text(question.text),
@@ -79,4 +121,25 @@ def gather(
         counts_exact=engine.count_is_exact,
         free_memory_bytes=free_memory_bytes,
         resident_tokens=resident,
+        kinds=kinds,
+        options=bool(listed(question.text)),
+        digits=_digits(corpus),
+        effective_window=windows.get(_MEASURED_AS.get(likeliest, "")),
     )
+
+
+# The kind of task of `turnout calibrate window` that comes nearest.
+_MEASURED_AS = {
+    "location": "needle",
+    "unanswerable": "needle",
+    "reasoning": "multi",
+    "comparison": "comparison",
+    "summarisation": "aggregation",
+}
+_SAMPLE = 20_000
+_SAMPLED_DOCUMENTS = 5
+
+
+def _digits(corpus: Corpus) -> float:
+    text = "".join(document.text[:_SAMPLE] for document in corpus.documents[:_SAMPLED_DOCUMENTS])
+    return len(_DIGITS.findall(text)) / max(len(text), 1)

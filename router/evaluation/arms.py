@@ -14,7 +14,7 @@ from turnout.router.check import is_refusal
 from turnout.router.clock import Clock
 from turnout.router.cost import candidate
 from turnout.router.profile import ModelProfile
-from turnout.router.quality import quality
+from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Context, Finished, GenerationParams, Part, Question, Span, Token, Usage
@@ -38,7 +38,9 @@ class CutFull:
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """As `full`, with at most as many prompt tokens as there is room for."""
         tokens = min(signals.full_tokens, self._room(signals.max_new_tokens, budget))
-        return candidate(self.name, quality("full", signals), tokens, signals, profile, self._engine.memory_bytes)
+        return candidate(
+            self.name, estimate("full", signals, profile), tokens, signals, profile, self._engine.memory_bytes
+        )
 
     def warm(self, corpus: Corpus) -> None:
         """Nothing: no index and no embedder are needed."""

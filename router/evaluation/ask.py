@@ -91,7 +91,7 @@ def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespa
     try:
         candidate = strategy.estimate(asked.signals, machinery.profile, budget)
         row["predicted"] = _predicted(candidate)
-        decision = policy.decide([candidate], budget, asked.signals, machinery.profile.measured)
+        decision = policy.decide([candidate], budget, asked.signals, machinery.profile)
         answer, engine_s = _answer(decision, request, alone)
     except ConfigurationError:
         raise

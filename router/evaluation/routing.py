@@ -1,8 +1,9 @@
 """The router without any model: its choices, and other policies', scored on LaRA's released predictions.
 
 Both answers to every question are known, so a policy's score, cost and regret need no generation; cost is prompt
-tokens. One caveat holds for `router` and `task_rule` alike: both were read off LaRA's published table, which rests on
-these questions among others, so neither is out of sample here. `attainable` is, by document.
+tokens. One caveat holds for `router` and `task_rule` alike: the prior is fitted on these predictions, and the rule was
+read off LaRA's published table, which rests on these questions among others, so neither is out of sample here.
+`learned`, `learned_new`, `wording` and `attainable` are, by document.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from turnout.router.evaluation.lara import Grade, Key, grade, read_groups, read_
 from turnout.router.evaluation.lara_checks import against_stored, agreement, read_cases
 from turnout.router.evaluation.lara_judge import judge_gaps
 from turnout.router.evaluation.routing_figures import differences, figures, part
+from turnout.router.evaluation.routing_learned import learned
 from turnout.router.evaluation.routing_policies import (
     MODELS,
     POLICIES,
@@ -95,7 +97,7 @@ def evaluate(
     grades = {p.key: grade(p.text, items[p.question_id]) for p in predictions}
     table = board(_answered_both_ways(items, grades, predictions_path), grades, groups)
     clusters = dict(zip((item.id for item in table.items), table.clusters, strict=True))
-    chosen = shares(table)
+    chosen = shares(table, learned(table))
     unanswerable = {item.id for item in items.values() if item.answer_type == "unanswerable"}
     lengths = sorted(set(table.lengths), key=lambda name: (len(name), name))
     parts = {name: part(table, name, None, seed) for name in lengths}

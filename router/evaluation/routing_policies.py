@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,10 @@ from turnout.router.cost import candidate
 from turnout.router.evaluation.attainable import prefers_full
 from turnout.router.evaluation.lara import Grade, Key
 from turnout.router.evaluation.schema import Item
+from turnout.router.kinds import shares as kind_shares
 from turnout.router.policy import decide
 from turnout.router.profile import ModelProfile
-from turnout.router.quality import quality
+from turnout.router.quality import prior
 from turnout.router.questions import new_tokens, task_of
 from turnout.router.signals import Signals
 from turnout.types import Budget, Question
@@ -55,8 +57,11 @@ MODELS: Mapping[str, tuple[int | None, int]] = {
 UNKNOWN_MODEL = (None, 128_000)
 
 POLICIES: Mapping[str, str] = {
-    "router": "turnout's own choice: task cue from the wording, length, window; size of models with open weights",
-    "router_remote": "the same with every model behind a server: sizes unknown, so each counts as 8B",
+    "router": "turnout's own choice: kind of question by the wording, length, window; size of models with open weights",
+    "router_remote": "the same with every model behind a server, so that no size is known",
+    "learned": "the same, fitted on other documents alone, with the model's answers on them: a calibration of it",
+    "learned_new": "the same, fitted on other documents and other models alone",
+    "wording": "boosted trees on the words of the questions, length and domain, fitted on other documents",
     "full": "the whole text for every question",
     "rag": "retrieval for every question",
     "random": "a random mixture of full and rag at the router's cost, for each model and length",
@@ -136,8 +141,11 @@ def board(items: Sequence[Item], grades: Mapping[Key, Grade], groups: Mapping[st
     )
 
 
-def shares(board: Board) -> dict[str, Matrix]:
+def shares(board: Board, fitted: Mapping[str, Matrix] = MappingProxyType({})) -> dict[str, Matrix]:
     """Each policy's share of full, [questions, models], in the order of POLICIES.
+
+    Args:
+        fitted: the shares of policies that are fitted on the board itself.
 
     Where there are too few models or documents to predict from, attainable is not there.
     """
@@ -156,6 +164,7 @@ def shares(board: Board) -> dict[str, Matrix]:
         "random": random_mixture(board, router.astype(float)),
         "task_rule": np.repeat(rule[:, None], len(board.models), axis=1),
         "oracle": (board.full > board.rag).astype(float),
+        **fitted,
     }
     if attainable is not None:
         by_name["attainable"] = attainable.astype(float)
@@ -181,9 +190,10 @@ def routed(item: Item, model: str, remote: bool = False) -> str:
     )
     prompts = {"full": at.full_tokens, "rag": at.overhead_tokens + min(at.document_tokens, CHUNKS_TOKENS)}
     candidates = [
-        candidate(way, quality(way, at), prompt, at, in_tokens, lambda *_: None) for way, prompt in prompts.items()
+        candidate(way, prior(at.parameters).expected(way, at), prompt, at, in_tokens, lambda *_: None)
+        for way, prompt in prompts.items()
     ]
-    return decide(candidates, Budget(), at).chosen
+    return decide(candidates, Budget(), at, in_tokens).chosen
 
 
 def signals(item: Item, model: str, remote: bool = False) -> Signals:
@@ -206,6 +216,7 @@ def signals(item: Item, model: str, remote: bool = False) -> Signals:
         parameters=None if remote else parameters,
         counts_exact=False,
         free_memory_bytes=None,
+        kinds=kind_shares(item.question),
     )
 
 

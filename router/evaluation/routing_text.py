@@ -152,7 +152,9 @@ def _threshold(recall: Mapping[str, Any] | None) -> list[str]:
 def _notes(result: Mapping[str, Any]) -> list[str]:
     width = max(map(len, result["policies"]))
     text = [f"{name:<{width}}  {what}" for name, what in result["policies"].items()]
-    text.append("caveat: router and task_rule were read off LaRA's published table, which rests on these questions too")
+    text.append(
+        "caveat: the router's prior is fitted on these predictions, task_rule on LaRA's table of them; learned is not"
+    )
     if "attainable" not in result["policies"]:
         text.append(f"attainable is left out: it takes 2 models and {FOLDS} documents to predict from")
     if not result["grouped"]:

@@ -7,7 +7,7 @@ from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
 from turnout.router.cost import candidate
 from turnout.router.profile import ModelProfile
-from turnout.router.quality import quality
+from turnout.router.quality import estimate
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Context, Question
 
@@ -21,10 +21,10 @@ class Full:
         self._engine = engine
 
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
-        """Reads `signals.full_tokens`; quality falls as the window fills (LaRA)."""
+        """Reads `signals.full_tokens`; quality by kind of question and length."""
         return candidate(
             self.name,
-            quality("full", signals),
+            estimate(self.name, signals, profile),
             signals.full_tokens,
             signals,
             profile,

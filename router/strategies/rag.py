@@ -8,7 +8,7 @@ from turnout.retrieval.merge import in_document_order
 from turnout.retrieval.segment import MAX_TOKENS
 from turnout.router.cost import candidate
 from turnout.router.profile import ModelProfile
-from turnout.router.quality import quality
+from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Context, Part, Question
@@ -42,10 +42,10 @@ class Rag:
         text = signals.full_tokens - signals.overhead_tokens
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
         read = min(text, max(min(room, PASSAGE_TOKENS), least))
-        way = "full" if read >= text else "rag"
+        way = "full" if read >= text else self.name
         return candidate(
             self.name,
-            quality(way, signals),
+            estimate(way, signals, profile),
             signals.overhead_tokens + read,
             signals,
             profile,

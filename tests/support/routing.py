@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from turnout.router.kinds import KINDS
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import Signals
 from turnout.types import Candidate
@@ -27,10 +28,16 @@ def signals(**changes: Any) -> Signals:
         "parameters": 135_000_000,
         "counts_exact": True,
         "free_memory_bytes": 8 * 2**30,
+        "kinds": (0.6, 0.2, 0.05, 0.05, 0.1),
     }
     figures |= changes
     figures.setdefault("full_tokens", figures["overhead_tokens"] + figures["document_tokens"])
     return Signals(**figures)
+
+
+def surely(kind: str) -> tuple[float, ...]:
+    """The shares of a question whose kind is known."""
+    return tuple(float(name == kind) for name in KINDS)
 
 
 def candidate(strategy: str, **changes: Any) -> Candidate:

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from support.routing import candidate, signals
+from support.routing import PROFILE, candidate, signals
 
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
 from turnout.router.policy import decide
@@ -14,7 +14,7 @@ BOTH = [
 
 
 def chosen(budget: Budget, forced: str | None = None) -> str:
-    return decide(BOTH, budget, signals(), forced=forced).chosen
+    return decide(BOTH, budget, signals(), PROFILE, forced=forced).chosen
 
 
 @pytest.mark.parametrize(
@@ -36,37 +36,37 @@ def test_choice(budget: Budget, expected: str) -> None:
 
 def test_equal_quality_goes_to_the_faster() -> None:
     tied = [candidate("full", total_s=8.0, quality=0.602), candidate("rag", total_s=2.0, quality=0.6)]
-    assert decide(tied, Budget(), signals()).chosen == "rag"
+    assert decide(tied, Budget(), signals(), PROFILE).chosen == "rag"
 
 
 def test_latency_never_takes_what_is_clearly_worse() -> None:
-    worse = [BOTH[0], candidate("rag", quality=0.3, quality_high=0.4, ttft_s=0.5)]
-    assert decide(worse, Budget(optimize="latency"), signals()).chosen == "full"
+    worse = [BOTH[0], candidate("rag", quality=0.5, ttft_s=0.5)]
+    assert decide(worse, Budget(optimize="latency"), signals(), PROFILE).chosen == "full"
 
 
 def test_every_candidate_says_why() -> None:
-    decision = decide(BOTH, Budget(max_ttft_s=3), signals())
+    decision = decide(BOTH, Budget(max_ttft_s=3), signals(), PROFILE)
     assert decision["full"].excluded_by == Exclusion("max_ttft_s", 3, 6.0)
     assert decision["rag"].chosen
     assert "highest quality within limits" in decision["rag"].reasons
     assert decision.would_flip == ("full possible at max_ttft_s 6 or more",)
-    runner_up = decide(BOTH, Budget(), signals())["rag"].reasons[0]
+    runner_up = decide(BOTH, Budget(), signals(), PROFILE)["rag"].reasons[0]
     assert runner_up == "0.05 lower, 5.0 s faster to first word"
 
 
 def test_an_impossible_budget_names_the_limit_and_the_nearest_possible() -> None:
     with pytest.raises(BudgetError) as caught:
-        decide(BOTH, Budget(max_ttft_s=0.5), signals())
+        decide(BOTH, Budget(max_ttft_s=0.5), signals(), PROFILE)
     assert "max_ttft_s" in caught.value.message
     assert "rag with max_ttft_s=1" in caught.value.hint
-    decide(BOTH, Budget(max_ttft_s=1.0), signals())
+    decide(BOTH, Budget(max_ttft_s=1.0), signals(), PROFILE)
 
 
 def test_an_unknown_estimate_is_a_risk_not_zero() -> None:
     remote = [candidate("rag", cost=None)]
-    assert decide(remote, Budget(), signals()).chosen == "rag"
+    assert decide(remote, Budget(), signals(), PROFILE).chosen == "rag"
     with pytest.raises(BudgetError, match="not known"):
-        decide(remote, Budget(max_cost=100), signals())
+        decide(remote, Budget(max_cost=100), signals(), PROFILE)
 
 
 def test_forcing_is_by_name_and_inside_the_limits() -> None:
@@ -78,22 +78,22 @@ def test_forcing_is_by_name_and_inside_the_limits() -> None:
 
 
 def test_order_of_candidates_never_matters() -> None:
-    assert decide(BOTH[::-1], Budget(), signals()).chosen == decide(BOTH, Budget(), signals()).chosen
+    assert decide(BOTH[::-1], Budget(), signals(), PROFILE).chosen == decide(BOTH, Budget(), signals(), PROFILE).chosen
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "3"])
 def test_a_limit_must_be_a_positive_number(value: object) -> None:
     with pytest.raises(ConfigurationError, match="max_total_s"):
-        decide(BOTH, Budget(max_total_s=value), signals())  # type: ignore[arg-type]
+        decide(BOTH, Budget(max_total_s=value), signals(), PROFILE)  # type: ignore[arg-type]
 
 
 def test_an_unknown_objective_is_named() -> None:
     with pytest.raises(UnknownNameError, match="objective"):
-        decide(BOTH, Budget(optimize="speed"), signals())  # type: ignore[arg-type]
+        decide(BOTH, Budget(optimize="speed"), signals(), PROFILE)  # type: ignore[arg-type]
 
 
 def test_indexing_that_was_done_already_counts_inside_the_total() -> None:
-    assert decide(BOTH, Budget(max_total_s=9), signals(), spent_s=0.5).chosen == "full"
-    assert decide(BOTH, Budget(max_total_s=9), signals(), spent_s=2).chosen == "rag"
+    assert decide(BOTH, Budget(max_total_s=9), signals(), PROFILE, spent_s=0.5).chosen == "full"
+    assert decide(BOTH, Budget(max_total_s=9), signals(), PROFILE, spent_s=2).chosen == "rag"
     with pytest.raises(BudgetError):
-        decide(BOTH, Budget(max_total_s=9), signals(), spent_s=8)
+        decide(BOTH, Budget(max_total_s=9), signals(), PROFILE, spent_s=8)

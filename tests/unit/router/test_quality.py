@@ -1,34 +1,86 @@
+import math
+
+import numpy as np
 import pytest
-from support.routing import signals
+from support.routing import PROFILE, signals, surely
 
-from turnout.router.quality import quality
+from turnout.router.quality import COLUMNS, FACTS, UNKNOWN_GAIN, columns, estimate, prior
+from turnout.router.search import SearchSignals
 
-SMALL, LARGE = 135_000_000, 400_000_000_000
+SMALL, LARGE = 135_000_000, 70_000_000_000
 
 
-def gap(**changes: object) -> float:
-    at = signals(**changes)
-    return quality("rag", at) - quality("full", at)
+def gap(kind: str, **changes: object) -> float:
+    at = signals(kinds=surely(kind), **changes)
+    return estimate("rag", at, PROFILE).quality - estimate("full", at, PROFILE).quality
 
 
 def test_the_weaker_the_model_the_more_retrieval_helps() -> None:
-    assert gap(parameters=SMALL, document_tokens=8000) > gap(parameters=LARGE, document_tokens=8000)
+    for kind in ("reasoning", "comparison"):
+        assert gap(kind, parameters=SMALL, document_tokens=8000) > gap(kind, parameters=LARGE, document_tokens=8000)
 
 
 def test_the_longer_the_document_the_more_retrieval_helps() -> None:
-    assert gap(parameters=SMALL, document_tokens=7500) > gap(parameters=SMALL, document_tokens=1000)
+    for kind in ("location", "unanswerable"):
+        assert gap(kind, parameters=SMALL, document_tokens=7500) > gap(kind, parameters=SMALL, document_tokens=1000)
 
 
-def test_comparisons_and_summaries_want_the_whole_text() -> None:
-    assert gap(task="comparison") < 0
-    assert gap(task="summarisation") < gap(task="comparison")
+def test_comparisons_and_summaries_want_the_whole_text_and_unanswerable_questions_do_not() -> None:
+    short = {"document_tokens": 1000, "parameters": LARGE}
+    assert gap("comparison", **short) < 0 < gap("unanswerable", **short)
+    assert gap("summarisation", **short) < gap("comparison", **short)
 
 
-def test_lara_rows_are_reproduced_at_their_own_size_and_length() -> None:
-    at = signals(parameters=3_000_000_000, document_tokens=8192 - 60, task="location")
-    # Llama-3.2-3B at 128K: location 60.96, hallucination 52.06 for full context, mixed 85 to 15.
-    assert quality("full", at) == pytest.approx(0.85 * 0.610 + 0.15 * 0.521, abs=1e-3)
+def test_an_estimate_is_a_score_inside_its_interval() -> None:
+    for kind in ("location", "summarisation"):
+        for strategy in ("rag", "full", "never-heard-of"):
+            found = estimate(strategy, signals(kinds=surely(kind)), PROFILE)
+            assert 0 <= found.low <= found.quality <= found.high <= 1
+            assert found.high - found.low > 0.02, "a prior is not a measurement"
 
 
-def test_an_unknown_model_size_counts_as_8b() -> None:
-    assert quality("full", signals(parameters=None)) == quality("full", signals(parameters=8_000_000_000))
+def test_a_strategy_that_nothing_is_known_of_is_a_risk() -> None:
+    at = signals()
+    new, rag = estimate("never-heard-of", at, PROFILE), estimate("rag", at, PROFILE)
+    assert new.quality == pytest.approx(rag.quality + UNKNOWN_GAIN)
+    assert new.high - new.low > rag.high - rag.low
+
+
+def test_without_signals_every_question_is_the_average_one() -> None:
+    model = prior(SMALL)
+    blank = signals(kinds=(), document_tokens=4000)
+    broken = signals(kinds=(math.nan,) * 5, document_tokens=4000)
+    assert model.columns(blank) == model.columns(broken)
+    assert model.columns(blank)[: -len(FACTS)] == model.average[: -len(FACTS)]
+    assert estimate("rag", blank, PROFILE) == estimate("rag", broken, PROFILE)
+
+
+def test_columns_are_shares_shares_times_length_and_facts() -> None:
+    at = signals(kinds=surely("comparison"), document_tokens=8192 - 60, options=True, effective_window=1024)
+    named = dict(zip(COLUMNS, columns(at), strict=True))
+    assert named["comparison"] == named["comparison x length"] == 1
+    assert named["location"] == named["location x length"] == 0
+    assert named["options"] == 1 and named["beyond the effective window"] == 1
+    assert named["several documents"] == 0
+
+
+def test_calibration_moves_the_estimate_and_narrows_it() -> None:
+    model = prior(SMALL)
+    at = signals()
+    rows = np.tile(model.row("full", model.columns(at)), (40, 1))
+    before = model.expected("full", at)
+    after_beliefs = model.beliefs.updated(rows, np.full(40, 0.9), 0.1)
+    mean, sd = after_beliefs.expected(rows[0])
+    assert before.quality < mean < 0.9
+    assert sd < (before.high - before.low) / 2.6
+
+
+def test_a_search_that_finds_nothing_makes_unanswerable_likelier() -> None:
+    at = signals()
+    poor = SearchSignals(peak=0.25, gap=0.02, contrast=0.2, passages=5.0, spread=0.25, words=0.2, missing=0.5)
+    good = SearchSignals(peak=0.8, gap=0.2, contrast=0.7, passages=1.0, spread=0.05, words=0.9, missing=0.0)
+    question = "What is the name of the cat?"
+    nothing, something = at.searched(question, poor), at.searched(question, good)
+    assert nothing.kinds[-1] > something.kinds[-1]
+    assert sum(nothing.kinds) == pytest.approx(1) == pytest.approx(sum(something.kinds))
+    assert nothing.search is poor
