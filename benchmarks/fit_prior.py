@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.retrieval.lexical import LexicalIndex
+from turnout.retrieval.search_signals import SearchSignals, measure
 from turnout.retrieval.segment import segment
-from turnout.router import kinds, quality, search
+from turnout.router import kinds, quality
 from turnout.router.calibration import kinds as kind_fitting
 from turnout.router.calibration import prior
 from turnout.router.calibration.folds import folds
@@ -101,7 +102,7 @@ def lara_board(items: list[Item]) -> Board:
     return board([item for item in items if item.id in answered], grades, lara.read_groups(GROUPS))
 
 
-def searches(table: Board, folder: Path) -> Iterator[search.SearchSignals]:
+def searches(table: Board, folder: Path) -> Iterator[SearchSignals]:
     """What a search finds for each question of a board."""
     from turnout.config import Settings
     from turnout.parts import default_embedder
@@ -126,7 +127,7 @@ def searches(table: Board, folder: Path) -> Iterator[search.SearchSignals]:
             indexed = {name: (vectors, LexicalIndex(texts))}  # questions come by document
         vectors, words = indexed[name]
         cosines = vectors @ embedder.embed([item.question])[0]
-        yield search.measure(cosines, *words.coverage(item.question))
+        yield measure(cosines, *words.coverage(item.question))
 
 
 def passages(document: Document) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from turnout.contracts import Embedder
 from turnout.errors import ConfigurationError
 from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.search_signals import SearchSignals, measure
 from turnout.types import Passage
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ class SearchResult:
     bm25: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    question: str
+    corpus: ref[Corpus]
+    words: NDArray[np.float32]
+    cosines: NDArray[np.float32] | None
+
+
 class HybridRetriever:
     """BM25 and dense cosine, fused by reciprocal rank; BM25 alone without an embedder.
 
@@ -46,6 +55,7 @@ class HybridRetriever:
     def __init__(self, embedder: Embedder | None = None) -> None:
         self._embedder = embedder
         self._warm: WeakSet[Corpus] = WeakSet()
+        self._last: _Scores | None = None
 
     def warm(self, corpus: Corpus) -> None:
         """Loads the embedder, and makes the word index and the vectors that are missing, by searching once."""
@@ -63,8 +73,7 @@ class HybridRetriever:
         Raises:
             ConfigurationError: the corpus' vectors come from another embedder.
         """
-        words = corpus.lexical.scores(question)
-        cosines = self._cosines(question, corpus)
+        words, cosines = self._scores(question, corpus)
         by_words = np.argsort(-words, kind="stable")
         rankings = [by_words[words[by_words] > 0]]
         if cosines is not None:
@@ -78,6 +87,22 @@ class HybridRetriever:
             for span in (corpus.segments[number].span,)
         ]
         return SearchResult(passages, cosines, words)
+
+    def look(self, question: str, corpus: Corpus) -> SearchSignals | None:
+        """What a search shows before anything is read; None where it would first have to load, to index or to make
+        vectors, or where there are none. A search for the same question afterwards costs nothing more."""
+        if corpus not in self._warm or not corpus.segments:
+            return None
+        _, cosines = self._scores(question, corpus)
+        return None if cosines is None else measure(cosines, *corpus.lexical.coverage(question))
+
+    def _scores(self, question: str, corpus: Corpus) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Scores by words and by meaning; those of the last question are kept."""
+        last = self._last
+        if last is None or last.question != question or last.corpus() is not corpus:
+            last = _Scores(question, ref(corpus), corpus.lexical.scores(question), self._cosines(question, corpus))
+            self._last = last
+        return last.words, last.cosines
 
     def _cosines(self, question: str, corpus: Corpus) -> NDArray[np.float32] | None:
         if self._embedder is None or corpus.fingerprint is None or not corpus.segments:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.retrieval.search_signals import SearchSignals
 from turnout.router.cues import cues
-from turnout.router.search import SearchSignals
 
 KINDS = ("location", "reasoning", "comparison", "summarisation", "unanswerable")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from turnout.contracts import AsksInWords, Engine, Stopper, Strategy
+from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, StoreError
 from turnout.retrieval.corpus import Corpus
@@ -58,10 +58,12 @@ class Machinery:
     strategies: Sequence[Strategy]
     profile: ModelProfile
     ledger: Ledger
+    search: Looks | None = None
 
 
 def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
-    """The decision alone: estimates every strategy from signals, runs nothing.
+    """The decision alone: estimates every strategy from signals. Where it is close and a search is at hand, its
+    signals count too; nothing else is run.
 
     Args:
         spent_s: seconds that reading and indexing took already; they count inside `max_total_s`.
@@ -88,6 +90,15 @@ def signals(request: Request, machinery: Machinery) -> Signals:
 
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
     """As `plan`, from signals that were gathered before."""
+    decision = _decided(known, request, machinery, spent_s)
+    if machinery.search is None or not policy.is_close(decision):
+        return decision
+    asked = request.question.standalone
+    found = machinery.search.look(asked, request.corpus)
+    return decision if found is None else _decided(known.searched(asked, found), request, machinery, spent_s)
+
+
+def _decided(known: Signals, request: Request, machinery: Machinery, spent_s: float) -> Decision:
     budget, profile = request.budget, machinery.profile
     candidates = [strategy.estimate(known, profile, budget) for strategy in machinery.strategies]
     return policy.decide(candidates, budget, known, profile, request.strategy, spent_s)

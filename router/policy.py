@@ -15,6 +15,7 @@ from turnout.router.signals import Signals
 from turnout.types import LIMITS, Budget, Candidate, Decision, Exclusion
 
 POLICY = "learned/1"
+FORCED = " forced"
 TIE = 0.005
 """Expected scores closer than this are one score: the faster candidate wins."""
 
@@ -23,6 +24,9 @@ ALIKE = 0.05
 
 BALANCED_PER_DOUBLING = 0.03
 """What `balanced` pays in expected score for an answer in half the time."""
+
+SEARCH_MOVES = 0.03
+"""A search moves the expected scores apart by no more than this in nine of ten of LaRA's questions."""
 
 _UNITS = {"max_total_s": "s", "max_ttft_s": "s", "max_prompt_tokens": "tokens", "max_memory_bytes": "bytes"}
 OPTIMIZE = ("quality", "balanced", "latency", "cost")
@@ -62,13 +66,23 @@ def decide(
     return Decision(
         id=new_id(),
         chosen=best.strategy,
-        policy=f"{budget.optimize} {POLICY}" + (" forced" if forced else ""),
+        policy=f"{budget.optimize} {POLICY}" + (FORCED if forced else ""),
         candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
         budget=budget,
         signals={**signals.record(), "profile": profile.measured, "basis": model.basis},
         because=reasons.because(model, signals, best, inside),
         would_flip=(*_limits_to_lift(final), *reasons.flips(model, signals, best, open_)),
     )
+
+
+def is_close(decision: Decision) -> bool:
+    """Whether what a search shows could still change the choice."""
+    scores = [c.quality for c in decision if c.excluded_by is None and c.quality is not None]
+    texts = {c.prompt_tokens for c in decision if c.excluded_by is None}
+    if len(scores) < 2 or len(texts) < 2 or decision.policy.endswith(FORCED):
+        return False
+    best, second = sorted(scores, reverse=True)[:2]
+    return best - second <= SEARCH_MOVES
 
 
 def check(budget: Budget) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import psutil
@@ -44,6 +44,18 @@ class ModelProfile:
     outside_s: Mapping[str, float] = field(default_factory=dict)
     windows: Mapping[str, int | None] = field(default_factory=dict)
     quality: QualityModel | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON types."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "quality"}
+        mappings = {name: dict(value) for name, value in fields.items() if isinstance(value, Mapping)}
+        return fields | mappings | {"quality": None if self.quality is None else self.quality.to_dict()}
+
+    @classmethod
+    def from_record(cls, fields: Mapping[str, Any]) -> ModelProfile:
+        """What `record` wrote."""
+        quality = fields.get("quality")
+        return cls(**{**fields, "quality": None if quality is None else QualityModel.from_dict(quality)})
 
     def prefill_seconds(self, tokens: int, resident: int = 0) -> float:
         """Seconds from acceptance to the first new token of a prompt of which the first `resident` tokens were read
@@ -101,14 +113,14 @@ def load_or_measure(database: Database, model: ModelInfo, measure: Callable[[], 
     with database.read() as connection:
         stored = connection.execute(sa.text("SELECT value FROM profiles WHERE key = :key"), {"key": key}).scalar()
     if stored is not None:
-        return ModelProfile(**json.loads(stored))
+        return ModelProfile.from_record(json.loads(stored))
     if measure is None:
         return UNMEASURED_REMOTE
     profile = fit(measure())
     with database.write() as connection:
         connection.execute(
             sa.text("INSERT OR REPLACE INTO profiles (key, value, created) VALUES (:key, :value, :now)"),
-            {"key": key, "value": json.dumps(dataclasses.asdict(profile)), "now": time.time()},
+            {"key": key, "value": json.dumps(profile.record()), "now": time.time()},
         )
     return profile
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from turnout.errors import ConfigurationError
 from turnout.router.beliefs import Beliefs, Vector
 from turnout.router.kinds import KINDS
 
@@ -46,7 +47,7 @@ UNKNOWN_SD = 0.15
 FACT_SD = {"level": 0.15, "gain": 0.05}
 """Standard deviation of a fact's coefficient before anything is measured; its mean is 0."""
 
-ELSEWHERE_SD = {"level": 0.15, "gain": 0.05}
+ELSEWHERE_SD = {"level": 0.15, "gain": 0.1}
 """Of a kind's coefficient, beyond what LaRA's models differ by: other texts, other readers, other scores."""
 
 WIDTH = 1.2816
@@ -80,6 +81,42 @@ class QualityModel:
     average: tuple[float, ...]
     noise: tuple[float, float]
     basis: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, for the version of the columns that it is made for."""
+        return {
+            "version": VERSION,
+            "others": list(self.others),
+            "mean": np.round(self.beliefs.mean, 6).tolist(),
+            "covariance": np.round(self.beliefs.covariance, 8).tolist(),
+            "average": list(self.average),
+            "noise": list(self.noise),
+            "basis": self.basis,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> QualityModel:
+        """What `to_dict` wrote.
+
+        Raises:
+            ConfigurationError: for another version, or damaged.
+        """
+        if fields.get("version") != VERSION:
+            raise ConfigurationError(
+                f"a calibration of quality of version {fields.get('version')!r}, not {VERSION}",
+                hint="calibrate again: turnout calibrate quality",
+            )
+        mean, covariance = np.array(fields["mean"]), np.array(fields["covariance"])
+        width = (1 + len(fields["others"])) * len(COLUMNS)
+        if mean.shape != (width,) or covariance.shape != (width, width) or not np.isfinite(covariance).all():
+            raise ConfigurationError("a damaged calibration of quality", hint="calibrate again")
+        return cls(
+            others=tuple(fields["others"]),
+            beliefs=Beliefs(mean, covariance),
+            average=tuple(fields["average"]),
+            noise=(fields["noise"][0], fields["noise"][1]),
+            basis=fields["basis"],
+        )
 
     def expected(self, strategy: str, signals: Signals) -> Estimate:
         """What a strategy scores on questions like this one. One that nothing is known of counts as a risk."""

@@ -11,10 +11,10 @@ from typing import Any
 from turnout.contracts import Engine, Remembers
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
+from turnout.retrieval.search_signals import SearchSignals
 from turnout.router.kinds import KINDS, shares
 from turnout.router.options import listed
 from turnout.router.questions import new_tokens
-from turnout.router.search import SearchSignals
 from turnout.types import Context, Question
 
 _DIGITS = re.compile(r"\d")

@@ -74,7 +74,7 @@ def observe(rows: Sequence[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
         if not signals.kinds:
             raise ConfigurationError(
                 "the run's decisions do not hold the signals that quality is estimated from",
-                hint="they are of an earlier version: decide anew with turnout eval decide DIR",
+                hint="they are of an earlier version: decide anew with turnout eval run --decide-again",
             )
         prompt = {c["strategy"]: c["prompt_tokens"] for c in decision["candidates"]}
         found.append(

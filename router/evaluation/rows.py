@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from turnout.errors import ConfigurationError
 
 SCHEMA = 1
-RUN_FILE, ROWS_FILE = "run.json", "rows.jsonl"
+RUN_FILE, ROWS_FILE, DECISIONS_FILE = "run.json", "rows.jsonl", "decisions.jsonl"
 
 
 class CitationCounts(TypedDict):
@@ -93,6 +93,22 @@ def read_run(folder: str | Path) -> Run:
             f"{folder} is not an evaluation run: it has no {RUN_FILE}", hint="turnout eval run --out DIR makes one"
         )
     return Run(folder, read_facts(file), read_rows(folder / ROWS_FILE))
+
+
+def read_decisions(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """The router's decisions of a run, by id; none where the router was not asked.
+
+    Raises:
+        ConfigurationError: a line is damaged.
+    """
+    file = Path(folder) / DECISIONS_FILE
+    if not file.is_file():
+        return {}
+    try:
+        decisions = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is damaged: {error}", hint="restore it or run again") from error
+    return {decision["id"]: decision for decision in decisions}
 
 
 def read_facts(file: Path) -> dict[str, Any]:

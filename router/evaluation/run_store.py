@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from turnout.errors import ConfigurationError, StoreError
 from turnout.router.evaluation import json_lines, rows
 from turnout.router.evaluation.rows import (
+    DECISIONS_FILE,
     ROWS_FILE,
     RUN_FILE,
     read_facts,
@@ -22,8 +23,6 @@ from turnout.router.evaluation.rows import (
 
 Row = dict[str, Any]
 Key = tuple[str, str]
-
-DECISIONS_FILE = "decisions.jsonl"
 
 MUST_AGREE = (
     "schema", "turnout", "model", "embedder", "device", "seed", "cache", "parallel", "set", "limit", "budget", "inputs",
@@ -109,6 +108,12 @@ class RunStore:
         if len(kept) < len(self.rows):
             self.rows = kept
             write_lines(self.folder / ROWS_FILE, kept.values())
+
+    def forget_decisions(self) -> None:
+        """Drops what the router decided, and the rows that follow from it."""
+        self.forget(lambda row: row["strategy"] == "router")
+        self.decisions = {}
+        write_lines(self.folder / DECISIONS_FILE, ())
 
     def add(self, row: Row) -> None:
         """Appends a row."""

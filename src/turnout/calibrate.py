@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,108 @@ def window(
         return found.to_dict() | {"saved": str(parts.settings.database)}
     finally:
         parts.close()
+
+
+def quality(
+    model: str | None = None,
+    *,
+    run: str | os.PathLike[str] | None = None,
+    questions: Sequence[str | Path] = (),
+    documents: Sequence[str | Path] = (),
+    question_set: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> dict[str, Any]:
+    """Learns from questions with known answers what each strategy scores with a model, and keeps it in its profile.
+
+    Args:
+        model: as for `Turnout`; `options` are its other settings (model_name, home, device, adapter).
+        run: folder of an evaluation run with the router and the strategies. With `questions` it is made, or goes on,
+            there; without them it must be finished.
+        questions: files as for `turnout.evaluate.run`, with `documents`, `question_set`, `limit` and `seed`.
+        engine: an engine of your own instead of `model`.
+
+    Returns:
+        See `turnout.router.calibration.quality_report.report`, and the `model`, the counts of `questions`, `datasets`
+        and `documents`, the `run` and where it is `saved`.
+
+    Raises:
+        ConfigurationError: nothing to learn from, too little of it, or a run of another model.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    from turnout import evaluate
+    from turnout.parts import Parts
+    from turnout.router.calibration import quality as fitting
+    from turnout.router.calibration import quality_report, quality_store
+    from turnout.router.evaluation.rows import read_decisions, read_run
+    from turnout.router.quality import BASE, prior
+    from turnout.types import Budget
+
+    if run is None and not questions:
+        raise ConfigurationError(
+            "there are no questions to learn from",
+            hint="give --questions and --documents, or --run with a finished run",
+        )
+    settings = Settings.load(model=model, **options)
+    folder = Path(run) if run is not None else settings.home / "calibration" / "quality"
+    if questions:
+        evaluate.run(
+            questions,
+            documents,
+            folder,
+            strategies=("router", *_STRATEGIES),
+            question_set=question_set,
+            limit=limit,
+            seed=seed,
+            engine=engine,
+            progress=progress,
+            model=model,
+            **options,
+        )
+    done = read_run(folder)
+    decisions = read_decisions(folder)
+    parts = Parts(settings, engine, None, progress)
+    try:
+        reader = parts.engine.model
+        measured = done.facts["model"]
+        if measured["fingerprint"] != reader.fingerprint:
+            raise ConfigurationError(
+                f"{folder} was measured with {measured['name']}, not with {reader.full_name} as it is now",
+                hint="give the model and adapter of the run, or run again",
+            )
+        observed = fitting.observe(done.rows, decisions)
+        fitting.check_enough(observed)
+        before = prior(reader.parameters)
+        found = fitting.fit(before, observed)
+        rows = {(row["question_id"], row["strategy"]): row for row in done.rows}
+        limits = Budget(**done.facts["budget"])
+        told = quality_report.report(before, found, observed, rows, decisions, parts.profile, limits)
+        quality_store.save(
+            parts.database,
+            reader.fingerprint,
+            found,
+            quality_store.Made(parts.prompt_format, parts.embedding, (BASE, *found.others), len(observed), _today()),
+        )
+        return told | {
+            "model": reader.full_name,
+            "questions": len(observed),
+            "datasets": len({each.dataset for each in observed}),
+            "documents": len({each.group for each in observed}),
+            "run": str(folder),
+            "saved": str(settings.database),
+        }
+    finally:
+        parts.close()
+
+
+_STRATEGIES = ("rag", "full")
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%d")
 
 
 def _state_file(home: Path, model: str, identity: Mapping[str, Any]) -> Path:

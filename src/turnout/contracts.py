@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from turnout.engines.prompt import PromptFormat
     from turnout.retrieval.corpus import Corpus
+    from turnout.retrieval.search_signals import SearchSignals
     from turnout.router.profile import ModelProfile
     from turnout.router.signals import Signals
 
@@ -105,6 +106,17 @@ class Retriever(Protocol):
 
     def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
         """At most `limit` passages, best first. Callers restore document order before prompting."""
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """What a retriever may do besides: tell how well the documents match a question before anything is read."""
+
+    def warm(self, corpus: Corpus) -> None:
+        """As `Retriever.warm`; after it `look` is quick."""
+
+    def look(self, question: str, corpus: Corpus) -> SearchSignals | None:
+        """None where looking would first have to load, to index or to embed documents."""
 
 
 class Strategy(Protocol):

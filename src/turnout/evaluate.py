@@ -40,6 +40,7 @@ def run(
     cache: Literal["cold", "session"] = "cold",
     parallel: int = 1,
     strict: bool = False,
+    decide_again: bool = False,
     on_bad: Callable[[Malformed], None] = lambda bad: None,
     progress: Progress = silent,
     engine: Engine | None = None,
@@ -59,6 +60,7 @@ def run(
         cache: "cold" isolates each row, "session" lets a strategy re-use what it has read.
         parallel: questions at once, for servers.
         strict: a malformed row ends the run before it begins.
+        decide_again: the router decides anew, with what is known of the model now; rows of strategies stay.
         on_bad: called for each malformed row.
         options: `model`, `home` and the like, as for `Turnout`.
 
@@ -99,10 +101,13 @@ def run(
         inputs.keep(index.library, given.documents.values(), progress)
         store.facts["passes"].append({"started": _now(), "index_s": time.perf_counter() - began})
         if "profile" not in store.facts:  # a run that goes on predicts from the same measurements as before
-            store.facts["profile"] = dataclasses.asdict(parts.profile)
-        profile = ModelProfile(**store.facts["profile"])
+            store.facts["profile"] = parts.profile.record()
+        profile = ModelProfile.from_record(store.facts["profile"])
+        if decide_again:
+            profile = dataclasses.replace(profile, quality=parts.profile.quality)
+            store.facts["profile"] = profile.record()
         bench = runner.Bench(
-            machinery=Machinery(parts.engine, index.strategies, profile, index.ledger),
+            machinery=Machinery(parts.engine, index.strategies, profile, index.ledger, index.retriever),
             documents=given.documents,
             corpus=index.corpus,
             tokens=index.tokens,
@@ -112,6 +117,8 @@ def run(
             parallel=parallel,
             progress=progress,
         )
+        if decide_again:
+            store.forget_decisions()
         runner.run(bench, given.items, store.facts["strategies"], store)
         failed = sum(row["error"] is not None for row in store.rows.values())
         store.facts |= {"finished": _now(), "failed_rows": failed, "overhead": _overhead(store.facts["passes"])}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from turnout.config import DEFAULT_EMBEDDER, Settings
-from turnout.contracts import Embedder, Engine, Remembers, Strategy
+from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, Strategy
 from turnout.database import Database
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
@@ -21,6 +21,7 @@ from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.library import Library
 from turnout.router import strategies
+from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
 from turnout.router.ledger import Ledger
 from turnout.router.pipeline import Machinery
@@ -60,7 +61,12 @@ class Parts:
     @cached_property
     def strategies(self) -> Sequence[Strategy]:
         """The strategies over this engine and embedder."""
-        return strategies.build(self.engine, HybridRetriever(self.embedder))
+        return strategies.build(self.engine, self.retriever)
+
+    @cached_property
+    def retriever(self) -> HybridRetriever:
+        """What finds passages by words and, with an embedder, by meaning."""
+        return HybridRetriever(self.embedder)
 
     def close(self) -> None:
         """Frees the model and the connections."""
@@ -136,7 +142,22 @@ class Parts:
         """What was measured of the model, without the ledger's corrections. The first use of a model on this machine
         loads and measures it."""
         costs = load_or_measure(self.database, self.engine.model, self._probe())
-        return dataclasses.replace(costs, windows=windows(self.database, self.engine.model))
+        fingerprint = self.engine.model.fingerprint
+        return dataclasses.replace(
+            costs,
+            windows=windows(self.database, self.engine.model),
+            quality=quality_store.load(self.database, fingerprint, self.prompt_format, self.embedding),
+        )
+
+    @property
+    def prompt_format(self) -> str:
+        """Name of the reader's prompt format, "" where the engine's wording is not known."""
+        return self.engine.prompt_format.name if isinstance(self.engine, AsksInWords) else ""
+
+    @property
+    def embedding(self) -> str | None:
+        """Fingerprint of the embedder, None without one."""
+        return self.embedder.fingerprint if self.embedder is not None else None
 
     def machinery(self) -> Machinery:
         """What the pipeline needs."""
@@ -145,6 +166,7 @@ class Parts:
             strategies=self.strategies,
             profile=self.ledger.corrected(self.profile, self.engine.model.fingerprint),
             ledger=self.ledger,
+            search=self.retriever,
         )
 
 

@@ -76,6 +76,56 @@ def window(kinds: str, as_json: bool, **options: Any) -> int:
     return 0
 
 
+@calibrate.command()
+@click.option("--questions", "-q", multiple=True, metavar="PATH", help="File or folder, .jsonl or .jsonl.gz.")
+@click.option("--documents", "-d", multiple=True, metavar="PATH", help="Documents, likewise.")
+@click.option("--run", metavar="DIR", help="The evaluation run; it goes on, or with no --questions is taken as it is.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Questions per dataset, core ones first.")
+@click.option("--set", "question_set", metavar="NAME|FILE", help="dev300, dev150, lara90, or a file of ids.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the questions of --limit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@model_options
+def quality(as_json: bool, **options: Any) -> int:
+    """Learn from questions with known answers what each strategy scores, and keep it in the model's profile.
+
+    Runs full and rag over the questions, corrects the shipped prior by what they scored, and reports what that is worth
+    on documents that it was not fitted on.
+    """
+    from turnout import calibrate as facade
+
+    with Bars() as bars:
+        found = facade.quality(progress=bars, **options)
+    click.echo(json.dumps(found) if as_json else "\n".join(_quality_lines(found)))
+    if not as_json:
+        click.echo(f"saved in {found['saved']}, in the profile of {found['model']}", err=True)
+    return 0
+
+
+def _quality_lines(found: Mapping[str, Any]) -> list[str]:
+    """Policies on documents that were left out, then how reliable the estimates are, then the gains by kind."""
+    lines = [
+        f"{found['model']}  {found['questions']} questions  {found['datasets']} sets  {found['documents']} documents",
+        f"{'':12}{'score [95%]':24}{'s/question':>12}{'full':>8}",
+    ]
+    for name, policy in found["policies"].items():
+        score = policy["score"]
+        shown = f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+        lines.append(f"{name:12}{shown:24}{policy['total_s']:>12.1f}{policy['full_share']:>8.0%}")
+    apart = found["difference"]
+    lines.append(
+        f"router against {found['best_single']}: {apart['mean']:+.3f} [{apart['low']:+.3f}, {apart['high']:+.3f}]"
+        "  (each question without its document; prior is the shipped one)"
+    )
+    for name, bins in found["reliability"].items():
+        pairs = ", ".join(f"{each['predicted']:.2f}/{each['scored']:.2f}" for each in bins)
+        lines.append(f"reliability {name}: predicted/scored {pairs}")
+    for strategy in dict.fromkeys(gain["strategy"] for gain in found["gains"]):
+        kinds = [gain for gain in found["gains"] if gain["strategy"] == strategy]
+        told = ", ".join(f"{g['kind']} {g['gain']:+.2f} [{g['low']:+.2f}, {g['high']:+.2f}]" for g in kinds)
+        lines.append(f"{strategy} over rag: {told}")
+    return lines
+
+
 def _show_plan(plan: Mapping[str, Any]) -> None:
     seconds = plan["seconds"]
     takes = "time unknown" if seconds is None else f"about {_duration(seconds)}"

@@ -59,6 +59,9 @@ def eval_() -> None:
     "--parallel", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Questions at once; servers."
 )
 @click.option("--strict", is_flag=True, help="Stop at malformed rows instead of skipping them.")
+@click.option(
+    "--decide-again", is_flag=True, help="Let the router decide anew; rows of strategies that are there stay."
+)
 @budget_options
 @model_options
 def run(strategies: str, **options: Any) -> int:

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def test_a_profile_is_measured_once_per_model_and_machine(tmp_path: Path) -> Non
 
 def test_a_profile_stored_before_windows_existed_is_read_not_measured_again(tmp_path: Path) -> None:
     database = Database.at(Settings.load(home=tmp_path))
-    stored = dataclasses.asdict(fit(samples()))
+    stored = fit(samples()).record()
     del stored["windows"]
     with database.write() as connection:
         connection.execute(

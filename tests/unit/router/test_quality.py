@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.routing import PROFILE, signals, surely
 
+from turnout.retrieval.search_signals import SearchSignals
 from turnout.router.quality import COLUMNS, FACTS, UNKNOWN_GAIN, columns, estimate, prior
-from turnout.router.search import SearchSignals
 
 SMALL, LARGE = 135_000_000, 70_000_000_000
 
