@@ -16,11 +16,15 @@ from turnout.config import LogLevel
 from turnout.database import Database
 from turnout.errors import UnknownNameError
 from turnout.record import summary, text_of
+from turnout.router.feedback import with_feedback
 from turnout.router.profile import ModelProfile
-from turnout.types import Answer, Document
+from turnout.types import Answer, Document, ModelInfo
 
 RECENT = 30
 """Answers per strategy that corrections are taken from."""
+
+JUDGED = 200
+"""Most judged answers that correct the expected quality."""
 
 ENOUGH = 3
 """Answers that are needed before they correct anything."""
@@ -114,15 +118,46 @@ class Ledger:
             rows = connection.execute(sa.text(f"{_COLUMNS} ORDER BY created DESC LIMIT :limit"), {"limit": limit}).all()
         return [_entry(row) for row in rows]
 
-    def corrected(self, profile: ModelProfile, model_fingerprint: str) -> ModelProfile:
-        """The profile with what recent answers of this model say: measured over predicted engine seconds to the first
-        token, and seconds outside the engine, each as a median by strategy. Cached prompts teach nothing here."""
+    def judge(self, answer_id: str, *, good: bool) -> Entry:
+        """Keeps what the user says of an answer, in the place of what was said before.
+
+        Raises:
+            UnknownNameError: no such answer.
+        """
+        entry = self.get(answer_id)
+        with self._database.write() as connection:
+            connection.execute(
+                sa.text("INSERT OR REPLACE INTO feedback (answer_id, good, created) VALUES (:id, :good, :now)"),
+                {"id": entry.id, "good": int(good), "now": time.time()},
+            )
+        return entry
+
+    def judged(self, model_fingerprint: str) -> list[tuple[Mapping[str, Any], bool]]:
+        """The decisions of a model's answers that the user has judged, each with whether the answer was good; the
+        latest JUDGED of them."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.text(
+                    "SELECT record, good FROM feedback JOIN answers ON answers.id = answer_id WHERE model = :model"
+                    " ORDER BY feedback.created DESC LIMIT :limit"
+                ),
+                {"model": model_fingerprint, "limit": JUDGED},
+            ).all()
+        return [(json.loads(record)["decision"], bool(good)) for record, good in rows]
+
+    def corrected(self, profile: ModelProfile, model: ModelInfo) -> ModelProfile:
+        """The profile with what this model's answers say.
+
+        The latest give measured over predicted engine seconds to the first token, and seconds outside the engine, each
+        as a median by strategy; cached prompts teach nothing here. Those that the user has judged correct the expected
+        quality.
+        """
         ratios: dict[str, list[float]] = {}
         outside: dict[str, list[float]] = {}
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.text("SELECT chosen, record FROM answers WHERE model = :model ORDER BY created DESC LIMIT :limit"),
-                {"model": model_fingerprint, "limit": 4 * RECENT},
+                {"model": model.fingerprint, "limit": 4 * RECENT},
             ).all()
         for chosen, text in rows:
             record = json.loads(text)
@@ -135,7 +170,10 @@ class Ledger:
             if ttft is not None:
                 outside.setdefault(chosen, []).append(max(0.0, ttft - first))
         return dataclasses.replace(
-            profile, corrections=_medians(ratios, 0.33, 3.0), outside_s=_medians(outside, 0.0, 5.0)
+            profile,
+            corrections=_medians(ratios, 0.33, 3.0),
+            outside_s=_medians(outside, 0.0, 5.0),
+            quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint)),
         )
 
 

@@ -94,6 +94,12 @@ def check(budget: Budget) -> None:
             raise ConfigurationError(
                 f"{name} is {value!r}, not a positive number", hint=f"leave {name} out for no limit"
             )
+    first, total = budget.max_ttft_s, budget.max_total_s
+    if first is not None and total is not None and first > total:
+        raise ConfigurationError(
+            f"max_ttft_s {first:g} is over max_total_s {total:g}: the first word can't come after the end",
+            hint="leave max_ttft_s out, or give max_total_s more",
+        )
 
 
 def new_id() -> str:

@@ -322,6 +322,15 @@ class Turnout:
         """What was decided for an answer and why, predicted beside measured, from the ledger."""
         return self._opened().ledger.get(answer_id)
 
+    def feedback(self, answer_id: str, *, good: bool) -> Entry:
+        """Says of an answer that it was good or bad. Later decisions expect more, or less, of its strategy on questions
+        like it; a later word replaces an earlier one.
+
+        Raises:
+            UnknownNameError: the ledger has no such answer.
+        """
+        return self._opened().ledger.judge(answer_id, good=good)
+
     @property
     def log_level(self) -> str:
         """What the ledger keeps: "off", "decisions" or "full"."""

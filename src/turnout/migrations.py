@@ -42,4 +42,11 @@ _FIRST = (
     "CREATE INDEX answers_by_source ON answer_documents(source)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_FEEDBACK = (
+    # What the user says of an answer: 1 good, 0 bad.
+    """CREATE TABLE feedback (
+        answer_id TEXT PRIMARY KEY REFERENCES answers(id) ON DELETE CASCADE, good INTEGER NOT NULL,
+        created REAL NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK)

@@ -164,7 +164,7 @@ class Parts:
         return Machinery(
             engine=self.engine,
             strategies=self.strategies,
-            profile=self.ledger.corrected(self.profile, self.engine.model.fingerprint),
+            profile=self.ledger.corrected(self.profile, self.engine.model),
             ledger=self.ledger,
             search=self.retriever,
         )

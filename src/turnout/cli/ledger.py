@@ -1,4 +1,4 @@
-"""`turnout explain` and `turnout log`: what was decided, why, and how the predictions held."""
+"""`turnout explain`, `feedback` and `log`: what was decided, why, how it was liked and how the predictions held."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ def explain(answer_id: str, as_json: bool, **options: Any) -> int:
         click.echo(json.dumps(record | {"content": entry.content}, indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(render.explanation(entry.record, entry.question, entry.documents)))
+    return 0
+
+
+@click.command()
+@click.argument("answer_id", metavar="ID")
+@click.argument("verdict", type=click.Choice(["good", "bad"]))
+@_HOME
+def feedback(answer_id: str, verdict: str, **options: Any) -> int:
+    """Say whether an answer was good or bad; decisions on questions like it learn from that."""
+    from turnout.client import Turnout
+
+    with Turnout(**options) as t:
+        entry = t.feedback(answer_id, good=verdict == "good")
+    click.echo(f"{entry.id}: {verdict}, {entry.chosen}", err=True)
     return 0
 
 

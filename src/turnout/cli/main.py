@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from typing import Any, ClassVar
 
 import click
@@ -29,6 +30,7 @@ class Commands(LazyGroup):
         "doctor": "doctor",
         "eval": "evaluate",
         "explain": "ledger",
+        "feedback": "ledger",
         "log": "ledger",
         "ls": "library",
         "models": "models",
@@ -68,6 +70,7 @@ def console() -> None:
     file, so nothing is ever half done.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    warnings.formatwarning = lambda message, *_args, **_named: f"warning: {message}\n"
     main()
 
 

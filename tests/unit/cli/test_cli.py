@@ -329,3 +329,26 @@ def test_help_is_instant() -> None:
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.3
+
+
+def test_feedback_is_kept_and_moves_what_is_expected(turnout, book) -> None:
+    answer = json.loads(turnout("ask", str(book), QUESTION, "--json", "--strategy", "rag").out)
+    before = {c["strategy"]: c["quality"] for c in answer["decision"]["candidates"]}
+    assert "judged" not in answer["decision"]["signals"]["basis"]
+    said = turnout("feedback", answer["id"], "bad")
+    assert said.code == 0 and f"{answer['id']}: bad, rag" in said.err
+
+    worse = json.loads(turnout("ask", str(book), QUESTION, "--json", "--strategy", "rag").out)["decision"]
+    assert "1 answers that you judged" in worse["signals"]["basis"]
+    assert {c["strategy"]: c["quality"] for c in worse["candidates"]}["rag"] < before["rag"]
+    turnout("feedback", answer["id"], "good")
+    better = json.loads(turnout("ask", str(book), QUESTION, "--json", "--strategy", "rag").out)["decision"]
+    assert {c["strategy"]: c["quality"] for c in better["candidates"]}["rag"] > before["rag"]
+
+
+def test_feedback_for_an_unknown_answer_names_recent_ones(turnout, book) -> None:
+    known = json.loads(turnout("ask", str(book), QUESTION, "--json").out)["id"]
+    refused = turnout("feedback", "nosuchid", "good")
+    assert refused.code == 2
+    assert "answer id" in refused.err and known in refused.err
+    assert turnout("feedback", known, "meh").code == 2

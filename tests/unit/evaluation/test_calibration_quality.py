@@ -214,6 +214,8 @@ def test_bad_input_is_named(calibrated: tuple[Path, dict[str, Any]], tmp_path: P
         calibrate.quality(engine=FakeEngine(), home=tmp_path)
     with pytest.raises(ConfigurationError, match="is not an evaluation run"):
         calibrate.quality(run=tmp_path / "nothing", engine=FakeEngine(), home=tmp_path)
+    with pytest.raises(ConfigurationError, match="was measured with fake, not with other"):
+        calibrate.quality(run=folder / "run", engine=FakeEngine(name="other"), home=tmp_path)
 
 
 def test_old_decisions_are_refused_with_what_to_do(calibrated: tuple[Path, dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from support.routing import PROFILE, candidate, signals
 
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
-from turnout.router.policy import decide
+from turnout.router.policy import decide, is_close
 from turnout.types import Budget, Exclusion
 
 BOTH = [
@@ -85,6 +85,34 @@ def test_order_of_candidates_never_matters() -> None:
 def test_a_limit_must_be_a_positive_number(value: object) -> None:
     with pytest.raises(ConfigurationError, match="max_total_s"):
         decide(BOTH, Budget(max_total_s=value), signals(), PROFILE)  # type: ignore[arg-type]
+
+
+def test_limits_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="max_ttft_s 5 is over max_total_s 2"):
+        decide(BOTH, Budget(max_total_s=2, max_ttft_s=5), signals(), PROFILE)
+
+
+def test_a_decision_is_close_where_a_search_could_change_it() -> None:
+    def close(full: float, forced: str | None = None, tokens: int = 7000) -> bool:
+        pair = [candidate("full", quality=full, prompt_tokens=tokens), candidate("rag", quality=0.55)]
+        return is_close(decide(pair, Budget(), signals(), PROFILE, forced))
+
+    assert close(0.57) and close(0.53)
+    assert not close(0.60)
+    assert not close(0.57, forced="rag")
+    assert not close(0.55, tokens=1000), "both would read the same"
+
+
+def test_what_would_flip_names_the_kind_of_question_that_would() -> None:
+    at = signals(document_tokens=8000, parameters=70_000_000_000)
+    pair = [
+        candidate("full", quality=0.5, prompt_tokens=8000),
+        candidate("rag", quality=0.6, prompt_tokens=1100),
+    ]
+    decision = decide(pair, Budget(), at, PROFILE)
+    assert decision.chosen == "rag"
+    assert decision.because[0].startswith("rag against full: ")
+    assert decision.would_flip == ("full if the question surely asked for reasoning",)
 
 
 def test_an_unknown_objective_is_named() -> None:
