@@ -2,7 +2,7 @@
 
     python benchmarks/search_signals.py [--vectors FOLDER]
 
-The models of both kinds of shares are fitted without the documents that they are used on; expected quality is the
+The models of both are fitted without the documents that they are used on; expected quality is the
 shipped prior's for each model's size. The vectors are those of `fit_prior.py`.
 """
 

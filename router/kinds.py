@@ -1,4 +1,4 @@
-"""Which kind of question it is, as a share for each kind: wording alone, or wording and what a search found.
+"""Which kind of question it is, as a share for each kind: by its wording, or by that and what a search found.
 
 LaRA (arXiv 2502.09977) shows that full context and retrieval differ by kind of question, in opposite directions, so the
 kind is what quality is predicted from. It can't be read off a question with certainty (whether a text holds the answer
@@ -79,11 +79,14 @@ def log_odds(share: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(kept / (1 - kept))
 
 
-def shares(question: str, found: SearchSignals | None = None) -> tuple[float, ...]:
-    """The share of each of KINDS for a question, by the shipped models."""
-    asked, searched = _shipped()
-    by_wording = asked.shares(cues(question))
-    return by_wording if found is None else searched.shares(by_wording, found)
+def shares(question: str) -> tuple[float, ...]:
+    """The share of each of KINDS for a question, by its wording."""
+    return _shipped()[0].shares(cues(question))
+
+
+def after_search(by_wording: Sequence[float], found: SearchSignals) -> tuple[float, ...]:
+    """The shares when the documents were searched too."""
+    return _shipped()[1].shares(by_wording, found)
 
 
 @functools.cache

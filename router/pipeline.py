@@ -9,6 +9,7 @@ from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, StoreError
 from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.search_signals import SearchSignals
 from turnout.router import citations, policy
 from turnout.router.check import is_answer
 from turnout.router.clock import Clock
@@ -62,8 +63,8 @@ class Machinery:
 
 
 def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
-    """The decision alone: estimates every strategy from signals. Where it is close and a search is at hand, its
-    signals count too; nothing else is run.
+    """The decision alone: estimates every strategy from signals. Where it is close, a search is at hand and the model's
+    calibration found that to help, its signals count too; nothing else is run.
 
     Args:
         spent_s: seconds that reading and indexing took already; they count inside `max_total_s`.
@@ -91,11 +92,17 @@ def signals(request: Request, machinery: Machinery) -> Signals:
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
     """As `plan`, from signals that were gathered before."""
     decision = _decided(known, request, machinery, spent_s)
-    if machinery.search is None or not policy.is_close(decision):
+    quality = machinery.profile.quality
+    searches = machinery.search is not None and quality is not None and quality.search and known.search is None
+    if not searches or not policy.is_close(decision):
         return decision
-    asked = request.question.standalone
-    found = machinery.search.look(asked, request.corpus)
-    return decision if found is None else _decided(known.searched(asked, found), request, machinery, spent_s)
+    found = look(request, machinery)
+    return decision if found is None else _decided(known.searched(found), request, machinery, spent_s)
+
+
+def look(request: Request, machinery: Machinery) -> SearchSignals | None:
+    """What a search shows; None where it is not at hand."""
+    return machinery.search.look(request.question.standalone, request.corpus) if machinery.search else None
 
 
 def _decided(known: Signals, request: Request, machinery: Machinery, spent_s: float) -> Decision:

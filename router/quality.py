@@ -26,7 +26,7 @@ import numpy as np
 
 from turnout.errors import ConfigurationError
 from turnout.router.beliefs import Beliefs, Vector
-from turnout.router.kinds import KINDS
+from turnout.router.kinds import KINDS, after_search
 
 if TYPE_CHECKING:
     from turnout.router.profile import ModelProfile
@@ -74,6 +74,8 @@ class QualityModel:
         average: the columns of an average question, which stand in for what is not known of one, [COLUMNS].
         noise: variance of single observations, of the level and of gains.
         basis: what the beliefs rest on, in words.
+        search: the shares of kinds are those after a search, where there was one. The prior's are not: on LaRA's
+            questions that made no decision better (benchmarks/search_signals.py). A calibration finds out for itself.
     """
 
     others: tuple[str, ...]
@@ -81,6 +83,7 @@ class QualityModel:
     average: tuple[float, ...]
     noise: tuple[float, float]
     basis: str
+    search: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for the version of the columns that it is made for."""
@@ -92,6 +95,7 @@ class QualityModel:
             "average": list(self.average),
             "noise": list(self.noise),
             "basis": self.basis,
+            "search": self.search,
         }
 
     @classmethod
@@ -116,6 +120,7 @@ class QualityModel:
             average=tuple(fields["average"]),
             noise=(fields["noise"][0], fields["noise"][1]),
             basis=fields["basis"],
+            search=fields["search"],
         )
 
     def expected(self, strategy: str, signals: Signals) -> Estimate:
@@ -132,7 +137,7 @@ class QualityModel:
         """A question's value of each of COLUMNS; the average one's where it is missing or not a number."""
         return tuple(
             value if math.isfinite(value) else average
-            for value, average in zip(columns(signals), self.average, strict=True)
+            for value, average in zip(columns(signals, search=self.search), self.average, strict=True)
         )
 
     def row(self, strategy: str, at: Sequence[float]) -> Vector:
@@ -184,9 +189,15 @@ def prior(parameters: int | None) -> QualityModel:
     )
 
 
-def columns(signals: Signals) -> tuple[float, ...]:
-    """A question's value of each of COLUMNS; NaN for what is missing."""
+def columns(signals: Signals, *, search: bool = False) -> tuple[float, ...]:
+    """A question's value of each of COLUMNS; NaN for what is missing.
+
+    Args:
+        search: what a search found counts too, where there was one.
+    """
     shares = signals.kinds or (math.nan,) * len(KINDS)
+    if search and signals.search is not None:
+        shares = after_search(shares, signals.search)
     length = length_position(signals.fill)
     effective = signals.effective_window
     facts = (

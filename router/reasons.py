@@ -46,7 +46,7 @@ def because(model: QualityModel, signals: Signals, best: Candidate, candidates: 
     parts += list(zip(facts, FACTS, strict=True))
     told = sorted((part for part in parts if abs(part[0]) >= SEEN), key=lambda part: -abs(part[0]))[:SHOWN]
     lines = [f"{best.strategy} against {other.strategy}: {', '.join(f'{why} {gain:+.2f}' for gain, why in told)}"]
-    if signals.search is not None:
+    if model.search and signals.search is not None:
         found = signals.search
         lines.append(
             f"searched: best match {found.peak:.2f}, it holds {found.words:.0%} of the question's words, "

@@ -32,7 +32,7 @@ class Signals:
         overhead_tokens: of the prompt without any document text, in the reader's tokens as all figures.
         full_tokens: of the prompt with all of it.
         resident_tokens: what of that need not be read again.
-        kinds: share of each of `turnout.router.kinds.KINDS`; empty where it is not known.
+        kinds: share of each of `turnout.router.kinds.KINDS` by the wording; empty where it is not known.
         options: the question lists the answers to choose from.
         digits: share of the documents' characters, read at their beginnings.
         effective_window: tokens up to which the model was measured to use text of this kind of question well; None
@@ -77,9 +77,9 @@ class Signals:
         known["search"] = None if found is None else SearchSignals(**found)
         return cls(**known | {"kinds": tuple(known.get("kinds", ()))})
 
-    def searched(self, question: str, found: SearchSignals) -> Signals:
-        """These signals with those of a search, which tell more of the question's kind."""
-        return replace(self, search=found, kinds=shares(question, found))
+    def searched(self, found: SearchSignals) -> Signals:
+        """These signals with those of a search."""
+        return replace(self, search=found)
 
 
 def gather(

