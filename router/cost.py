@@ -13,6 +13,14 @@ OUTSIDE_S = {"full": 0.01, "rag": 0.03}
 """Seconds to first word outside the engine before the ledger knows better, from outside_engine_s in
 benchmarks/results/predicted_first_word.json, rounded up."""
 
+SPREAD = (0.75, 1.25)
+"""Measured over predicted engine seconds, 10th and 90th percentile, before the ledger knows better; rounded outwards
+from measured_over_predicted in benchmarks/results/predicted_first_word.json."""
+
+LENGTHS = (0.3, 1.0, 2.0)
+"""Tokens of an answer over the expected, 10th, 50th and 90th percentile, before the ledger knows better: at most twice
+the expected are allowed."""
+
 MemoryOf = Callable[[int, int], int | None]
 
 
@@ -34,8 +42,18 @@ def candidate(
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0))
-    ttft = outside + correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
-    decode = correction * profile.decode_seconds(prompt_tokens, max(signals.expected_new_tokens - 1, 0))
+    prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
+    fast, slow = profile.spreads.get(strategy, SPREAD)
+    short, usual, long = profile.lengths.get(strategy, LENGTHS)
+
+    def writing(share: float) -> float:
+        """Seconds after the first token of an answer of so many times the expected tokens."""
+        tokens = min(share * signals.expected_new_tokens, signals.max_new_tokens)
+        return correction * profile.decode_seconds(prompt_tokens, 1) * max(tokens - 1, 0.0)
+
+    ttft = outside + prefill
+    ttft_low, ttft_high = outside + fast * prefill, outside + slow * prefill
+    total = ttft + writing(usual)
     memory_bytes = memory(prompt_tokens, signals.max_new_tokens)
     needed = prompt_tokens + signals.max_new_tokens
     excluded = None
@@ -54,11 +72,15 @@ def candidate(
         quality_low=round(quality.low, 4),
         quality_high=round(quality.high, 4),
         ttft_s=ttft,
-        total_s=ttft + decode,
+        total_s=total,
+        ttft_low_s=ttft_low,
+        ttft_high_s=ttft_high,
+        total_low_s=ttft_low + fast * writing(short),
+        total_high_s=ttft_high + slow * writing(long),
         prompt_tokens=prompt_tokens,
         memory_bytes=memory_bytes,
         # Until a price is known the unit of cost is this machine's seconds; a server's seconds are not ours to count.
-        cost=ttft + decode if memory_bytes is not None else None,
+        cost=total if memory_bytes is not None else None,
         excluded_by=excluded,
         reasons=reasons + unmeasured,
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from turnout.config import LogLevel
@@ -25,6 +26,9 @@ RECENT = 30
 
 JUDGED = 200
 """Most judged answers that correct the expected quality."""
+
+ENOUGH_TO_SPREAD = 10
+"""Answers that are needed before they tell how far apart they lie."""
 
 ENOUGH = 3
 """Answers that are needed before they correct anything."""
@@ -148,12 +152,13 @@ class Ledger:
     def corrected(self, profile: ModelProfile, model: ModelInfo) -> ModelProfile:
         """The profile with what this model's answers say.
 
-        The latest give measured over predicted engine seconds to the first token, and seconds outside the engine, each
-        as a median by strategy; cached prompts teach nothing here. Those that the user has judged correct the expected
-        quality.
+        The latest give, by strategy, measured over predicted engine seconds to the first token, seconds outside the
+        engine, and how long answers get; cached prompts teach nothing of reading. Those that the user has judged
+        correct the expected quality.
         """
         ratios: dict[str, list[float]] = {}
         outside: dict[str, list[float]] = {}
+        lengths: dict[str, list[float]] = {}
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.text("SELECT chosen, record FROM answers WHERE model = :model ORDER BY created DESC LIMIT :limit"),
@@ -163,6 +168,9 @@ class Ledger:
             record = json.loads(text)
             usage, raw = record["usage"], record["raw_first_token_s"]
             first, ttft = usage["first_token_s"], usage["ttft_s"]
+            if usage["completion_tokens"]:
+                expected = record["decision"]["signals"]["expected_new_tokens"]
+                lengths.setdefault(chosen, []).append(usage["completion_tokens"] / expected)
             if first is None or usage["cached_tokens"]:
                 continue
             if raw:
@@ -173,6 +181,8 @@ class Ledger:
             profile,
             corrections=_medians(ratios, 0.33, 3.0),
             outside_s=_medians(outside, 0.0, 5.0),
+            spreads=_around_median(ratios),
+            lengths=_percentiles(lengths),
             quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint)),
         )
 
@@ -186,6 +196,24 @@ def _medians(values: Mapping[str, list[float]], low: float, high: float) -> dict
         for name, seen in values.items()
         if len(seen) >= ENOUGH
     }
+
+
+def _around_median(values: Mapping[str, list[float]]) -> dict[str, tuple[float, float]]:
+    """10th and 90th percentile over the median, never closer to it than a tenth."""
+    found = {}
+    for name, (low, middle, high) in _percentiles(values, ENOUGH_TO_SPREAD).items():
+        found[name] = (min(low / middle, 0.9), max(high / middle, 1.1))
+    return found
+
+
+def _percentiles(values: Mapping[str, list[float]], enough: int = ENOUGH) -> dict[str, tuple[float, float, float]]:
+    """10th, 50th and 90th percentile of the latest."""
+    found = {}
+    for name, seen in values.items():
+        if len(seen) >= enough:
+            low, middle, high = np.percentile(seen[:RECENT], [10, 50, 90]).tolist()
+            found[name] = (low, middle, high)
+    return found
 
 
 def _entry(row: Any, documents: tuple[str, ...] = ()) -> Entry:

@@ -31,7 +31,9 @@ class ModelProfile:
     kind of task -> the largest document size, in tokens, before the first at which a fall was measured; None where none
     was found up to the largest size measured, which is no limit. A kind that was not calibrated or is not measurable
     for the model is missing. Up to which size was measured: `calibration.store.load_window`, `KindWindow.sizes`.
-    `quality` is what was measured of its strategies; None where nothing was.
+    `quality` is what was measured of its strategies; None where nothing was. `spreads` and `lengths` come from the
+    ledger too, by strategy: the 10th and 90th percentile of measured engine seconds over their median, and those and
+    the median of the tokens that answers took, over the expected.
     """
 
     per_token_s: float
@@ -44,6 +46,8 @@ class ModelProfile:
     outside_s: Mapping[str, float] = field(default_factory=dict)
     windows: Mapping[str, int | None] = field(default_factory=dict)
     quality: QualityModel | None = None
+    spreads: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    lengths: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """As JSON types."""

@@ -266,10 +266,10 @@ class Budget:
         return {name: value for name, value in named.items() if value is not None}
 
 
-# Each limit of a Budget, with the Candidate field that it bounds.
+# Each limit of a Budget, with the Candidate field that it bounds: limits are hard, so of an interval its high end.
 LIMITS: Mapping[str, str] = {
-    "max_total_s": "total_s",
-    "max_ttft_s": "ttft_s",
+    "max_total_s": "total_high_s",
+    "max_ttft_s": "ttft_high_s",
     "max_prompt_tokens": "prompt_tokens",
     "max_cost": "cost",
     "max_memory_bytes": "memory_bytes",
@@ -288,7 +288,10 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A strategy with its estimates. None means unknown, which counts as a risk and never as zero."""
+    """A strategy with its estimates. None means unknown, which counts as a risk and never as zero.
+
+    `ttft_s` and `total_s` are the middle of what is expected; between their low and their high lie 80%.
+    """
 
     strategy: str
     quality: float | None = None
@@ -302,6 +305,10 @@ class Candidate:
     chosen: bool = False
     excluded_by: Exclusion | None = None
     reasons: tuple[str, ...] = ()
+    ttft_low_s: float | None = None
+    ttft_high_s: float | None = None
+    total_low_s: float | None = None
+    total_high_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

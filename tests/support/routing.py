@@ -51,4 +51,8 @@ def candidate(strategy: str, **changes: Any) -> Candidate:
         "memory_bytes": 2**30,
         "cost": 2.0,
     }
-    return Candidate(strategy, **(figures | changes))
+    figures |= changes
+    for name in ("ttft", "total"):  # without an interval of their own, estimates are certain
+        figures.setdefault(f"{name}_low_s", figures[f"{name}_s"])
+        figures.setdefault(f"{name}_high_s", figures[f"{name}_s"])
+    return Candidate(strategy, **figures)

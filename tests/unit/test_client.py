@@ -403,8 +403,8 @@ def test_an_answer_cut_at_the_token_limit_says_so(home: Path) -> None:
 
 
 def test_the_total_limit_cuts_a_slow_answer_off(home: Path) -> None:
-    with Turnout(engine=FakeEngine(answers=["word " * 400], token_s=0.05)) as t, pytest.raises(EngineTimeoutError):
-        t.ask(QUESTION, Text(BOOK), budget=Budget(max_total_s=1.2))
+    with Turnout(engine=FakeEngine(answers=["word " * 400], token_s=0.1)) as t, pytest.raises(EngineTimeoutError):
+        t.ask(QUESTION, Text(BOOK), budget=Budget(max_total_s=2.5))
 
 
 def test_a_second_question_inside_an_open_stream_is_refused_not_stuck(t: Turnout, book: Path) -> None:
