@@ -24,8 +24,8 @@ SIZE = Block((), torch.zeros(SHAPE), torch.zeros(SHAPE)).size
 
 
 def block(seed: int = 0) -> Block:
-    torch.manual_seed(seed)
-    return Block(tuple(range(BLOCK)), torch.randn(SHAPE), torch.randn(SHAPE))
+    draw = torch.Generator().manual_seed(seed)  # its own: threads make blocks at once
+    return Block(tuple(range(BLOCK)), torch.randn(SHAPE, generator=draw), torch.randn(SHAPE, generator=draw))
 
 
 def tier_of(kind: str, folder: Path, blocks: int = 3) -> Tier:
