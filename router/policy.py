@@ -115,11 +115,21 @@ _WHY = {
 }
 
 
+_HIGH = {"total_s": "total_high_s", "ttft_s": "ttft_high_s"}
+
+
+def _needed(candidate: Candidate, limit: str) -> float | None:
+    """What a limit is held against. Limits are hard: of an interval it is the high end."""
+    needed: float | None = getattr(candidate, LIMITS[limit])
+    high = getattr(candidate, _HIGH[LIMITS[limit]]) if LIMITS[limit] in _HIGH else None
+    return needed if high is None else high
+
+
 def _within(candidate: Candidate, budget: Budget, spent_s: float) -> Candidate:
     if candidate.excluded_by is not None:
         return candidate
     for limit, allowed in budget.limits().items():
-        needed = getattr(candidate, LIMITS[limit])
+        needed = _needed(candidate, limit)
         if needed is not None and limit == "max_total_s":
             needed += spent_s  # a first ask pays for reading and indexing inside its limit
         if needed is None:
@@ -200,7 +210,7 @@ def _impossible(candidates: Sequence[Candidate], budget: Budget) -> BudgetError:
     hint = "shorten the question or the history, or use a model with a larger window"
     if possible:
         _, limit, _, nearest = min(possible, key=lambda row: row[0])
-        needs = {name: getattr(nearest, LIMITS[name]) for name in budget.limits()}
+        needs = {name: _needed(nearest, name) for name in budget.limits()}
         fields = ", ".join(f"{name}={_round_up(name, value)}" for name, value in needs.items() if value is not None)
         hint = f"nearest possible: {nearest.strategy} with {fields} (limit broken: {limit})"
     return BudgetError(f"no strategy is inside the limits: {'; '.join(wanted)}", hint=hint)

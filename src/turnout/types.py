@@ -266,10 +266,10 @@ class Budget:
         return {name: value for name, value in named.items() if value is not None}
 
 
-# Each limit of a Budget, with the Candidate field that it bounds: limits are hard, so of an interval its high end.
+# Each limit of a Budget, with the field of Candidate that it bounds.
 LIMITS: Mapping[str, str] = {
-    "max_total_s": "total_high_s",
-    "max_ttft_s": "ttft_high_s",
+    "max_total_s": "total_s",
+    "max_ttft_s": "ttft_s",
     "max_prompt_tokens": "prompt_tokens",
     "max_cost": "cost",
     "max_memory_bytes": "memory_bytes",
