@@ -20,6 +20,7 @@ import numpy as np
 from turnout.errors import ConfigurationError
 from turnout.router.beliefs import Beliefs
 from turnout.router.calibration.folds import folds
+from turnout.router.evaluation.table import is_single
 from turnout.router.kinds import KINDS
 from turnout.router.quality import BASE, COLUMNS, UNKNOWN_GAIN, UNKNOWN_SD, QualityModel
 from turnout.router.signals import Signals
@@ -63,7 +64,7 @@ def observe(rows: Sequence[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
     about: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         about[row["question_id"]] = row
-        if not _derived(row["strategy"]) and not row["truncated"] and row["error"] is None and row["fallback"] is None:
+        if is_single(row["strategy"]) and not row["truncated"] and row["error"] is None and row["fallback"] is None:
             scores.setdefault(row["question_id"], {})[row["strategy"]] = row["score"]
     found = []
     for question_id, by_strategy in scores.items():
@@ -89,10 +90,6 @@ def observe(rows: Sequence[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
             )
         )
     return found
-
-
-def _derived(strategy: str) -> bool:
-    return strategy in ("router", "self_route", "closed")
 
 
 def best_prior(prior: QualityModel, observed: Sequence[Observed]) -> QualityModel:
