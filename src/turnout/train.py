@@ -146,10 +146,11 @@ def _prepare(
     def tokens(lesson: Lesson) -> Pair:
         return asked(lesson.context), [*engine.tokenizer.encode_text(lesson.answer), end]
 
-    total = recipe.rounds * len(sheets.chosen(read, "train", recipe, draws()))
     if not (out / stages.LESSONS).is_file():
+        total = recipe.rounds * len(sheets.chosen(read, "train", recipe, draws()))
         kinds: Counter[str] = Counter()
         tokenised: list[list[Pair]] = []
+        size = 0
         for sheet in sheets.sheets(read, "train", recipe, engine.count_text):
             fitting = []
             for lesson in sheet:
@@ -158,7 +159,13 @@ def _prepare(
                 kinds[f"{lesson.example.dataset}, {lesson.kind}{'' if fits else ', too long'}"] += 1
                 fitting += [(prompt, answer)] if fits else []
             tokenised.append(fitting)
-            progress("preparing", kinds.total(), total)
+            if recipe.tokens is None:
+                progress("preparing", kinds.total(), total)
+                continue
+            size += int(TokenisedSheets.of([fitting]).lengths.sum())
+            progress("preparing", min(size, recipe.tokens), recipe.tokens)
+            if size >= recipe.tokens:
+                break
         (out / KINDS).write_text(json.dumps(dict(sorted(kinds.items())), indent=1) + "\n", encoding="utf-8")
         TokenisedSheets.of(tokenised).save(out / stages.LESSONS)
     if not (out / stages.WATCHED).is_file():
@@ -172,7 +179,8 @@ def _prepare(
     if not (out / stages.REQUESTS).is_file():
         passages = sorted({example.passage for example in reader_examples.used(read, "train")})
         picked = draws("kept", recipe.seed).sample(passages, min(len(passages), 2000))
-        wanted = kept.requests([read.passages[i] for i in picked], int(total * recipe.kept), recipe.seed)
+        asked_for = int(sum(read_json(out / KINDS).values()) * recipe.kept)
+        wanted = kept.requests([read.passages[i] for i in picked], asked_for, recipe.seed)
         encoded = (asked(w) if isinstance(w, Context) else engine.tokenizer.encode(w) for w in wanted)
         fitting_requests = (ids for ids in encoded if len(ids) + kept.NEW_TOKENS < recipe.max_tokens)
         TokenisedSheets.of([(ids, ())] for ids in fitting_requests).save(out / stages.REQUESTS)

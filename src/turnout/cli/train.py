@@ -40,6 +40,7 @@ def train() -> None:
     metavar="N|DATASET=N",
     help="At most N examples a round, or N of a dataset; may be given several times.",
 )
+@click.option("--tokens", type=click.IntRange(1), metavar="N", help="Stop at N tokens; all examples by default.")
 @share("--among", 0.35, "Of texts that stand among others, 300 to 1,100 tokens together.")
 @share("--long", 0.15, "Of texts that stand among others, up to the longest prompt.")
 @share("--left-out", 0.12, "Questions without their text, to be refused, for each one over it.")

@@ -34,6 +34,8 @@ class Recipe:
         rounds: how often every example is seen, each time in another context.
         limit: examples of each round; None takes all.
         limits: (dataset, examples of it in each round), for datasets that shall not take more of the time.
+        tokens: where sheets end, in tokens of all of them together: a run of known length over examples of which more
+            share a text than if fewer were drawn; None takes all.
         batch_tokens: tokens a step, padding included.
         learning_rate: at its highest, after `warmup` of the steps; then down to nothing along a cosine.
         without: datasets left out, for their licence or otherwise.
@@ -58,6 +60,7 @@ class Recipe:
     rounds: int = 1
     limit: int | None = None
     limits: tuple[tuple[str, int], ...] = ()
+    tokens: int | None = None
     seed: int = 1
     without: tuple[str, ...] = ()
 

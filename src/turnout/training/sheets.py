@@ -33,6 +33,9 @@ OVERHEAD = 150
 QUESTION_TOKENS = 40
 """About what one more question takes, with its answer."""
 
+FEW = 8
+"""Questions that a sheet may have however short its text is: about what is asked over a paragraph in the data."""
+
 SUMMARY = "summarisation"
 
 SHARING = ("extractive", "unanswerable", "choice")
@@ -107,7 +110,7 @@ def sheet(
     draw.shuffle(others)
     read = sum(desk.count(passage.text) for passage in shown)
     # They may be as long as a short text together, and half as long as a long one, which costs most of the time.
-    del others[max(min(read, max(recipe.max_tokens - read, read // 2)) // QUESTION_TOKENS, 1) - 1 :]
+    del others[max(min(read, max(recipe.max_tokens - read, read // 2)) // QUESTION_TOKENS, FEW) - 1 :]
     absent = sum(draw.random() < recipe.left_out for _ in range(len(others) + 1))
     missing = _missing(lead, absent, left, shown, pool)
     for example in (*(example for example, _ in others), *missing):
