@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -105,6 +106,11 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def cache_argument(network: Any) -> str:
+    """What a network of transformers calls its keys and values: "cache" from 5.24 on, before that "past_key_values"."""
+    return "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+
+
 class Sequence:
     """One prompt with a KV cache of transformers: for models that pages are not made for, see `paged.session`."""
 
@@ -117,6 +123,7 @@ class Sequence:
         self._network = network
         self._device = device
         self._cache = DynamicCache(config=network.config)
+        self._argument = cache_argument(network)
         self.length = 0
 
     def append(self, ids: list[int]) -> torch.Tensor:
@@ -130,7 +137,7 @@ class Sequence:
         with memory_of(self._device, f"after {self.length:,} tokens"), torch.inference_mode():
             output = self._network(
                 input_ids=torch.tensor([ids], device=self._device),
-                past_key_values=self._cache,
+                **{self._argument: self._cache},
                 use_cache=True,
                 logits_to_keep=1,
             )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from turnout.engines.device import memory_of
+from turnout.engines.loading import cache_argument
 from turnout.engines.paged import attention
 from turnout.engines.paged.graphs import DecodeGraphs, can_capture
 from turnout.engines.paged.lean import ROWS, LeanModel, fits
@@ -78,6 +79,7 @@ class Runner:
         self._switch = switch
         self._device = device
         self._cache = PagedCache(pool.shape.layers)
+        self._argument = cache_argument(network.base_model)
         self.pool = pool
 
     def step(
@@ -137,7 +139,7 @@ class Runner:
         hidden: torch.Tensor = self._network.base_model(
             **self._inputs(feeds),
             position_ids=torch.tensor([positions], device=self._device),
-            past_key_values=self._cache,
+            **{self._argument: self._cache},
             use_cache=True,
             plan=step,
         ).last_hidden_state[0]

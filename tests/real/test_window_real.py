@@ -43,7 +43,7 @@ class CutSequence(Sequence):
             output = self._network(
                 input_ids=torch.tensor([ids], device=self._device),
                 position_ids=positions,
-                past_key_values=self._cache,
+                **{self._argument: self._cache},
                 use_cache=True,
                 logits_to_keep=1,
             )
