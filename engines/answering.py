@@ -48,7 +48,7 @@ def answered(
         cache_bytes: what keys and values of so many tokens take, if they lie in pages.
 
     Raises:
-        EngineTimeoutError: the meter's time is over.
+        EngineTimeoutError: the meter's time is over before the first token; later it ends the answer.
     """
     steps = sequence.reading(ids, more=writing.most)
     foretold = None
@@ -64,7 +64,8 @@ def answered(
         meter.token()
         if shown:
             yield Token(shown)
-        meter.check()
+        if writing.reason is None and meter.is_over:
+            writing.reason = "timeout"
         if writing.reason is None and not (cancelled := stopped()):
             foretold = sequence.append([token])[0]
     if not cancelled and (rest := writing.rest()):

@@ -231,7 +231,7 @@ class LocalEngine:
         Raises:
             EngineError: prompt and `max_tokens` do not fit the window.
             MemoryLimitError: they do not fit the memory that is free.
-            EngineTimeoutError: `timeout_s` is over.
+            EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
         ids = self.encode(context)
         self._admission.check(len(ids), params.max_tokens)

@@ -40,10 +40,15 @@ class Meter:
 
             torch.cuda.reset_peak_memory_stats(device)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return self._timeout_s is not None and time.perf_counter() - self._begin > self._timeout_s
+
     def check(self) -> None:
         """Raises EngineTimeoutError once the time is over."""
-        elapsed = time.perf_counter() - self._begin
-        if self._timeout_s is not None and elapsed > self._timeout_s:
+        if self.is_over:
+            elapsed = time.perf_counter() - self._begin
             raise EngineTimeoutError(
                 f"the local model was stopped after {elapsed:.1f} s, the limit is {self._timeout_s:g} s",
                 hint="allow more time, or give fewer documents",

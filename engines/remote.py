@@ -91,7 +91,7 @@ class RemoteEngine:
 
         Raises:
             EngineError: over the window, unreachable, refused, or the stream broke off (see `retryable`).
-            EngineTimeoutError: `timeout_s` is over.
+            EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
         messages = self._messages(context)
         expected = self._counter.chat(messages)
@@ -121,6 +121,9 @@ class RemoteEngine:
         for chunk in pump.poll():
             elapsed = time.perf_counter() - begin
             if params.timeout_s is not None and elapsed > params.timeout_s:
+                if first_token_s is not None:
+                    reason = "timeout"
+                    break
                 raise EngineTimeoutError(
                     f"{shown_url(self._url)} was stopped after {elapsed:.1f} s, the limit is {params.timeout_s:g} s",
                     hint="allow more time, or give fewer documents",

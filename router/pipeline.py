@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
-from turnout.errors import Cancelled, StoreError
+from turnout.errors import Cancelled, EngineTimeoutError, StoreError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals
 from turnout.router import citations, policy
-from turnout.router.check import is_answer
+from turnout.router.check import is_answer, is_refusal, is_settled
 from turnout.router.clock import Clock
 from turnout.router.ledger import Ledger
 from turnout.router.profile import ModelProfile
@@ -23,8 +23,10 @@ from turnout.types import (
     BudgetResult,
     Citation,
     Context,
+    Cut,
     Decided,
     Decision,
+    Decoding,
     Done,
     Finished,
     GenerationParams,
@@ -41,7 +43,7 @@ from turnout.types import (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within."""
+    """One question with what it is asked over and within; `steady` shows no text that may have to be retracted."""
 
     question: Question
     corpus: Corpus
@@ -49,6 +51,8 @@ class Request:
     budget: Budget
     strategy: str | None = None
     cache_namespace: str | None = None
+    decoding: Decoding = Decoding()
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ def answer(
     Raises:
         BudgetError: no strategy is inside the limits; nothing was generated.
         Cancelled: `stopped` said so.
-        EngineTimeoutError: `max_total_s` was over before the answer was complete.
+        EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     with clock.step("decide"):
         decision = plan(request, machinery, clock.seconds("index"))
@@ -134,11 +138,11 @@ def carry_out(
     """Prepares, generates, checks and records what was decided. The last event is `Done`.
 
     Text that could still become the refusal sentence is held back; text that turns out not to be in the documents is
-    `Retracted`, and the answer is then an abstention.
+    `Retracted`, and the answer is then an abstention. An answer that `max_total_s` ends is `Cut`.
 
     Raises:
         Cancelled: `stopped` said so.
-        EngineTimeoutError: `max_total_s` was over before the answer was complete.
+        EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
     go_on = _go_on(stopped)
@@ -153,10 +157,12 @@ def carry_out(
     with clock.step("prepare"):
         context = strategy.prepare(question, corpus, request.budget)
 
-    growing, finished = Visible(), NOTHING_READ
+    growing = Visible(lambda text: is_settled(text, question)) if request.steady else Visible()
+    finished = NOTHING_READ
     with clock.step("generate"):
         # Nothing that could be read means nothing that could be answered: the model is not asked.
-        events = engine.generate(context, _params(request, decision, clock), stopped) if context.parts else ()
+        params = _params(request, decision, clock)
+        events = engine.generate(context, params, stopped) if context.parts else ()
         for event in events:
             match event:
                 case Prefilled(done, total):
@@ -173,11 +179,20 @@ def carry_out(
     with clock.step("check"):
         numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
         checked = _check(growing.raw, question, context, corpus, numbered=numbered)
+    cut = _cut(request, params) if finished.reason == "timeout" else None
+    if cut is not None and checked.abstained and not checked.refused:
+        # What was written is too little to be an answer: that says nothing of the documents.
+        raise EngineTimeoutError(
+            f"{cut.limit} {cut.allowed:g} was over before there was an answer",
+            hint="allow more time, or give fewer documents",
+        )
     for delta in growing.finish(checked.abstained):
         clock.first_word()
         yield TextDelta(delta)
     if checked.abstained and growing.shown:
         yield Retracted("not in the text that was read")
+    if cut is not None:
+        yield cut
     clock.first_word()
     yield Done(_recorded(_answer(request, machinery, decision, finished, clock, checked), corpus, machinery))
 
@@ -194,20 +209,35 @@ def _go_on(stopped: Stopper | None) -> Callable[[], None]:
 
 
 def _params(request: Request, decision: Decision, clock: Clock) -> GenerationParams:
-    """How to decode: at most the task's new tokens, and no longer than `max_total_s` leaves."""
-    limit = request.budget.max_total_s
+    """How to decode: at most the task's new tokens, and no longer than `max_total_s` and the caller's time leave."""
+    limit, decoding = request.budget.max_total_s, request.decoding
     left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
     return GenerationParams(
-        max_tokens=decision.signals["max_new_tokens"], timeout_s=left, cache_namespace=request.cache_namespace
+        max_tokens=decision.signals["max_new_tokens"],
+        temperature=decoding.temperature,
+        stop=decoding.stop,
+        seed=decoding.seed,
+        timeout_s=min((time for time in (left, decoding.timeout_s) if time is not None), default=None),
+        cache_namespace=request.cache_namespace,
     )
+
+
+def _cut(request: Request, params: GenerationParams) -> Cut:
+    """Which of the limits in seconds ended the answer."""
+    limit, own = request.budget.max_total_s, request.decoding.timeout_s
+    if limit is None or params.timeout_s == own:
+        return Cut("timeout_s", own or 0.0)
+    return Cut("max_total_s", limit)
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """What is left of the model's text: the answer with its citations, or an abstention with the nearest passage."""
+    """What is left of the model's text: the answer with its citations, or an abstention with the nearest passage;
+    `refused` where the model itself said so."""
 
     text: str
     abstained: bool
+    refused: bool = False
     citations: tuple[Citation, ...] = ()
     nearest: Citation | None = None
 
@@ -217,14 +247,15 @@ def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, nu
     own = citations.own_citations(quotes, context, corpus.documents, numbered=numbered)
     if is_answer(text, question, context.parts, (citation.quote for citation in own if citation.found)):
         cited = citations.with_match(own, text, question.text, context, corpus.documents)
-        return _Checked(text, False, cited)
+        return _Checked(text, False, citations=cited)
+    refused = bool(text.strip()) and is_refusal(text)
     near = citations.nearest_sentence(question.standalone, context.parts)
     if near is None:
-        return _Checked(REFUSAL, True)
+        return _Checked(REFUSAL, True, refused)
     part, start, end = near
     document = corpus.document(part.span.document_id)
     nearest = citations.citation_at(document, part.span.start + start, part.span.start + end, "matched")
-    return _Checked(REFUSAL, True, nearest=nearest)
+    return _Checked(REFUSAL, True, refused, nearest=nearest)
 
 
 def _answer(
@@ -243,7 +274,8 @@ def _answer(
         peak_memory_bytes=finished.peak_memory_bytes,
         cost=clock.total_s() if priced else None,
     )
-    cut = finished.reason == "length" and not checked.abstained
+    ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
+    cut = None if checked.abstained else ways.get(finished.reason)
     return Answer(
         id=decision.id,
         question=request.question.text,
@@ -256,7 +288,7 @@ def _answer(
         model=machinery.engine.model,
         nearest=checked.nearest,
         trace=clock.trace(),
-        notes=(f"cut at {finished.completion_tokens} new tokens",) if cut else (),
+        notes=() if cut is None else (f"cut {cut}",),
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 Optimize = Literal["quality", "balanced", "latency", "cost"]
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "timeout", "cancelled"]
+"""Why decoding ended: by itself, at `max_tokens`, at `timeout_s` with an answer begun, or given up by the caller."""
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
@@ -21,11 +22,13 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A document given as text instead of a path."""
+    """A document given as text instead of a path. `metadata`, of JSON values, is kept beside it and found again by
+    `search`; no model reads it."""
 
     text: str
     title: str = "text"
     source: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +137,35 @@ class Passage:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that a search found: text [start, end) of a document, with where it stands there.
+
+    `score` orders the hits of one search, higher is better; `cosine` is its likeness to the question in meaning, None
+    without an embedder.
+    """
+
+    document: DocumentInfo
+    text: str
+    start: int
+    end: int
+    score: float
+    cosine: float | None = None
+    page: int | None = None
+    line: int | None = None
+    place: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
 # --- what the engine reads -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; `role` is "user" or "assistant"."""
+    """One turn of a conversation; `role` is "user" or "assistant", and "system" for what the caller wants of every
+    answer."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["system", "user", "assistant"]
     text: str
 
 
@@ -181,6 +205,22 @@ class Context:
     question: str
     history: tuple[Message, ...] = ()
     task: str = "location"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How the answer is written, where the caller wants it otherwise than by default.
+
+    `max_tokens` bounds the answer, None takes the task's own bound; `temperature` 0 is greedy; the answer ends before
+    the first of the `stop` strings; `seed` makes sampling repeatable; `timeout_s` bounds the time that the model takes,
+    and unlike a budget's limits it plays no part in the decision.
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +489,15 @@ class Done:
     answer: Answer
 
 
-StreamEvent = Decided | Reading | TextDelta | Retracted | Done
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The answer ends here because a hard limit is reached; `Done` follows, with what was written until then."""
+
+    limit: str
+    allowed: float
+
+
+StreamEvent = Decided | Reading | TextDelta | Retracted | Cut | Done
 
 
 def title_of(source: str) -> str:

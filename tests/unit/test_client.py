@@ -13,6 +13,7 @@ from support.numbered import NumberedFake
 from turnout import (
     Budget,
     BudgetError,
+    Cut,
     Decided,
     DocumentError,
     Done,
@@ -403,8 +404,24 @@ def test_an_answer_cut_at_the_token_limit_says_so(home: Path) -> None:
 
 
 def test_the_total_limit_cuts_a_slow_answer_off(home: Path) -> None:
-    with Turnout(engine=FakeEngine(answers=["word " * 400], token_s=0.1)) as t, pytest.raises(EngineTimeoutError):
-        t.ask(QUESTION, Text(BOOK), budget=Budget(max_total_s=2.5))
+    limits = Budget(max_total_s=2.5)
+    with Turnout(engine=FakeEngine(answers=["Marta Lindqvist repaired it " * 100], token_s=0.1)) as t:
+        *_, cut, done = t.stream(QUESTION, Text(BOOK), budget=limits)
+    assert cut == Cut("max_total_s", 2.5)
+    assert isinstance(done, Done)
+    assert done.answer.text.startswith("Marta Lindqvist")
+    assert done.answer.usage.total_s < 3.5
+    assert done.answer.notes == ("cut by the time limit",)
+
+
+@pytest.mark.parametrize("answer", ["Not in the text. " * 100, "word " * 400])
+def test_what_is_cut_before_it_answers_is_an_error_unless_the_model_refused(home: Path, answer: str) -> None:
+    with Turnout(engine=FakeEngine(answers=[answer], token_s=0.1)) as t:
+        if "Not" in answer:
+            assert t.ask(QUESTION, Text(BOOK), budget=Budget(max_total_s=2.5)).abstained
+        else:
+            with pytest.raises(EngineTimeoutError, match="before there was an answer"):
+                t.ask(QUESTION, Text(BOOK), budget=Budget(max_total_s=2.5))
 
 
 def test_a_second_question_inside_an_open_stream_is_refused_not_stuck(t: Turnout, book: Path) -> None:

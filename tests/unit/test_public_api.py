@@ -9,6 +9,7 @@ PUBLIC = [
     "BudgetError",
     "Candidate",
     "Citation",
+    "Cut",
     "Decided",
     "Decision",
     "Document",

@@ -51,8 +51,10 @@ def test_limits_are_kept():
 
 
 def test_it_can_be_slow_fail_and_be_stopped():
+    slow = FakeEngine(["a b c d"], token_s=0.02)
+    assert list(slow.generate(context(), GenerationParams(timeout_s=0.03)))[-1].reason == "timeout"
     with pytest.raises(EngineTimeoutError):
-        list(FakeEngine(["a b c d"], token_s=0.02).generate(context(), GenerationParams(timeout_s=0.03)))
+        list(slow.generate(context(), GenerationParams(timeout_s=0.01)))
     with pytest.raises(EngineError, match="broken"):
         list(FakeEngine(failure=EngineError("broken")).generate(context(), PARAMS))
     assert list(FakeEngine().generate(context(), PARAMS, lambda: True))[-1].reason == "cancelled"

@@ -12,6 +12,7 @@ from support.tiny_models import context, text_of
 
 from turnout.engines import loading, local
 from turnout.engines.local import LocalEngine
+from turnout.engines.meter import Meter
 from turnout.engines.probe import measure
 from turnout.errors import EngineError, EngineTimeoutError, MemoryLimitError, ModelError
 from turnout.types import Finished, GenerationParams, Message, Prefilled, Token
@@ -163,6 +164,15 @@ def test_a_timeout_is_an_error_that_may_be_retried(engine: LocalEngine):
     with pytest.raises(EngineTimeoutError) as caught:
         run(engine, GenerationParams(timeout_s=0.0))
     assert caught.value.retryable
+
+
+def test_an_answer_that_is_begun_ends_with_the_time(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):
+    whole = run(engine)
+    begun = iter([False] * 3)
+    monkeypatch.setattr(Meter, "is_over", property(lambda self: self._first_token_s is not None and next(begun, True)))
+    events = run(engine)
+    assert (events[-1].reason, events[-1].completion_tokens) == ("timeout", 4)
+    assert text_of(whole).startswith(text_of(events))
 
 
 def test_too_little_memory_is_refused_before_anything_is_read(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch):

@@ -195,6 +195,14 @@ def test_a_slow_server_is_given_up_in_time(stub):
     assert time.perf_counter() - begin < 1.5
 
 
+def test_an_answer_that_is_begun_ends_with_the_time(stub):
+    stub.words, stub.word_s = ["On ", "Sark "] * 20, 0.05
+    events = ask(stub, GenerationParams(timeout_s=0.5))
+    assert events[-1].reason == "timeout"
+    assert 1 < events[-1].completion_tokens < 20
+    assert text_of(events).startswith("On Sark")
+
+
 def test_giving_up_while_the_server_still_reads_returns_at_once(stub):
     stub.first_word_s = 3.0
     engine = RemoteEngine(stub.url)
