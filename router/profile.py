@@ -97,6 +97,24 @@ def fit(samples: CostSamples) -> ModelProfile:
     )
 
 
+def fit_whole(samples: CostSamples) -> ModelProfile:
+    """As `fit`, of prompts that were read as a whole: a line through their seconds, whose start is what a request costs
+    however short it is. What attention costs beyond it can't be told from outside."""
+    tokens = np.array([tokens for _, tokens, _ in samples.prefill], dtype=float)
+    seconds = np.array([seconds for _, _, seconds in samples.prefill])
+    start, per_token = _line(tokens, seconds)
+    contexts = np.array([context for context, _ in samples.decode] or [0.0])
+    token, per_context = _line(contexts, np.array([each for _, each in samples.decode] or [0.0]))
+    return ModelProfile(
+        prefill_s=start,
+        per_token_s=per_token,
+        per_pair_s=0.0,
+        token_s=token,
+        token_per_context_s=per_context,
+        measured=time.strftime("%Y-%m-%d"),
+    )
+
+
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Intercept and slope, both at least zero."""
     if len(x) < 2 or np.ptp(x) == 0:
@@ -113,20 +131,30 @@ def load_or_measure(database: Database, model: ModelInfo, measure: Callable[[], 
     Args:
         measure: runs the probe, or None where probing is not possible (a remote server is paid by the token).
     """
-    key = f"cost/{VERSION}/{model.fingerprint}/{machine()}"
     with database.read() as connection:
-        stored = connection.execute(sa.text("SELECT value FROM profiles WHERE key = :key"), {"key": key}).scalar()
+        stored = connection.execute(
+            sa.text("SELECT value FROM profiles WHERE key = :key"), {"key": _key(model)}
+        ).scalar()
     if stored is not None:
         return ModelProfile.from_record(json.loads(stored))
     if measure is None:
         return UNMEASURED_REMOTE
     profile = fit(measure())
+    save(database, model, profile)
+    return profile
+
+
+def save(database: Database, model: ModelInfo, profile: ModelProfile) -> None:
+    """Keeps the costs of a model on this machine, in the place of what was kept before."""
     with database.write() as connection:
         connection.execute(
             sa.text("INSERT OR REPLACE INTO profiles (key, value, created) VALUES (:key, :value, :now)"),
-            {"key": key, "value": json.dumps(profile.record()), "now": time.time()},
+            {"key": _key(model), "value": json.dumps(profile.record()), "now": time.time()},
         )
-    return profile
+
+
+def _key(model: ModelInfo) -> str:
+    return f"cost/{VERSION}/{model.fingerprint}/{machine()}"
 
 
 def machine() -> str:

@@ -118,6 +118,55 @@ def window(
         parts.close()
 
 
+def cost(
+    model: str | None = None,
+    *,
+    max_tokens: int | None = None,
+    repeats: int = 3,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> dict[str, Any]:
+    """Measures what reading and writing costs with a model, and keeps the curves in its profile.
+
+    A server is asked prompts of made-up words: whoever is paid by the token is paid for them.
+
+    Args:
+        model: as for `Turnout`; `options` are its other settings (model_name, home, device, adapter).
+        max_tokens: of the longest prompt; the window by default.
+        repeats: how often all is measured.
+        engine: an engine of your own instead of `model`.
+
+    Returns:
+        See `turnout.router.calibration.cost.report`, and the `model`, its `curves` and where they are `saved`.
+
+    Raises:
+        ConfigurationError: an option is wrong.
+        EngineError: the model can't be measured.
+    """
+    from turnout.parts import Parts
+    from turnout.router import profile
+    from turnout.router.calibration import cost as measuring
+
+    if repeats < 1:
+        raise ConfigurationError(f"repeats is {repeats}", hint="give 1 or more")
+    parts = Parts(Settings.load(model=model, **options), engine, None, progress)
+    try:
+        reader = parts.engine
+        found, samples = measuring.run(
+            reader, max_tokens, repeats, lambda done, total: progress("measuring", done, total)
+        )
+        profile.save(parts.database, reader.model, found)
+        names = ("prefill_s", "per_token_s", "per_pair_s", "token_s", "token_per_context_s")
+        return measuring.report(found, samples) | {
+            "model": reader.model.full_name,
+            "curves": {name: getattr(found, name) for name in names},
+            "saved": str(parts.settings.database),
+        }
+    finally:
+        parts.close()
+
+
 def quality(
     model: str | None = None,
     *,

@@ -77,6 +77,41 @@ def window(kinds: str, as_json: bool, **options: Any) -> int:
 
 
 @calibrate.command()
+@click.option("--max-tokens", type=click.IntRange(512), metavar="N", help="Longest prompt; the window by default.")
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="How often all is measured.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@model_options
+def cost(as_json: bool, **options: Any) -> int:
+    """Measure what reading and writing takes over the whole window, and keep it in the model's profile.
+
+    The first use of a local model measures it for two seconds, and a server never: this does it longer. A server is
+    asked prompts of made-up words, which count where tokens are paid for.
+    """
+    from turnout import calibrate as facade
+
+    with Bars() as bars:
+        found = facade.cost(progress=bars, **options)
+    click.echo(json.dumps(found) if as_json else "\n".join(_cost_lines(found)))
+    if not as_json:
+        click.echo(f"saved in {found['saved']}, in the profile of {found['model']}", err=True)
+    return 0
+
+
+def _cost_lines(found: Mapping[str, Any]) -> list[str]:
+    """Measured beside fitted seconds: prompts by length, then one new token by context."""
+    lines = [f"{'prompt tokens':>14}{'seconds':>10}{'fitted':>10}{'tokens/s':>10}"]
+    for row in found["prefill"]:
+        rate = row["tokens"] / row["seconds"]
+        lines.append(f"{row['tokens']:>14,}{row['seconds']:>10.2f}{row['fitted']:>10.2f}{rate:>10,.0f}")
+    lines.append(f"{'context':>14}{'s/token':>10}{'fitted':>10}{'tokens/s':>10}")
+    for row in found["decode"]:
+        lines.append(f"{row['context']:>14,}{row['seconds']:>10.4f}{row['fitted']:>10.4f}{1 / row['seconds']:>10,.1f}")
+    off = found["off"]
+    lines.append(f"measured over fitted: median {off['p50']:.2f}, p10-p90 {off['p10']:.2f}-{off['p90']:.2f}")
+    return lines
+
+
+@calibrate.command()
 @click.option("--questions", "-q", multiple=True, metavar="PATH", help="File or folder, .jsonl or .jsonl.gz.")
 @click.option("--documents", "-d", multiple=True, metavar="PATH", help="Documents, likewise.")
 @click.option("--run", metavar="DIR", help="The evaluation run; it goes on, or with no --questions is taken as it is.")
