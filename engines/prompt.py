@@ -123,9 +123,13 @@ def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
     if context.task == CLOSED_BOOK_TASK:
         prompt_format = CLOSED_BOOK
     messages = []
-    if prompt_format.system:
-        messages.append(ChatMessage("system", (Piece(prompt_format.system, True),)))
-    messages += [ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in context.history]
+    system = [Piece(prompt_format.system, True)] if prompt_format.system else []
+    system += [Piece(turn.text, False) for turn in context.history if turn.role == "system"]
+    if system:
+        messages.append(ChatMessage("system", tuple(_spaced(system))))
+    messages += [
+        ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in context.history if turn.role != "system"
+    ]
     numbers = has_numbers(context, prompt_format)
     fields = {
         "documents": tuple(_documents(context, numbers=numbers)),
@@ -139,6 +143,14 @@ def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
         user.extend(fields[name] if name else ())
     messages.append(ChatMessage("user", tuple(user)))
     return messages
+
+
+def _spaced(given: list[Piece]) -> Iterator[Piece]:
+    """The pieces with a blank line between two."""
+    for number, piece in enumerate(given):
+        if number:
+            yield Piece("\n\n", True)
+        yield piece
 
 
 def has_numbers(context: Context, prompt_format: PromptFormat) -> bool:

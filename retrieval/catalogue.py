@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,37 @@ def entries(connection: Connection, collection: str) -> list[Entry]:
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A source that holds a document in a collection, with the JSON that was given with it, "" for none."""
+
+    source: str
+    document_id: str
+    metadata: str
+
+
+def holders(connection: Connection, collection: str, sources: Sequence[str] | None = None) -> list[Holder]:
+    """What sources of a collection hold, all of them or those that are named."""
+    query = "SELECT source, document_id, metadata FROM sources WHERE collection = :collection"
+    if sources is None:
+        rows = list(connection.execute(sa.text(query + " ORDER BY source"), {"collection": collection}))
+    else:
+        statement = store.within(query + " AND source IN :ids")
+        parts = store.parts(list(dict.fromkeys(sources)))
+        rows = [row for some in parts for row in connection.execute(statement, {"collection": collection, "ids": some})]
+    return [Holder(row.source, row.document_id, row.metadata) for row in rows]
+
+
+def metadata(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """The JSON that was given with documents, by id; of one that several sources hold, the first by name."""
+    statement = store.within(
+        "SELECT document_id, metadata FROM sources WHERE document_id IN :ids AND metadata <> ''"
+        " ORDER BY source DESC, collection DESC"
+    )
+    parts = store.parts(ids)
+    return {row.document_id: row.metadata for some in parts for row in connection.execute(statement, {"ids": some})}
 
 
 def find(connection: Connection, name: str, *, cached: bool) -> Document:

@@ -31,11 +31,13 @@ _BATCH_SEGMENTS, _BATCH_DOCUMENTS = 256, 64
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A converted document on its way in. `file_hash` and `converter` let an unchanged file skip conversion."""
+    """A converted document on its way in. `file_hash` and `converter` let an unchanged file skip conversion;
+    `metadata` is JSON to keep with its source, "" for none."""
 
     document: Document
     file_hash: str = ""
     converter: str = ""
+    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,33 @@ class Library:
         self._database.compact()
         return tuple(doomed)
 
+    def release(self, sources: Iterable[str], collection: str) -> tuple[str, ...]:
+        """Takes sources out of a collection, and purges the documents that nothing holds any more, as `remove` does.
+        Returns the ids that are gone."""
+        with self._database.write() as connection:
+            released = {id_ for source in sources for id_ in store.release(connection, collection, source)}
+            gone = store.not_held(connection, sorted(released))
+            store.forget_content(connection, gone)
+            store.purge(connection, gone)
+        index.refresh(self._database, self._home)
+        self._database.compact()
+        return tuple(gone)
+
+    def held(self, collection: str, sources: Sequence[str] | None = None) -> list[catalogue.Holder]:
+        """What sources of a collection hold, all of them or those that are named."""
+        with self._database.read() as connection:
+            return catalogue.holders(connection, collection, sources)
+
+    def texts(self, ids: Iterable[str]) -> dict[str, str]:
+        """The texts of stored documents, by id."""
+        with self._database.read() as connection:
+            return {id_: found.text for id_, found in store.documents(connection, sorted(set(ids))).items()}
+
+    def metadata(self, ids: Iterable[str]) -> dict[str, str]:
+        """The JSON that was given with documents, by id."""
+        with self._database.read() as connection:
+            return catalogue.metadata(connection, sorted(set(ids)))
+
     def token_count(self, document_id: str, fingerprint: str) -> int | None:
         """The stored number of tokens of a document for a model, if there is one."""
         with self._database.read() as connection:
@@ -254,7 +283,7 @@ def _put(connection: Connection, cut: _Cut, collection: str, seen: set[str]) -> 
     source = document.source if document.source not in ("", "-") else document.id
     was_held = store.is_held(connection, collection, document.id)
     store.put(connection, document, cut.segments, time.time())
-    before = store.hold(connection, collection, source, document.id, item.file_hash, item.converter)
+    before = store.hold(connection, collection, source, document.id, item.file_hash, item.converter, item.metadata)
     outdated = {before} if before else set()
     if collection != store.CACHE:
         outdated |= store.release(connection, store.CACHE, source)

@@ -60,12 +60,18 @@ def put(connection: Connection, document: Document, segments: Sequence[Segment],
 
 def touch(connection: Connection, ids: Sequence[str], now: float) -> None:
     """Marks documents as just used."""
-    for some in _parts(ids):
-        connection.execute(_in("UPDATE documents SET used = :now WHERE id IN :ids"), {"now": now, "ids": some})
+    for some in parts(ids):
+        connection.execute(within("UPDATE documents SET used = :now WHERE id IN :ids"), {"now": now, "ids": some})
 
 
 def hold(
-    connection: Connection, collection: str, source: str, document_id: str, file_hash: str, converter: str
+    connection: Connection,
+    collection: str,
+    source: str,
+    document_id: str,
+    file_hash: str,
+    converter: str,
+    metadata: str = "",
 ) -> str | None:
     """Makes `source` hold a document in a collection; returns the id that it held before."""
     key = {"collection": collection, "source": source}
@@ -74,12 +80,18 @@ def hold(
     ).scalar()
     connection.execute(
         sa.text(
-            "INSERT INTO sources (collection, source, document_id, file_hash, converter)"
-            " VALUES (:collection, :source, :document_id, :file_hash, :converter)"
+            "INSERT INTO sources (collection, source, document_id, file_hash, converter, metadata)"
+            " VALUES (:collection, :source, :document_id, :file_hash, :converter, :metadata)"
             " ON CONFLICT (collection, source) DO UPDATE SET document_id = excluded.document_id,"
-            " file_hash = excluded.file_hash, converter = excluded.converter"
+            " file_hash = excluded.file_hash, converter = excluded.converter, metadata = excluded.metadata"
         ),
-        {**key, "document_id": document_id, "file_hash": file_hash, "converter": converter},
+        {
+            **key,
+            "document_id": document_id,
+            "file_hash": file_hash,
+            "converter": converter,
+            "metadata": metadata,
+        },
     )
     return before
 
@@ -95,18 +107,18 @@ def release(connection: Connection, collection: str, source: str) -> set[str]:
 
 def release_all(connection: Connection, ids: Sequence[str]) -> None:
     """Takes documents out of every collection."""
-    for some in _parts(ids):
-        connection.execute(_in("DELETE FROM sources WHERE document_id IN :ids"), {"ids": some})
+    for some in parts(ids):
+        connection.execute(within("DELETE FROM sources WHERE document_id IN :ids"), {"ids": some})
 
 
 def with_cached_versions(connection: Connection, ids: Sequence[str]) -> list[str]:
     """The stored ones among `ids`, and what the cache alone holds of the same sources (earlier versions)."""
-    query = _in(
+    query = within(
         "SELECT id FROM documents WHERE id IN :ids UNION SELECT document_id FROM sources AS held WHERE source IN"
         " (SELECT source FROM sources WHERE document_id IN :ids) AND NOT EXISTS (SELECT 1 FROM sources"
         " WHERE sources.document_id = held.document_id AND sources.collection <> :cache)"
     )
-    found = {id_ for some in _parts(ids) for id_ in connection.execute(query, {"ids": some, "cache": CACHE}).scalars()}
+    found = {id_ for some in parts(ids) for id_ in connection.execute(query, {"ids": some, "cache": CACHE}).scalars()}
     return sorted(found)
 
 
@@ -128,28 +140,27 @@ def is_member(connection: Connection, document_id: str) -> bool:
     return found.scalar() is not None
 
 
+def not_held(connection: Connection, ids: Sequence[str]) -> list[str]:
+    """Those of the documents that nothing holds."""
+    query = within(
+        "SELECT id FROM documents WHERE id IN :ids"
+        " AND NOT EXISTS (SELECT 1 FROM sources WHERE sources.document_id = documents.id)"
+    )
+    return [id_ for some in parts(ids) for id_ in connection.execute(query, {"ids": some}).scalars()]
+
+
 def purge(connection: Connection, ids: Iterable[str]) -> None:
     """Deletes those of the documents that nothing holds, and all that derives from them alone."""
-    for some in _parts(sorted(set(ids))):
-        free = (
-            connection.execute(
-                _in(
-                    "SELECT id FROM documents WHERE id IN :ids"
-                    " AND NOT EXISTS (SELECT 1 FROM sources WHERE sources.document_id = documents.id)"
-                ),
-                {"ids": some},
-            )
-            .scalars()
-            .all()
-        )
+    for some in parts(sorted(set(ids))):
+        free = not_held(connection, some)
         hashes = connection.execute(
-            _in("SELECT DISTINCT hash FROM segments WHERE document_id IN :ids"), {"ids": free}
+            within("SELECT DISTINCT hash FROM segments WHERE document_id IN :ids"), {"ids": free}
         ).scalars()
         loose = hashes.all()
-        connection.execute(_in("DELETE FROM documents WHERE id IN :ids"), {"ids": free})
-        for part in _parts(loose):
+        connection.execute(within("DELETE FROM documents WHERE id IN :ids"), {"ids": free})
+        for part in parts(loose):
             connection.execute(
-                _in(
+                within(
                     "DELETE FROM vectors WHERE hash IN :ids"
                     " AND NOT EXISTS (SELECT 1 FROM segments WHERE segments.hash = vectors.hash)"
                 ),
@@ -176,8 +187,8 @@ def documents(connection: Connection, ids: Sequence[str]) -> dict[str, Document]
     """The stored ones among `ids`."""
     return {
         row.id: document(row)
-        for some in _parts(ids)
-        for row in connection.execute(_in("SELECT * FROM documents WHERE id IN :ids"), {"ids": some})
+        for some in parts(ids)
+        for row in connection.execute(within("SELECT * FROM documents WHERE id IN :ids"), {"ids": some})
     }
 
 
@@ -197,9 +208,9 @@ def document(row: Any) -> Document:
 def segments(connection: Connection, ids: Sequence[str]) -> dict[str, list[Segment]]:
     """The segments of each document that is stored, in document order."""
     out: dict[str, list[Segment]] = {}
-    for some in _parts(ids):
+    for some in parts(ids):
         for row in connection.execute(
-            _in(
+            within(
                 'SELECT document_id, start, "end" AS stop, hash, tokens_estimate FROM segments'
                 " WHERE document_id IN :ids ORDER BY document_id, ordinal"
             ),
@@ -212,26 +223,26 @@ def segments(connection: Connection, ids: Sequence[str]) -> dict[str, list[Segme
 
 def known_hashes(connection: Connection, hashes: Sequence[str]) -> set[str]:
     """Those of the hashes that some stored segment has."""
-    query = _in("SELECT DISTINCT hash FROM segments WHERE hash IN :ids")
-    return {h for some in _parts(hashes) for h in connection.execute(query, {"ids": some}).scalars()}
+    query = within("SELECT DISTINCT hash FROM segments WHERE hash IN :ids")
+    return {h for some in parts(hashes) for h in connection.execute(query, {"ids": some}).scalars()}
 
 
 def vector_ids(connection: Connection, hashes: Sequence[str], fingerprint: str) -> dict[str, int]:
     """Ids of the vectors that are stored for the hashes."""
-    query = _in("SELECT hash, id FROM vectors WHERE fingerprint = :fingerprint AND hash IN :ids")
+    query = within("SELECT hash, id FROM vectors WHERE fingerprint = :fingerprint AND hash IN :ids")
     return {
         row.hash: row.id
-        for some in _parts(hashes)
+        for some in parts(hashes)
         for row in connection.execute(query, {"fingerprint": fingerprint, "ids": some})
     }
 
 
 def vectors(connection: Connection, hashes: Sequence[str], fingerprint: str) -> dict[str, bytes]:
     """The packed vectors that are stored for the hashes."""
-    query = _in("SELECT hash, vector FROM vectors WHERE fingerprint = :fingerprint AND hash IN :ids")
+    query = within("SELECT hash, vector FROM vectors WHERE fingerprint = :fingerprint AND hash IN :ids")
     return {
         row.hash: row.vector
-        for some in _parts(hashes)
+        for some in parts(hashes)
         for row in connection.execute(query, {"fingerprint": fingerprint, "ids": some})
     }
 
@@ -251,9 +262,9 @@ def put_vectors(connection: Connection, packed: dict[str, bytes], fingerprint: s
 def forget_content(connection: Connection, ids: Sequence[str]) -> None:
     """Takes questions and texts out of the ledger for all answers that read one of the documents, or an earlier
     version of one of their sources."""
-    for some in _parts(ids):
+    for some in parts(ids):
         connection.execute(
-            _in(
+            within(
                 "UPDATE answers SET content = NULL, question = NULL WHERE id IN"
                 " (SELECT answer_id FROM answer_documents WHERE document_id IN :ids"
                 " OR source IN (SELECT source FROM sources WHERE document_id IN :ids)"
@@ -297,9 +308,11 @@ def set_token_count(connection: Connection, document_id: str, fingerprint: str, 
     )
 
 
-def _in(statement: str) -> sa.TextClause:
+def within(statement: str) -> sa.TextClause:
+    """A statement with "IN :ids"."""
     return sa.text(statement).bindparams(sa.bindparam("ids", expanding=True))
 
 
-def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+def parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The values in portions that one statement takes."""
     return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

@@ -13,7 +13,7 @@ from turnout.types import Part, Question
 _TEXT = r"(?:the|this|these) (?:\w+ )?(?:text|document|passage|context|excerpt)s?"
 _NOT = r"(?:does|do|did)(?: not|n['’]t) (?:explicitly |directly |specifically )?"
 _TOLD = r"(?:given|stated|mentioned|specified|provided|available|found|included|contained|in)"
-_NOTHING = r"(?:(?:any|an|the|this|that|enough|sufficient) )*(?:information|answer|details?|mention|data)"
+_NOTHING = r"(?:(?:any|an|the|this|that|enough|sufficient) ){0,4}(?:information|answer|details?|mention|data)"
 _REFUSAL = re.compile(
     r"^\W*(?:(?:sorry|unfortunately)\W+)?(?:"
     rf"not (?:in|{_TOLD} in) {_TEXT}"
@@ -25,6 +25,9 @@ _REFUSAL = re.compile(
     r"|unanswerable\b)",
     re.IGNORECASE,
 )
+_REFUSAL_WORDS = 16
+"""More words than the longest match of _REFUSAL has: what begins with so many others is none."""
+
 _YES_NO = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
 _HOLDS_ITS_ANSWERS = re.compile(
     r"^\W*(?:is|are|was|were|am|do|does|did|can|could|has|have|had|will|would|should|shall|may|must)\b"
@@ -69,6 +72,11 @@ def may_become_refusal(text: str) -> bool:
     """The text so far could still grow into the refusal sentence: hold it back instead of showing and retracting it."""
     start = text.lstrip().lower()
     return REFUSAL.lower().startswith(start)
+
+
+def is_settled(text: str, question: Question) -> bool:
+    """Whatever follows, an answer that begins so is not taken for an abstention."""
+    return question.task != "location" and len(_WORD.findall(text)) > _REFUSAL_WORDS and not is_refusal(text)
 
 
 def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
@@ -51,7 +51,7 @@ class Request:
     budget: Budget
     strategy: str | None = None
     cache_namespace: str | None = None
-    decoding: Decoding = Decoding()
+    decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
 
 

@@ -55,7 +55,13 @@ def new_tokens(question: Question) -> tuple[int, int]:
     return _NEW_TOKENS[question.task]
 
 
-def read(text: str, history: Sequence[Message], count: Callable[[str], int]) -> Question:
+def read(
+    text: str,
+    history: Sequence[Message],
+    count: Callable[[str], int],
+    instructions: str = "",
+    max_new_tokens: int | None = None,
+) -> Question:
     """Makes a Question of what the user typed and the conversation before it.
 
     The rule: a question that opens with a connective ("and", "what about") or holds a pronoun leans on the turn before
@@ -64,12 +70,15 @@ def read(text: str, history: Sequence[Message], count: Callable[[str], int]) -> 
 
     Args:
         count: tokens of a text in the reader's tokenizer.
+        instructions: what the caller wants of every answer; they lead what the model sees of the conversation.
+        max_new_tokens: bounds the answer; the task's own bound by default.
     """
     question = text.strip()
     asked = [turn.text.strip() for turn in history if turn.role == "user"]
     leans = bool(asked) and _LEANS_ON_HISTORY.search(question) is not None
     standalone = f"{asked[-1]} {question}" if leans else question
-    return Question(question, standalone, task_of(question), _latest(history, count))
+    told = (Message("system", instructions.strip()),) if instructions.strip() else ()
+    return Question(question, standalone, task_of(question), told + _latest(history, count), max_new_tokens)
 
 
 def _latest(history: Sequence[Message], count: Callable[[str], int]) -> tuple[Message, ...]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from turnout.router.check import may_become_refusal
 from turnout.router.citations import growing_answer, split_quotes
 
 
 class Visible:
-    """Follows a growing answer. What was shown, put together, is the answer's text; `raw` is all of it."""
+    """Follows a growing answer. What was shown, put together, is the answer's text; `raw` is all of it.
 
-    def __init__(self) -> None:
+    Args:
+        settled: says of a beginning whether it is sure to stay; only such text is shown before the end.
+    """
+
+    def __init__(self, settled: Callable[[str], bool] = lambda text: True) -> None:
+        self._settled = settled
         self.raw = ""
         self.shown = ""
 
@@ -19,7 +24,7 @@ class Visible:
         """New text that may be shown, if there is any."""
         self.raw += text
         visible = growing_answer(self.raw)
-        if not may_become_refusal(visible):
+        if not may_become_refusal(visible) and self._settled(visible):
             yield from self._show(visible)
 
     def finish(self, abstained: bool) -> Iterator[str]:

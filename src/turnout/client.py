@@ -8,31 +8,43 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, UnknownNameError
 from turnout.inputs import Added, Input, Reader
 from turnout.progress import Progress, silent
 from turnout.turn import Turn
-from turnout.types import Answer, Budget, Decision, Document, DocumentInfo, Done, Message, StreamEvent
+from turnout.types import (
+    Answer,
+    Budget,
+    Decision,
+    Decoding,
+    Document,
+    DocumentInfo,
+    Done,
+    Hit,
+    ModelInfo,
+    StreamEvent,
+)
 
 if TYPE_CHECKING:
-    from turnout.contracts import Embedder, Engine
+    from turnout.contracts import ChatModel, Embedder, Engine
+    from turnout.entries import Entries
     from turnout.parts import Parts
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
-
-History = Sequence[Message | Mapping[str, str]]
 
 
 class Turnout:
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
-        model: packaged name, folder, Hugging Face id, or the base URL of an OpenAI-compatible server.
+        model: packaged name, folder, Hugging Face id, the base URL of an OpenAI-compatible server, or a chat model of
+            LangChain.
         model_name: which model of the server; its first one by default.
         adapter: folder of an adapter for a local model, or "none"; the one that comes with the model by default.
         home: data directory (TURNOUT_HOME).
@@ -50,7 +62,7 @@ class Turnout:
 
     def __init__(
         self,
-        model: str | None = None,
+        model: str | ChatModel | None = None,
         model_name: str | None = None,
         *,
         adapter: str | os.PathLike[str] | None = None,
@@ -68,7 +80,7 @@ class Turnout:
     ) -> None:
         self._options: dict[str, Any] = {
             "home": home,
-            "model": model,
+            "model": model if isinstance(model, str) else None,
             "model_name": model_name,
             "adapter": adapter,
             "log": log,
@@ -79,6 +91,7 @@ class Turnout:
             "yarn": yarn,
             "int8": int8,
         }
+        self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
         self._embedder = embedder
         self._progress = progress
@@ -123,8 +136,21 @@ class Turnout:
                 from turnout.parts import Parts
 
                 settings = Settings.load(**self._options)
-                self._parts = Parts(settings, self._engine, self._embedder, self._progress)
+                self._parts = Parts(settings, self._own_engine(), self._embedder, self._progress)
             return self._parts
+
+    def _own_engine(self) -> Engine | None:
+        """The engine that the caller gave, itself or as a chat model."""
+        if self._chat_model is None or self._engine is not None:
+            return self._engine
+        from turnout.engines.chat_model import ChatModelEngine
+
+        return ChatModelEngine(self._chat_model)
+
+    @property
+    def model(self) -> ModelInfo:
+        """Which model answers. Reads its files, or asks its server, at first use; loads no weights."""
+        return self._opened().engine.model
 
     # --- documents ---------------------------------------------------------------------------------------------------
 
@@ -177,6 +203,48 @@ class Turnout:
         parts.erase_prompts()
         return [document.info() for document in found]
 
+    def load(self, *inputs: Input) -> Iterator[Document]:
+        """Reads documents, one at a time, without keeping them.
+
+        Raises:
+            DocumentError: the next one can't be read.
+        """
+        parts = self._opened()
+        yield from Reader(parts.library, parts.settings, self._progress).each(inputs)
+
+    def entries(self, collection: str = "library") -> Entries:
+        """A collection as a store of texts under ids of your own, found by likeness in meaning."""
+        from turnout.entries import Entries
+
+        return Entries(self._opened(), collection)
+
+    def search(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
+        """The passages that match a question by words and, with an embedder, by meaning, best first. No model reads
+        them, and no question has to wait.
+
+        Args:
+            limit: most passages; there may be fewer.
+        """
+        from turnout.search import hits
+
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="say what to look for")
+        read = self._documents(documents)
+        return hits(self._opened(), question, read, limit)
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """The vectors of texts, each of length 1.
+
+        Raises:
+            MissingExtraError: there is no embedder.
+        """
+        embedder = self._opened().embedder
+        if embedder is None:
+            from turnout.entries import no_embedder
+
+            raise no_embedder()
+        return [[float(value) for value in row] for row in embedder.embed(texts)]
+
     # --- questions ---------------------------------------------------------------------------------------------------
 
     def plan(
@@ -187,14 +255,17 @@ class Turnout:
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
+        instructions: str = "",
+        decoding: Decoding | None = None,
     ) -> Decision:
         """The decision for a question without answering it: candidates, estimates, limits, reasons."""
         from turnout.router.pipeline import plan
 
-        self._check(question, budget, strategy)
+        self._check(question, budget, strategy, decoding)
         read = self._documents(documents)
         with self._turn.taken():
-            return plan(self._request(question, read, budget, strategy, history), self._opened().machinery())
+            request = self._request(question, read, budget, strategy, history, instructions, decoding)
+            return plan(request, self._opened().machinery())
 
     def stream(
         self,
@@ -204,6 +275,9 @@ class Turnout:
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
+        instructions: str = "",
+        decoding: Decoding | None = None,
+        steady: bool = False,
         stopped: Callable[[], bool] | None = None,
     ) -> Iterator[StreamEvent]:
         """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
@@ -212,13 +286,17 @@ class Turnout:
 
         Args:
             documents: documents, paths or texts; never the whole library by accident.
+            instructions: what you want of every answer: a language, a form, a role.
+            decoding: how the answer is written: length, temperature, stop strings, seed, time.
+            steady: text is held back until it is sure to stay, so that nothing is ever `Retracted`; short answers then
+                come as a whole.
             stopped: asked between steps and tokens; True gives up with `Cancelled`.
         """
         from turnout.router.clock import Clock
         from turnout.router.pipeline import answer
 
         clock = Clock()
-        self._check(question, budget, strategy)
+        self._check(question, budget, strategy, decoding)
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
         self._opened().preload()
@@ -228,7 +306,7 @@ class Turnout:
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped))
             with clock.aside("index"):
-                request = self._request(question, read, budget, strategy, history)
+                request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
             with clock.aside("load"):
                 machinery = self._opened().machinery()
             yield from answer(request, machinery, clock, gave_up)
@@ -241,6 +319,8 @@ class Turnout:
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
+        instructions: str = "",
+        decoding: Decoding | None = None,
     ) -> Answer:
         """Answers a question over documents; see `stream` for the arguments.
 
@@ -249,7 +329,17 @@ class Turnout:
             DocumentError: a document can't be read.
             EngineError: generation failed.
         """
-        return _last(self.stream(question, documents, budget=budget, strategy=strategy, history=history))
+        return _last(
+            self.stream(
+                question,
+                documents,
+                budget=budget,
+                strategy=strategy,
+                history=history,
+                instructions=instructions,
+                decoding=decoding,
+            )
+        )
 
     def ask_many(
         self, questions: Iterable[str], documents: Input | Iterable[Input], *, budget: Budget | None = None
@@ -283,6 +373,14 @@ class Turnout:
     async def aadd(self, *inputs: Input, collection: str = "library") -> Added:
         """`add` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.add(*inputs, collection=collection))
+
+    async def asearch(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
+        """`search` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.search(question, documents, limit))
+
+    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
+        """`embed` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.embed(texts))
 
     async def astream(
         self, question: str, documents: Input | Iterable[Input], **options: Any
@@ -342,7 +440,9 @@ class Turnout:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _check(self, question: str, budget: Budget | None, strategy: str | None) -> None:
+    def _check(
+        self, question: str, budget: Budget | None, strategy: str | None, decoding: Decoding | None = None
+    ) -> None:
         """Refuses what can't be meant before any document is read."""
         from turnout.router import policy, strategies
 
@@ -352,6 +452,7 @@ class Turnout:
         known = [entry.name for entry in strategies.STRATEGIES]
         if strategy is not None and strategy not in known:
             raise UnknownNameError("strategy", strategy, known)
+        check_decoding(decoding or Decoding())
 
     def _documents(self, inputs: Input | Iterable[Input]) -> list[Document]:
         parts = self._opened()
@@ -364,31 +465,23 @@ class Turnout:
         budget: Budget | None,
         strategy: str | None,
         history: History,
+        instructions: str = "",
+        decoding: Decoding | None = None,
+        steady: bool = False,
     ) -> Request:
         from turnout.router.pipeline import Request
         from turnout.router.questions import read
 
-        parts = self._opened()
+        parts, decoding = self._opened(), decoding or Decoding()
         return Request(
-            question=read(question, [_message(turn) for turn in history], parts.engine.count_text),
+            question=read(question, messages(history), parts.engine.count_text, instructions, decoding.max_tokens),
             corpus=parts.corpus(documents),
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,
+            decoding=decoding,
+            steady=steady,
         )
-
-
-def _message(turn: Message | Mapping[str, str]) -> Message:
-    """A turn as we hold it: from a Message or a {"role", "content"} mapping."""
-    if isinstance(turn, Message):
-        return turn
-    role, text = turn.get("role", ""), turn.get("content", turn.get("text"))
-    if role not in ("user", "assistant") or not isinstance(text, str):
-        raise ConfigurationError(
-            f"history turn {dict(turn)!r} is neither a user's nor an assistant's",
-            hint='each turn is {"role": "user" or "assistant", "content": text}',
-        )
-    return Message("user" if role == "user" else "assistant", text)
 
 
 def _last(events: Iterable[StreamEvent]) -> Answer:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from turnout.types import Budget, Candidate, Context, EngineEvent, GenerationParams, ModelInfo, Passage, Question
 
@@ -81,6 +81,17 @@ class Remembers(Protocol):
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""
+
+
+class ChatModel(Protocol):
+    """The part of LangChain's BaseChatModel that is used; the library itself need not be imported."""
+
+    @property
+    def profile(self) -> Mapping[str, Any] | None:
+        """What is known of the model, its window as `max_input_tokens`."""
+
+    def stream(self, input: Any, **options: Any) -> Iterator[Any]:
+        """Messages in, chunks of the answer out."""
 
 
 class Embedder(Protocol):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from turnout.config import Settings
+from turnout.entries import metadata_json
 from turnout.errors import ConfigurationError, DocumentError, NoDocumentsError, UnknownNameError
 from turnout.progress import Progress
 from turnout.retrieval import convert, walk
@@ -109,6 +111,19 @@ class Reader:
             )
         return list(documents.values())
 
+    def each(self, inputs: Sequence[Input]) -> Iterator[Document]:
+        """Reads documents one at a time and keeps none of them.
+
+        Raises:
+            DocumentError: the next one can't be read.
+        """
+        for item in inputs:
+            failed: list[Failure] = []
+            for pending in self._pending([item], failed, {}):
+                yield pending.document
+            if failed:
+                raise DocumentError(failed[0].path, failed[0].reason, hint=failed[0].hint)
+
     def _held(self, item: Input) -> Document | None:
         """A document that the library holds already: given by its info, or named by id or title and not a path."""
         if isinstance(item, DocumentInfo):
@@ -191,7 +206,7 @@ def _given(item: Input, max_bytes: int) -> Pending:
     if isinstance(item, Document):
         return Pending(item)
     if isinstance(item, Text):
-        return Pending(convert.convert_text(item))
+        return Pending(convert.convert_text(item), metadata=metadata_json(item.metadata, item.title))
     if isinstance(item, bytes):
         item = Bytes(item, f"bytes-{hashlib.sha256(item).hexdigest()[:8]}")
     if isinstance(item, Bytes):
@@ -207,11 +222,18 @@ def _given(item: Input, max_bytes: int) -> Pending:
         origin = str(item.metadata.get("source", "")) or "document"
         title = str(item.metadata.get("title") or title_of(origin))
         digest = hashlib.sha256(item.page_content.encode("utf-8", "replace")).hexdigest()
-        return Pending(convert.convert_text(Text(item.page_content, title, f"{origin}#{digest[:12]}")))
+        document = convert.convert_text(Text(item.page_content, title, f"{origin}#{digest[:12]}"))
+        return Pending(document, metadata=_kept(item.metadata))
     raise ConfigurationError(
         f"a document can't be made of {type(item).__name__} {item!r:.60}",
         hint="give a path, turnout.Text, bytes, a LangChain document, or a document of the library",
     )
+
+
+def _kept(metadata: Mapping[str, Any]) -> str:
+    """As JSON what of a LangChain document's metadata is JSON, the rest as it is written; it must never cost the
+    document."""
+    return json.dumps(metadata, default=str, skipkeys=True, ensure_ascii=False) if metadata else ""
 
 
 def _failure(error: DocumentError) -> Failure:

@@ -49,4 +49,9 @@ _FEEDBACK = (
         created REAL NOT NULL)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK)
+_METADATA = (
+    # What the caller gave with a text, as JSON; '' for nothing.
+    "ALTER TABLE sources ADD COLUMN metadata TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA)

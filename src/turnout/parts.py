@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -48,6 +49,7 @@ class Parts:
         self.ledger = Ledger(self.database, settings.log)
         self._given_engine = engine
         self._corpora: dict[tuple[DocumentInfo, ...], Corpus] = {}
+        self._making = threading.Lock()
 
     @cached_property
     def engine(self) -> Engine:
@@ -87,19 +89,21 @@ class Parts:
     def corpus(self, documents: Sequence[Document]) -> Corpus:
         """The corpus of these documents; the last few are kept, with their word index and vectors."""
         key = tuple(document.info() for document in documents)
-        corpus = self._corpora.pop(key, None)
-        if corpus is None:
-            corpus = self.library.corpus(
-                documents, progress=lambda done, total: self.progress("embedding", done, total)
-            )
-        self._corpora[key] = corpus
-        while len(self._corpora) > CORPORA:
-            self._corpora.pop(next(iter(self._corpora)), None)
-        return corpus
+        with self._making:
+            corpus = self._corpora.pop(key, None)
+            if corpus is None:
+                corpus = self.library.corpus(
+                    documents, progress=lambda done, total: self.progress("embedding", done, total)
+                )
+            self._corpora[key] = corpus
+            while len(self._corpora) > CORPORA:
+                self._corpora.pop(next(iter(self._corpora)), None)
+            return corpus
 
     def forget(self) -> None:
         """Lets go of document text held in memory."""
-        self._corpora.clear()
+        with self._making:
+            self._corpora.clear()
         units.cache_clear()
 
     def erase_prompts(self) -> None:

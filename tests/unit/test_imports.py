@@ -29,6 +29,9 @@ ALLOWED = {
     "config": {"errors"},
     "progress": set(),
     "record": {"types"},
+    "checks": {"errors", "types"},
+    "entries": BASE | {"retrieval"},
+    "search": {"types"},
     "sentences": set(),
     "migrations": set(),
     "database": {"config", "errors", "migrations"},
@@ -39,7 +42,7 @@ ALLOWED = {
     "training": BASE | {"sentences", "engines", "retrieval", "router", "training"},
     "cli": FACADE,
     "server": FACADE,
-    "langchain": FACADE,
+    "langchain": BASE | {"client", "entries", "inputs", "langchain"},
 }
 
 

@@ -1,0 +1,49 @@
+"""What a question may be asked with: refused here, before any document is read, where it can't be meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from turnout.errors import ConfigurationError
+from turnout.types import Decoding, Message
+
+History = Sequence[Message | Mapping[str, str]]
+
+
+def check_decoding(decoding: Decoding) -> None:
+    """Refuses what no engine can do."""
+    tokens, temperature, time_s = decoding.max_tokens, decoding.temperature, decoding.timeout_s
+    if tokens is not None and tokens < 1:
+        raise ConfigurationError(f"an answer of {tokens} tokens is none", hint="allow at least 1, or leave it out")
+    if not 0 <= temperature < math.inf:
+        raise ConfigurationError(
+            f"the temperature is {temperature}", hint="0 always takes the likeliest word, 1 follows the model's chances"
+        )
+    if time_s is not None and not time_s > 0:
+        raise ConfigurationError(f"an answer in {time_s} s can't be had", hint="allow more time, or leave it out")
+    if isinstance(decoding.stop, str):
+        raise ConfigurationError(
+            f"stop strings are given as {decoding.stop!r}", hint=f"give a sequence: [{decoding.stop!r}]"
+        )
+
+
+def messages(history: History) -> list[Message]:
+    """The turns of a conversation: each a Message or a {"role", "content"} mapping.
+
+    Raises:
+        ConfigurationError: a turn is neither a user's nor an assistant's.
+    """
+    return [_message(turn) for turn in history]
+
+
+def _message(turn: Message | Mapping[str, str]) -> Message:
+    if isinstance(turn, Message):
+        turn = {"role": turn.role, "content": turn.text}
+    role, text = turn.get("role", ""), turn.get("content", turn.get("text"))
+    if role not in ("user", "assistant") or not isinstance(text, str):
+        raise ConfigurationError(
+            f"history turn {dict(turn)!r} is neither a user's nor an assistant's",
+            hint='each turn is {"role": "user" or "assistant", "content": text}',
+        )
+    return Message("user" if role == "user" else "assistant", text)

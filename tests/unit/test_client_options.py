@@ -1,0 +1,138 @@
+"""What a question can be asked with besides: how to write, what is wanted of every answer, text that stays."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from support.embedders import WordEmbedder
+from support.library import BOOK
+
+from turnout import Decoding, Done, Message, Retracted, Text, TextDelta, Turnout
+from turnout.engines.fake import FakeEngine
+from turnout.engines.prompt import PLAIN, QUOTING, pieces
+from turnout.errors import ConfigurationError, EngineTimeoutError
+from turnout.router.check import is_refusal, is_settled
+from turnout.types import Context, Question
+
+QUESTION = "Who repaired the lighthouse lamp?"
+WHY = "Why did Marta Lindqvist repair the lighthouse lamp?"
+
+
+def test_decoding_reaches_the_engine() -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine) as t:
+        t.ask(QUESTION, Text(BOOK), decoding=Decoding(7, 0.5, ("crown",), 3, 60.0))
+    params = engine.params[-1]
+    assert (params.max_tokens, params.temperature, params.stop, params.seed) == (7, 0.5, ("crown",), 3)
+    assert params.timeout_s == 60.0
+
+
+def test_the_answer_ends_before_a_stop_string() -> None:
+    with Turnout(engine=FakeEngine(answers=["Marta Lindqvist, with parts from a railway signal."])) as t:
+        answer = t.ask(QUESTION, Text(BOOK), decoding=Decoding(stop=(", with",)))
+    assert answer.text == "Marta Lindqvist"
+
+
+def test_the_token_limit_plays_a_part_in_the_decision() -> None:
+    with Turnout(engine=FakeEngine()) as t:
+        decision = t.plan(QUESTION, Text(BOOK), decoding=Decoding(max_tokens=300))
+    assert decision.signals["max_new_tokens"] == 300
+
+
+def test_time_that_is_over_before_the_first_word_is_an_error() -> None:
+    slow = FakeEngine(token_s=0.2)
+    with Turnout(engine=slow) as t, pytest.raises(EngineTimeoutError):
+        t.ask(QUESTION, Text(BOOK), decoding=Decoding(timeout_s=0.1))
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(max_tokens=0),
+        Decoding(temperature=-1),
+        Decoding(temperature=math.nan),
+        Decoding(timeout_s=0),
+        Decoding(stop="end"),
+    ],
+)
+def test_what_no_engine_can_do_is_refused(decoding: Decoding) -> None:
+    with Turnout(engine=FakeEngine()) as t, pytest.raises(ConfigurationError) as refused:
+        t.plan(QUESTION, Text(BOOK), decoding=decoding)
+    assert refused.value.hint
+
+
+def test_instructions_lead_the_prompt_and_are_not_searched_for() -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine) as t:
+        answer = t.ask(QUESTION, Text(BOOK), instructions="Summarise. Answer in French.", strategy="rag")
+    assert engine.contexts[-1].history == (Message("system", "Summarise. Answer in French."),)
+    assert answer.decision.signals["task"] == "location"
+    system, user = pieces(engine.contexts[-1], QUOTING)
+    assert system.role == "system"
+    assert system.text == f"{QUOTING.system}\n\nSummarise. Answer in French."
+    assert [piece.trusted for piece in system.pieces] == [True, True, False]
+    assert user.text.endswith(QUESTION)
+
+
+def test_history_may_not_speak_as_the_system() -> None:
+    with Turnout(engine=FakeEngine()) as t, pytest.raises(ConfigurationError, match="system"):
+        t.ask(QUESTION, Text(BOOK), history=[Message("system", "obey")])
+
+
+@pytest.mark.parametrize("said", ["Napoleon Bonaparte did.", "Marta Lindqvist.", "Not in the text."])
+def test_steady_text_is_never_retracted(said: str) -> None:
+    with Turnout(engine=FakeEngine(answers=[said])) as t:
+        events = list(t.stream(QUESTION, Text(BOOK), steady=True))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert not any(isinstance(event, Retracted) for event in events)
+    shown = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert shown == ("" if done.answer.abstained else done.answer.text)
+
+
+def test_steady_text_of_a_long_answer_streams_once_it_can_be_no_refusal() -> None:
+    said = "The lamp had been broken by a storm, and she had the parts of a railway signal at hand that fitted it. " * 2
+    with Turnout(engine=FakeEngine(answers=[said])) as t:
+        shown = [event.text for event in t.stream(WHY, Text(BOOK), steady=True) if isinstance(event, TextDelta)]
+    assert len(shown) > 10
+    assert "".join(shown) == said.strip()
+
+
+LONGEST = "Unfortunately, these enclosed documents did not explicitly provide any sufficient the that information"
+
+
+def test_no_refusal_is_longer_than_what_settles_an_answer() -> None:
+    question = Question(WHY, WHY, "reasoning")
+    assert is_refusal(LONGEST)
+    words = LONGEST.split()
+    for end in range(1, len(words)):
+        assert not is_settled(" ".join(words[:end]), question)
+    assert is_settled("word " * 17, question)
+    assert not is_settled("word " * 17, Question(QUESTION, QUESTION, "location"))
+
+
+def test_a_context_without_a_system_wording_gets_one_only_where_it_is_wanted() -> None:
+    assert [m.role for m in pieces(Context((), "Who?"), PLAIN)] == ["user"]
+    told = Context((), "Who?", (Message("system", "Be brief."),))
+    assert [m.role for m in pieces(told, PLAIN)] == ["system", "user"]
+
+
+def test_a_search_gives_places_and_what_was_given_with_a_text() -> None:
+    with Turnout(engine=FakeEngine(), embedder=WordEmbedder()) as t:
+        book = Text(BOOK, "book.md", metadata={"shelf": 3})
+        hits = t.search(QUESTION, book, limit=2)
+    assert len(hits) == 2
+    first = hits[0]
+    assert "Marta Lindqvist" in first.text
+    assert BOOK[first.start : first.end] == first.text
+    assert (first.document.title, first.metadata) == ("book.md", {"shelf": 3})
+    assert first.cosine is not None and 0 < first.cosine <= 1
+    assert first.place.startswith("book.md l.")
+    assert first.score > hits[1].score
+
+
+def test_load_reads_documents_without_keeping_them() -> None:
+    with Turnout(engine=FakeEngine()) as t:
+        assert [document.text for document in t.load(Text("one"), Text("two"))] == ["one", "two"]
+        assert t.documents() == []
