@@ -21,7 +21,7 @@ def open_engine(settings: Settings) -> Engine:
     Raises:
         ModelError: a local model is not here; the hint names every way to get it.
     """
-    if settings.model.startswith(("http://", "https://")):
+    if settings.is_remote:
         from turnout.engines.remote import RemoteEngine
 
         if settings.adapter not in (None, NO_ADAPTER):

@@ -8,15 +8,16 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from turnout.checks import History, check_decoding, messages
-from turnout.config import Settings
-from turnout.errors import BudgetError, Cancelled, ConfigurationError, UnknownNameError
-from turnout.inputs import Added, Input, Reader
+from turnout.config import Settings, is_url
+from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
+from turnout.inputs import Input
 from turnout.progress import Progress, silent
+from turnout.shelf import Shelf
 from turnout.turn import Turn
 from turnout.types import (
     Answer,
@@ -24,22 +25,19 @@ from turnout.types import (
     Decision,
     Decoding,
     Document,
-    DocumentInfo,
     Done,
-    Hit,
     ModelInfo,
     StreamEvent,
 )
 
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine
-    from turnout.entries import Entries
     from turnout.parts import Parts
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
 
-class Turnout:
+class Turnout(Shelf):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
@@ -152,98 +150,36 @@ class Turnout:
         """Which model answers. Reads its files, or asks its server, at first use; loads no weights."""
         return self._opened().engine.model
 
-    # --- documents ---------------------------------------------------------------------------------------------------
+    @property
+    def label(self) -> str:
+        """What the model is called, as the caller or the environment has it; opens nothing."""
+        engine = self._own_engine()
+        if engine is not None:
+            return engine.model.name
+        settings = Settings.load(**self._options)
+        return settings.model_name or settings.model
 
-    def add(self, *inputs: Input, collection: str = "library") -> Added:
-        """Reads documents into the library; what is there already, unchanged, costs nothing.
+    @property
+    def window(self) -> int | None:
+        """Tokens of prompt and answer together, None where only a server could tell or the model is not here."""
+        engine, settings = self._own_engine(), Settings.load(**self._options)
+        if engine is None and settings.is_remote:
+            return None
+        try:
+            from turnout.engines import open_engine
 
-        Args:
-            inputs: paths, folders, globs, `Text`, bytes, or LangChain documents.
+            return (engine or open_engine(settings)).model.window
+        except ModelError:
+            return None
 
-        Returns:
-            `documents` in the order given and `failed`, one entry with reason and hint for each that can't be read.
-        """
-        parts = self._opened()
-        return Reader(parts.library, parts.settings, self._progress).add(inputs, collection)
-
-    def documents(self, collection: str = "library") -> list[DocumentInfo]:
-        """What is in the library."""
-        entries = self._opened().library.list(collection)
-        return [DocumentInfo(entry.document_id, entry.title, entry.source) for entry in entries]
-
-    def listing(self, collection: str = "library") -> list[dict[str, Any]]:
-        """As `documents`, with each one's figures: kind, characters, pages, segments, estimated tokens."""
-        return [dataclasses.asdict(entry) for entry in self._opened().library.list(collection)]
-
-    def show(self, document: str) -> dict[str, Any]:
-        """One document by id, title or source, with its text and segments."""
-        library = self._opened().library
-        found = library.get(document)
-        segments = [
-            {
-                "hash": segment.hash,
-                "start": segment.span.start,
-                "end": segment.span.end,
-                "tokens_estimate": segment.tokens_estimate,
-                "place": str(found.place(segment.span.start)),
-                "opening": " ".join(found.text[segment.span.start : segment.span.start + 60].split()),
-            }
-            for segment in library.segments(found.id)
-        ]
-        return dataclasses.asdict(found) | {"segments": segments}
-
-    def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
-        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, and what
-        models keep on disk of prompts, which may be of them."""
-        parts = self._opened()
-        library = parts.library
-        found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
-        library.remove([document.id for document in found])
-        parts.forget()
-        parts.erase_prompts()
-        return [document.info() for document in found]
-
-    def load(self, *inputs: Input) -> Iterator[Document]:
-        """Reads documents, one at a time, without keeping them.
-
-        Raises:
-            DocumentError: the next one can't be read.
-        """
-        parts = self._opened()
-        yield from Reader(parts.library, parts.settings, self._progress).each(inputs)
-
-    def entries(self, collection: str = "library") -> Entries:
-        """A collection as a store of texts under ids of your own, found by likeness in meaning."""
-        from turnout.entries import Entries
-
-        return Entries(self._opened(), collection)
-
-    def search(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
-        """The passages that match a question by words and, with an embedder, by meaning, best first. No model reads
-        them, and no question has to wait.
-
-        Args:
-            limit: most passages; there may be fewer.
-        """
-        from turnout.search import hits
-
-        if not question.strip():
-            raise ConfigurationError("the question is empty", hint="say what to look for")
-        read = self._documents(documents)
-        return hits(self._opened(), question, read, limit)
-
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """The vectors of texts, each of length 1.
-
-        Raises:
-            MissingExtraError: there is no embedder.
-        """
-        embedder = self._opened().embedder
-        if embedder is None:
-            from turnout.entries import no_embedder
-
-            raise no_embedder()
-        return [[float(value) for value in row] for row in embedder.embed(texts)]
+    def with_model(self, model: str, model_name: str | None = None) -> Turnout:
+        """Another one over the same library that asks another model: one of the same server by its name, where this one
+        asks a server, or any other as in the constructor. Both are to be closed."""
+        settings = Settings.load(**self._options)
+        if self._own_engine() is None and settings.is_remote and not is_url(model):
+            model, model_name = settings.model, model
+        options = {**self._options, "model": model, "model_name": model_name, "adapter": None}
+        return Turnout(**options, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
@@ -370,18 +306,6 @@ class Turnout:
                 return event.answer
         raise Cancelled("the stream ended without an answer")
 
-    async def aadd(self, *inputs: Input, collection: str = "library") -> Added:
-        """`add` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.add(*inputs, collection=collection))
-
-    async def asearch(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
-        """`search` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.search(question, documents, limit))
-
-    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
-        """`embed` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.embed(texts))
-
     async def astream(
         self, question: str, documents: Input | Iterable[Input], **options: Any
     ) -> AsyncIterator[StreamEvent]:
@@ -453,10 +377,6 @@ class Turnout:
         if strategy is not None and strategy not in known:
             raise UnknownNameError("strategy", strategy, known)
         check_decoding(decoding or Decoding())
-
-    def _documents(self, inputs: Input | Iterable[Input]) -> list[Document]:
-        parts = self._opened()
-        return Reader(parts.library, parts.settings, self._progress).read(inputs)
 
     def _request(
         self,

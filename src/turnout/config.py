@@ -50,6 +50,11 @@ class Settings:
         return self.home / "turnout.db"
 
     @property
+    def is_remote(self) -> bool:
+        """The model answers on a server."""
+        return is_url(self.model)
+
+    @property
     def models(self) -> Path:
         return self.home / "models"
 
@@ -128,6 +133,11 @@ class Settings:
                 hint="set TURNOUT_HOME to a folder that you can write",
             )
         return self.home
+
+
+def is_url(model: str) -> bool:
+    """A model named by the URL of its server."""
+    return model.startswith(("http://", "https://"))
 
 
 def _choice(variable: str) -> bool | None:

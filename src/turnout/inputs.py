@@ -88,7 +88,7 @@ class Reader:
             DocumentError: one of them can't be read. An answer over half of what was asked would mislead.
             NoDocumentsError: there are none.
         """
-        given = _several(inputs)
+        given = several(inputs)
         failed: list[Failure] = []
         skipped: dict[str, int] = {}
         documents: dict[str, Document] = {}
@@ -118,6 +118,10 @@ class Reader:
             DocumentError: the next one can't be read.
         """
         for item in inputs:
+            held = self._held(item)
+            if held is not None:
+                yield held
+                continue
             failed: list[Failure] = []
             for pending in self._pending([item], failed, {}):
                 yield pending.document
@@ -179,7 +183,8 @@ def _hash(path: Path, max_bytes: int) -> str:
         return ""
 
 
-def _several(inputs: Input | Iterable[Input]) -> list[Input]:
+def several(inputs: Input | Iterable[Input]) -> list[Input]:
+    """One input, or several, as a list."""
     if isinstance(inputs, str | bytes | os.PathLike | Text | Bytes | Document | DocumentInfo | LangChainDocument):
         return [inputs]
     return list(inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from support.embedders import WordEmbedder
@@ -136,3 +137,25 @@ def test_load_reads_documents_without_keeping_them() -> None:
     with Turnout(engine=FakeEngine()) as t:
         assert [document.text for document in t.load(Text("one"), Text("two"))] == ["one", "two"]
         assert t.documents() == []
+
+
+def test_label_and_window_open_nothing(home: Path) -> None:
+    assert Turnout(engine=FakeEngine(window=4000, name="seer")).label == "seer"
+    assert Turnout(engine=FakeEngine(window=4000)).window == 4000
+    assert Turnout().label == "smollm2-135m"
+    assert Turnout("http://127.0.0.1:9/v1", "qwen3").label == "qwen3"
+    assert Turnout("http://127.0.0.1:9/v1").window is None
+    assert Turnout("no-such-model").window is None
+    assert list(home.iterdir()) == []
+
+
+def test_another_model_over_the_same_library() -> None:
+    with Turnout(engine=FakeEngine(name="first"), embedder=WordEmbedder()) as t:
+        added = t.add(Text(BOOK, "book.md"))
+        with t.with_model("fake") as other:
+            assert other.ask(QUESTION, added.documents).model.name == "fake"
+            assert [document.title for document in other.documents()] == ["book.md"]
+    on_server = Turnout("http://127.0.0.1:9/v1", "small")
+    assert on_server.with_model("large").label == "large"
+    assert on_server.with_model("large").window is None
+    assert on_server.with_model("http://127.0.0.1:8/v1").label == "http://127.0.0.1:8/v1"

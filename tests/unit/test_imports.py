@@ -32,6 +32,7 @@ ALLOWED = {
     "checks": {"errors", "types"},
     "entries": BASE | {"retrieval"},
     "search": {"types"},
+    "shelf": BASE | {"entries", "inputs", "search"},
     "sentences": set(),
     "migrations": set(),
     "database": {"config", "errors", "migrations"},

@@ -1,0 +1,84 @@
+"""The answer to one call, as events of turnout; what failed before anything was shown can be tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from turnout.client import Turnout
+from turnout.errors import TurnoutError
+from turnout.langchain import sources
+from turnout.langchain.call import Call
+from turnout.langchain.messages import Asked
+from turnout.types import StreamEvent, TextDelta
+
+LONGEST_WAIT_S = 8.0
+
+
+class Answering:
+    """One question with everything that it is asked with.
+
+    Args:
+        steady: show no text that may have to be taken back.
+    """
+
+    def __init__(self, turnout: Turnout, asked: Asked, call: Call, steady: bool) -> None:
+        self._turnout = turnout
+        self._asked = asked
+        self._call = call
+        self._steady = steady
+
+    def events(self) -> Iterator[StreamEvent]:
+        """The events of the first try that does not fail, or of the last."""
+        for attempt in range(self._call.max_retries + 1):
+            shown = False
+            try:
+                documents = sources.resolve(self._turnout, self._call.documents, self._call.collection)
+                with contextlib.closing(self._turnout.stream(self._asked.question, documents, **self._options())) as s:
+                    for event in s:
+                        shown = shown or isinstance(event, TextDelta)
+                        yield event
+                return
+            except TurnoutError as error:
+                if not self._again(error, attempt, shown):
+                    raise
+            time.sleep(_wait(attempt))
+
+    async def aevents(self) -> AsyncIterator[StreamEvent]:
+        """As `events`; cancelling stops the engine."""
+        for attempt in range(self._call.max_retries + 1):
+            shown = False
+            try:
+                documents = await asyncio.to_thread(
+                    sources.resolve, self._turnout, self._call.documents, self._call.collection
+                )
+                stream = self._turnout.astream(self._asked.question, documents, **self._options())
+                async with contextlib.aclosing(stream) as events:
+                    async for event in events:
+                        shown = shown or isinstance(event, TextDelta)
+                        yield event
+                return
+            except TurnoutError as error:
+                if not self._again(error, attempt, shown):
+                    raise
+            await asyncio.sleep(_wait(attempt))
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "budget": self._call.budget,
+            "strategy": self._call.strategy,
+            "history": self._asked.history,
+            "instructions": self._asked.instructions,
+            "decoding": self._call.decoding,
+            "steady": self._steady,
+        }
+
+    def _again(self, error: TurnoutError, attempt: int, shown: bool) -> bool:
+        return error.retryable and not shown and attempt < self._call.max_retries
+
+
+def _wait(attempt: int) -> float:
+    return min(0.5 * 2.0**attempt, LONGEST_WAIT_S)

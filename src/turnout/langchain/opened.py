@@ -1,0 +1,51 @@
+"""The `Turnout` behind an object of LangChain: one that is shared, or one of its own that opens at first use."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import Any
+
+from turnout.client import Turnout
+
+
+class Opened:
+    """Holds a `Turnout`, and those of other models that calls have asked for.
+
+    Args:
+        turnout: itself; it is closed here only if it is `own`.
+    """
+
+    def __init__(self, turnout: Turnout, *, own: bool) -> None:
+        self._turnout = turnout
+        self._own = own
+        self._others: dict[str, Turnout] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, turnout: Turnout | None, **options: Any) -> Opened:
+        """One that is shared, or made of options."""
+        return cls(turnout or Turnout(**options), own=turnout is None)
+
+    @cached_property
+    def label(self) -> str:
+        """What the model is called before anything is opened."""
+        return self._turnout.label
+
+    def turnout(self, model: str | None = None) -> Turnout:
+        """That of a model; the own one without a name, or by its own name."""
+        if model is None or model == self.label:
+            return self._turnout
+        with self._lock:
+            if model not in self._others:
+                self._others[model] = self._turnout.with_model(model)
+            return self._others[model]
+
+    def close(self) -> None:
+        """Closes what was opened here."""
+        with self._lock:
+            for other in self._others.values():
+                other.close()
+            self._others.clear()
+        if self._own:
+            self._turnout.close()

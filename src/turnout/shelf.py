@@ -1,0 +1,135 @@
+"""What a `Turnout` does with documents: reading, keeping, listing, searching and removing them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from turnout.errors import ConfigurationError
+from turnout.inputs import Added, Input, Reader
+from turnout.progress import Progress
+from turnout.types import Document, DocumentInfo, Hit
+
+if TYPE_CHECKING:
+    from turnout.entries import Entries
+    from turnout.parts import Parts
+
+
+class Shelf(ABC):
+    """The part of `Turnout` that asks no model."""
+
+    _progress: Progress
+
+    @abstractmethod
+    def _opened(self) -> Parts:
+        """What is held open."""
+
+    def add(self, *inputs: Input, collection: str = "library") -> Added:
+        """Reads documents into the library; what is there already, unchanged, costs nothing.
+
+        Args:
+            inputs: paths, folders, globs, `Text`, bytes, or LangChain documents.
+
+        Returns:
+            `documents` in the order given and `failed`, one entry with reason and hint for each that can't be read.
+        """
+        parts = self._opened()
+        return Reader(parts.library, parts.settings, self._progress).add(inputs, collection)
+
+    def documents(self, collection: str = "library") -> list[DocumentInfo]:
+        """What is in the library."""
+        entries = self._opened().library.list(collection)
+        return [DocumentInfo(entry.document_id, entry.title, entry.source) for entry in entries]
+
+    def listing(self, collection: str = "library") -> list[dict[str, Any]]:
+        """As `documents`, with each one's figures: kind, characters, pages, segments, estimated tokens."""
+        return [dataclasses.asdict(entry) for entry in self._opened().library.list(collection)]
+
+    def show(self, document: str) -> dict[str, Any]:
+        """One document by id, title or source, with its text and segments."""
+        library = self._opened().library
+        found = library.get(document)
+        segments = [
+            {
+                "hash": segment.hash,
+                "start": segment.span.start,
+                "end": segment.span.end,
+                "tokens_estimate": segment.tokens_estimate,
+                "place": str(found.place(segment.span.start)),
+                "opening": " ".join(found.text[segment.span.start : segment.span.start + 60].split()),
+            }
+            for segment in library.segments(found.id)
+        ]
+        return dataclasses.asdict(found) | {"segments": segments}
+
+    def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
+        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, and what
+        models keep on disk of prompts, which may be of them."""
+        parts = self._opened()
+        library = parts.library
+        found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
+        library.remove([document.id for document in found])
+        parts.forget()
+        parts.erase_prompts()
+        return [document.info() for document in found]
+
+    def load(self, *inputs: Input) -> Iterator[Document]:
+        """Reads documents, one at a time, without keeping them.
+
+        Raises:
+            DocumentError: the next one can't be read.
+        """
+        parts = self._opened()
+        yield from Reader(parts.library, parts.settings, self._progress).each(inputs)
+
+    def entries(self, collection: str = "library") -> Entries:
+        """A collection as a store of texts under ids of your own, found by likeness in meaning."""
+        from turnout.entries import Entries
+
+        return Entries(self._opened(), collection)
+
+    def search(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
+        """The passages that match a question by words and, with an embedder, by meaning, best first. No model reads
+        them, and no question has to wait.
+
+        Args:
+            limit: most passages; there may be fewer.
+        """
+        from turnout.search import hits
+
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="say what to look for")
+        read = self._documents(documents)
+        return hits(self._opened(), question, read, limit)
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """The vectors of texts, each of length 1.
+
+        Raises:
+            MissingExtraError: there is no embedder.
+        """
+        embedder = self._opened().embedder
+        if embedder is None:
+            from turnout.entries import no_embedder
+
+            raise no_embedder()
+        return [[float(value) for value in row] for row in embedder.embed(texts)]
+
+    async def aadd(self, *inputs: Input, collection: str = "library") -> Added:
+        """`add` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.add(*inputs, collection=collection))
+
+    async def asearch(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
+        """`search` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.search(question, documents, limit))
+
+    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
+        """`embed` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.embed(texts))
+
+    def _documents(self, inputs: Input | Iterable[Input]) -> list[Document]:
+        parts = self._opened()
+        return Reader(parts.library, parts.settings, self._progress).read(inputs)
