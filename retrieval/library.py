@@ -16,6 +16,7 @@ from turnout.errors import ConfigurationError
 from turnout.retrieval import catalogue, index, store
 from turnout.retrieval.catalogue import Entry
 from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.pending import Pending
 from turnout.retrieval.segment import segment
 from turnout.retrieval.vector_store import Count, Progress, VectorStore
 from turnout.types import Document, Segment, title_of
@@ -27,17 +28,6 @@ CACHED_DOCUMENTS = 200
 """Documents that are kept although they were only asked about."""
 
 _BATCH_SEGMENTS, _BATCH_DOCUMENTS = 256, 64
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A converted document on its way in. `file_hash` and `converter` let an unchanged file skip conversion;
-    `metadata` is JSON to keep with its source, "" for none."""
-
-    document: Document
-    file_hash: str = ""
-    converter: str = ""
-    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)

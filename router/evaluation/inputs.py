@@ -10,7 +10,8 @@ from pathlib import Path
 from turnout.errors import ConfigurationError, DocumentError
 from turnout.progress import Progress
 from turnout.retrieval.convert import convert_text
-from turnout.retrieval.library import Library, Pending
+from turnout.retrieval.library import Library
+from turnout.retrieval.pending import Pending
 from turnout.router.evaluation import items as reading
 from turnout.router.evaluation import json_lines, sets
 from turnout.router.evaluation.items import Doc, Evidence, Item, Malformed, OnBad

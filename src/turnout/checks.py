@@ -1,9 +1,11 @@
-"""What a question may be asked with: refused here, before any document is read, where it can't be meant."""
+"""What callers give beside documents: refused here, before anything is read, where it can't be meant."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from turnout.errors import ConfigurationError
 from turnout.types import Decoding, Message
@@ -47,3 +49,20 @@ def _message(turn: Message | Mapping[str, str]) -> Message:
             hint='each turn is {"role": "user" or "assistant", "content": text}',
         )
     return Message("user" if role == "user" else "assistant", text)
+
+
+def metadata_json(metadata: Mapping[str, Any], of: str) -> str:
+    """Metadata as it is stored, "" for none.
+
+    Raises:
+        ConfigurationError: a value is not of JSON.
+    """
+    if not metadata:
+        return ""
+    try:
+        return json.dumps(dict(metadata), ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the metadata of {of!r} can't be kept: {error}",
+            hint="use text, numbers, true, false, null, lists and maps",
+        ) from error

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -215,7 +215,7 @@ class Turnout(Shelf):
         decoding: Decoding | None = None,
         steady: bool = False,
         stopped: Callable[[], bool] | None = None,
-    ) -> Iterator[StreamEvent]:
+    ) -> Generator[StreamEvent, None, None]:
         """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
 
         Other questions wait until the iterator is read to its end or closed.
@@ -301,21 +301,25 @@ class Turnout(Shelf):
 
     async def aask(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Answer:
         """`ask` without blocking the event loop; cancelling the task stops the engine."""
-        async for event in self.astream(question, documents, **options):
-            if isinstance(event, Done):
-                return event.answer
+        async with contextlib.aclosing(self.astream(question, documents, **options)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer
         raise Cancelled("the stream ended without an answer")
 
     async def astream(
         self, question: str, documents: Input | Iterable[Input], **options: Any
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """`stream` for async callers: the same events; leaving the loop or cancelling the task stops the engine."""
         loop, gone = asyncio.get_running_loop(), threading.Event()
         queue: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
         ended = asyncio.Event()
 
         def send(item: StreamEvent | BaseException | None) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
+            try:
+                loop.call_soon_threadsafe(queue.put_nowait, item)
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                gone.set()
 
         def work() -> None:
             try:
@@ -325,7 +329,8 @@ class Turnout(Shelf):
             except BaseException as error:
                 send(error)
             finally:
-                loop.call_soon_threadsafe(ended.set)
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(ended.set)
 
         # A thread of its own: in a shared pool a question that waits its turn would keep others from being cancelled.
         threading.Thread(target=work, name="turnout", daemon=True).start()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from turnout.checks import metadata_json
 from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.retrieval.convert import convert_text
-from turnout.retrieval.library import Pending
+from turnout.retrieval.pending import Pending
 from turnout.types import Text, title_of
 
 if TYPE_CHECKING:
@@ -129,23 +130,6 @@ def _vector(question: str | Sequence[float], embedder: Embedder) -> NDArray[np.f
             hint=f"make it with the same embedder: {embedder.dimension} numbers, not all of them 0",
         )
     return vector / length
-
-
-def metadata_json(metadata: Mapping[str, Any], of: str) -> str:
-    """Metadata as it is stored, "" for none.
-
-    Raises:
-        ConfigurationError: a value is not of JSON.
-    """
-    if not metadata:
-        return ""
-    try:
-        return json.dumps(dict(metadata), ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"the metadata of {of!r} can't be kept: {error}",
-            hint="use text, numbers, true, false, null, lists and maps",
-        ) from error
 
 
 def _metadata(stored: str) -> dict[str, Any]:

@@ -9,15 +9,18 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from turnout.checks import metadata_json
 from turnout.config import Settings
-from turnout.entries import metadata_json
 from turnout.errors import ConfigurationError, DocumentError, NoDocumentsError, UnknownNameError
 from turnout.progress import Progress
 from turnout.retrieval import convert, walk
-from turnout.retrieval.library import Library, Pending
+from turnout.retrieval.pending import Pending
 from turnout.types import Document, DocumentInfo, Text, title_of
+
+if TYPE_CHECKING:
+    from turnout.retrieval.library import Library
 
 LONGEST_PATH = 4096
 
@@ -101,7 +104,7 @@ class Reader:
                 documents[added.document.id] = added.document
         if failed:
             more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-            raise DocumentError(failed[0].path, failed[0].reason + more, hint=failed[0].hint)
+            raise DocumentError(failed[0].path, failed[0].reason + more, hint=failed[0].hint + self._nearest(failed[0]))
         if not documents:
             counted = "".join(f"; {count} skipped: {reason}" for reason, count in skipped.items())
             raise NoDocumentsError(
@@ -138,6 +141,16 @@ class Reader:
             except UnknownNameError:
                 return None
         return None
+
+    def _nearest(self, failure: Failure) -> str:
+        """What to add to the hint where a name might have meant a document of the library."""
+        if _exists(failure.path) or "/" in failure.path:
+            return ""
+        try:
+            self._library.get(failure.path, cached=False)
+        except UnknownNameError as error:
+            return f"; nor has the library a document of that id or title: {error.hint}"
+        return ""
 
     def _pending(self, inputs: Iterable[Input], failed: list[Failure], skipped: dict[str, int]) -> Iterator[Pending]:
         """Converted documents one at a time, so that a large folder is never held in memory whole."""

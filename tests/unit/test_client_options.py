@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,13 @@ def test_another_model_over_the_same_library() -> None:
     assert on_server.with_model("large").label == "large"
     assert on_server.with_model("large").window is None
     assert on_server.with_model("http://127.0.0.1:8/v1").label == "http://127.0.0.1:8/v1"
+
+
+def test_an_async_answer_leaves_no_thread_behind() -> None:
+    with Turnout(engine=FakeEngine()) as t:
+        answer = asyncio.run(t.aask(QUESTION, Text(BOOK)))
+        assert "Marta Lindqvist" in answer.text
+        for thread in threading.enumerate():
+            if thread.name == "turnout":
+                thread.join(1)  # at most its last step is left
+                assert not thread.is_alive()

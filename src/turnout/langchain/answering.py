@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 from turnout.client import Turnout
@@ -31,7 +31,7 @@ class Answering:
         self._call = call
         self._steady = steady
 
-    def events(self) -> Iterator[StreamEvent]:
+    def events(self) -> Generator[StreamEvent, None, None]:
         """The events of the first try that does not fail, or of the last."""
         for attempt in range(self._call.max_retries + 1):
             shown = False
@@ -47,7 +47,7 @@ class Answering:
                     raise
             time.sleep(_wait(attempt))
 
-    async def aevents(self) -> AsyncIterator[StreamEvent]:
+    async def aevents(self) -> AsyncGenerator[StreamEvent, None]:
         """As `events`; cancelling stops the engine."""
         for attempt in range(self._call.max_retries + 1):
             shown = False

@@ -86,7 +86,7 @@ def turnout_tool(
         args_schema=Question,
         response_format="content_and_artifact",
         handle_tool_error=True,
-        handle_validation_error=True,
+        handle_validation_error=_misused,
     )
 
 
@@ -97,6 +97,10 @@ def told(answer: Answer) -> str:
         return f"The documents do not say.{near}"
     quotes = [f"[{number}] {_cited(cited)}" for number, cited in enumerate(answer.citations, start=1) if cited.found]
     return "\n".join([answer.text, *quotes, *(f"Note: {note}" for note in answer.notes)])
+
+
+def _misused(error: Exception) -> str:
+    return f"{error}\nhint: give `question`, and `document` where it is about one of them"
 
 
 def _cited(citation: Citation) -> str:
