@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from turnout.asking import Decoding
 from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, EngineTimeoutError, StoreError
@@ -26,7 +27,6 @@ from turnout.types import (
     Cut,
     Decided,
     Decision,
-    Decoding,
     Done,
     Finished,
     GenerationParams,

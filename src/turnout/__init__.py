@@ -27,13 +27,13 @@ _PUBLIC = {
     "Cut": "turnout.types",
     "Decided": "turnout.types",
     "Decision": "turnout.types",
-    "Decoding": "turnout.types",
+    "Decoding": "turnout.asking",
     "Document": "turnout.types",
     "DocumentError": "turnout.errors",
     "DocumentInfo": "turnout.types",
     "Done": "turnout.types",
     "EngineError": "turnout.errors",
-    "Hit": "turnout.types",
+    "Hit": "turnout.asking",
     "Message": "turnout.types",
     "Reading": "turnout.types",
     "Retracted": "turnout.types",
@@ -73,6 +73,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from turnout.asking import Decoding, Hit
     from turnout.client import Turnout
     from turnout.errors import BudgetError, DocumentError, EngineError, TurnoutError
     from turnout.inputs import Added
@@ -84,11 +85,9 @@ if TYPE_CHECKING:
         Cut,
         Decided,
         Decision,
-        Decoding,
         Document,
         DocumentInfo,
         Done,
-        Hit,
         Message,
         Reading,
         Retracted,

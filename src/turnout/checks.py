@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from turnout.asking import Decoding
 from turnout.errors import ConfigurationError
-from turnout.types import Decoding, Message
+from turnout.types import Message
 
 History = Sequence[Message | Mapping[str, str]]
 
@@ -24,10 +25,9 @@ def check_decoding(decoding: Decoding) -> None:
         )
     if time_s is not None and not time_s > 0:
         raise ConfigurationError(f"an answer in {time_s} s can't be had", hint="allow more time, or leave it out")
-    if isinstance(decoding.stop, str):
-        raise ConfigurationError(
-            f"stop strings are given as {decoding.stop!r}", hint=f"give a sequence: [{decoding.stop!r}]"
-        )
+    stop: object = decoding.stop
+    if isinstance(stop, str):
+        raise ConfigurationError(f"stop strings are given as {stop!r}", hint=f"give a sequence: [{stop!r}]")
 
 
 def messages(history: History) -> list[Message]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from turnout.asking import Decoding
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings, is_url
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
@@ -23,7 +24,6 @@ from turnout.types import (
     Answer,
     Budget,
     Decision,
-    Decoding,
     Document,
     Done,
     ModelInfo,

@@ -83,7 +83,9 @@ class Entries:
         if not corpus.segments or limit < 1:
             return []
         best: dict[str, float] = {}
-        for segment, cosine in zip(corpus.segments, corpus.cosines(_vector(question, embedder)), strict=True):
+        cosines = corpus.cosines(_vector(question, embedder))
+        assert cosines is not None  # noqa: S101 - there is an embedder
+        for segment, cosine in zip(corpus.segments, cosines, strict=True):
             id_ = segment.span.document_id
             best[id_] = max(best.get(id_, -1.0), float(cosine))
         found: list[tuple[Entry, float]] = []
@@ -122,14 +124,15 @@ def _vector(question: str | Sequence[float], embedder: Embedder) -> NDArray[np.f
 
     if isinstance(question, str):
         return embedder.embed([question])[0]
-    vector = np.asarray(question, np.float32)
+    vector: NDArray[np.float32] = np.asarray(question, np.float32)
     length = float(np.linalg.norm(vector))
     if vector.shape != (embedder.dimension,) or not length > 0:
         raise ConfigurationError(
             f"a vector of shape {vector.shape} and length {length:g} can't be compared",
             hint=f"make it with the same embedder: {embedder.dimension} numbers, not all of them 0",
         )
-    return vector / length
+    unit: NDArray[np.float32] = vector / np.float32(length)
+    return unit
 
 
 def _metadata(stored: str) -> dict[str, Any]:

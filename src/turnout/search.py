@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from turnout.types import Document, Hit
+from turnout.asking import Hit
+from turnout.types import Document
 
 if TYPE_CHECKING:
     from turnout.parts import Parts

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from turnout.asking import Hit
 from turnout.errors import ConfigurationError
 from turnout.inputs import Added, Input, Reader
 from turnout.progress import Progress
-from turnout.types import Document, DocumentInfo, Hit
+from turnout.types import Document, DocumentInfo
 
 if TYPE_CHECKING:
     from turnout.entries import Entries

@@ -137,26 +137,6 @@ class Passage:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A passage that a search found: text [start, end) of a document, with where it stands there.
-
-    `score` orders the hits of one search, higher is better; `cosine` is its likeness to the question in meaning, None
-    without an embedder.
-    """
-
-    document: DocumentInfo
-    text: str
-    start: int
-    end: int
-    score: float
-    cosine: float | None = None
-    page: int | None = None
-    line: int | None = None
-    place: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
 # --- what the engine reads -------------------------------------------------------------------------------------------
 
 
@@ -205,22 +185,6 @@ class Context:
     question: str
     history: tuple[Message, ...] = ()
     task: str = "location"
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How the answer is written, where the caller wants it otherwise than by default.
-
-    `max_tokens` bounds the answer, None takes the task's own bound; `temperature` 0 is greedy; the answer ends before
-    the first of the `stop` strings; `seed` makes sampling repeatable; `timeout_s` bounds the time that the model takes,
-    and unlike a budget's limits it plays no part in the decision.
-    """
-
-    max_tokens: int | None = None
-    temperature: float = 0.0
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
-from support.documents import pdf
+from support.documents import docx, pdf
 from support.embedders import WordEmbedder
 from support.langchain_models import Scripted, calls
 from support.library import BOOK
@@ -264,3 +264,20 @@ def test_the_example_agent_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert FERRY in answer
     assert "Marta Lindqvist" in answer
     assert "book.md l.3" in capsys.readouterr().out
+
+
+def test_what_the_page_shows_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (EXAMPLES.parent / "docs/langchain.md").read_text(encoding="utf-8")
+    shown = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "msa.pdf").write_bytes(pdf("Title.", "Confidentiality lasts three years after termination."))
+    (tmp_path / "annex.docx").write_bytes(docx(["An annex without any rules."]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TURNOUT_MODEL", "fake")
+    (tmp_path / "shown.py").write_text(shown, encoding="utf-8")
+    runpy.run_path("shown.py")
+    assert capsys.readouterr().out.splitlines() == [
+        "Confidentiality lasts three years after termination. full",
+        "msa.pdf Confidentiality lasts three years after termination. 2",
+    ]

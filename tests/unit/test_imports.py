@@ -29,11 +29,12 @@ ALLOWED = {
     "config": {"errors"},
     "progress": set(),
     "record": {"types"},
-    "checks": {"errors", "types"},
+    "asking": {"types"},
+    "checks": {"asking", "errors", "types"},
     "entries": BASE | {"checks", "retrieval"},
     "inputs": BASE | {"checks", "retrieval"},
-    "search": {"types"},
-    "shelf": BASE | {"entries", "inputs", "search"},
+    "search": {"asking", "types"},
+    "shelf": BASE | {"asking", "entries", "inputs", "search"},
     "sentences": set(),
     "migrations": set(),
     "database": {"config", "errors", "migrations"},
@@ -44,7 +45,7 @@ ALLOWED = {
     "training": BASE | {"sentences", "engines", "retrieval", "router", "training"},
     "cli": FACADE,
     "server": FACADE,
-    "langchain": BASE | {"client", "entries", "inputs", "langchain"},
+    "langchain": BASE | {"asking", "client", "entries", "inputs", "langchain"},
 }
 
 

@@ -17,7 +17,7 @@ PROVIDER = "turnout"
 CITATIONS = "citations"
 
 
-def annotations(answer: Answer) -> list[dict[str, Any]]:
+def cited(answer: Answer) -> list[dict[str, Any]]:
     """The answer's citations. What the model gave as a quote and what stands nowhere is no citation, and says so."""
     return [_annotation(citation, answer.text) for citation in answer.citations]
 
@@ -45,11 +45,11 @@ def translate(message: AIMessage) -> list[Any]:
         return [
             dict(block) if isinstance(block, dict) else {"type": "text", "text": block} for block in message.content
         ]
-    cited = message.additional_kwargs.get(CITATIONS)
-    if not message.content and not cited:
+    found = message.additional_kwargs.get(CITATIONS)
+    if not message.content and not found:
         return []
     block: dict[str, Any] = {"type": "text", "text": message.content}
-    return [block | {"annotations": list(cited)} if cited else block]
+    return [block | {"annotations": list(found)} if found else block]
 
 
 register_translator(PROVIDER, translate, translate)

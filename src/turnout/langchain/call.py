@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from turnout.asking import Decoding
 from turnout.errors import UnknownNameError
 from turnout.inputs import Input
 from turnout.langchain import sources
 from turnout.langchain.errors import RequestError, UnsupportedError
-from turnout.types import Budget, Decoding
+from turnout.types import Budget
 
 OPTIONS = (
     *("documents", "collection", "budget", "strategy", "model"),

@@ -88,8 +88,9 @@ class ForeignEmbedder:
 
         if not texts:
             return np.empty((0, self.dimension), np.float32)
-        vectors = np.asarray(self._embeddings.embed_documents(list(texts)), np.float32)
+        vectors: NDArray[np.float32] = np.asarray(self._embeddings.embed_documents(list(texts)), np.float32)
         if progress is not None:
             progress(len(texts))
         lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        return vectors / np.where(lengths > 0, lengths, 1)
+        units: NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, np.float32(1))
+        return units

@@ -62,9 +62,10 @@ def _pages(document: types.Document) -> Iterator[Document]:
 
 def _part(document: types.Document, start: int = 0, end: int | None = None, **more: Any) -> Document:
     end = len(document.text) if end is None else end
-    about = {"source": document.source, "title": document.title, "kind": document.kind, "document_id": document.id}
+    about: dict[str, Any] = {"source": document.source, "title": document.title, "kind": document.kind}
+    about["document_id"] = document.id
     if document.pages:
-        about |= {"pages": len(document.pages)}
+        about["pages"] = len(document.pages)
     if document.notes:
-        about |= {"notes": list(document.notes)}
+        about["notes"] = list(document.notes)
     return Document(page_content=document.text[start:end], metadata={**about, "start": start, "end": end, **more})

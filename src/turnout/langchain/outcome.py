@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
-from turnout.langchain.blocks import CITATIONS, PROVIDER, annotations
+from turnout.langchain.blocks import CITATIONS, PROVIDER, cited
 from turnout.record import citation_json, figures
 from turnout.types import Answer
 
@@ -49,9 +49,9 @@ def metadata(answer: Answer) -> dict[str, Any]:
 
 
 def _around(answer: Answer) -> dict[str, Any]:
-    cited = annotations(answer)
+    found = cited(answer)
     return {
         "usage_metadata": usage(answer),
         "response_metadata": metadata(answer),
-        "additional_kwargs": {CITATIONS: cited} if cited else {},
+        "additional_kwargs": {CITATIONS: found} if found else {},
     }

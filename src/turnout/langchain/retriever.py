@@ -12,11 +12,12 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
+from turnout.asking import Hit
 from turnout.client import Turnout
+from turnout.inputs import Input
 from turnout.langchain import sources
 from turnout.langchain.errors import RequestError, shaped
 from turnout.langchain.opened import Opened
-from turnout.types import Hit
 
 
 class TurnoutRetriever(BaseRetriever):
@@ -81,7 +82,7 @@ class TurnoutRetriever(BaseRetriever):
             asked = await asyncio.to_thread(self._asked, documents, collection)
             return [_document(hit) for hit in await turnout.asearch(query, asked, limit)]
 
-    def _asked(self, documents: Any, collection: str | None) -> list[sources.Input]:
+    def _asked(self, documents: Any, collection: str | None) -> list[Input]:
         given = sources.listed(documents) if documents is not None or collection is not None else self.documents
         return sources.resolve(self._opened.turnout(), given, collection or self.collection)
 

@@ -56,7 +56,7 @@ def identity(documents: Iterable[Input]) -> str:
     return digest.hexdigest()
 
 
-def _name(document: Input) -> str:
+def _name(document: Any) -> str:
     match document:
         case Document() | DocumentInfo() | Text():
             return document.title
@@ -71,7 +71,7 @@ def _name(document: Input) -> str:
     return repr(document)[:80]
 
 
-def _parts(document: Input) -> Iterator[bytes]:
+def _parts(document: Any) -> Iterator[bytes]:
     match document:
         case Document() | DocumentInfo():
             yield document.id.encode()

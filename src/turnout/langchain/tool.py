@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from turnout.client import Turnout
 from turnout.errors import TurnoutError
+from turnout.inputs import Input
 from turnout.langchain import sources
 from turnout.langchain.opened import Opened
 from turnout.types import Answer, Budget, Citation, Document, title_of
@@ -59,7 +60,7 @@ def turnout_tool(
     opened = Opened.of(turnout, **options)
     given = sources.listed(documents)
 
-    def prepared(document: str | None) -> list[sources.Input]:
+    def prepared(document: str | None) -> list[Input]:
         asked = sources.resolve(opened.turnout(), given, collection)
         return asked if document is None else [_named(document, asked, opened.turnout())]
 
@@ -107,7 +108,7 @@ def _cited(citation: Citation) -> str:
     return f'{citation.place}: "{citation.quote}"'
 
 
-def _description(about: str, documents: list[sources.Input] | None) -> str:
+def _description(about: str, documents: list[Input] | None) -> str:
     titles = [title_of(name) for name in sources.names(documents or [])]
     shown = ", ".join(titles[:SHOWN_TITLES]) + (
         f" and {len(titles) - SHOWN_TITLES} more" * (len(titles) > SHOWN_TITLES)
@@ -125,7 +126,7 @@ def _description(about: str, documents: list[sources.Input] | None) -> str:
     )
 
 
-def _named(title: str, asked: list[sources.Input], turnout: Turnout) -> Document:
+def _named(title: str, asked: list[Input], turnout: Turnout) -> Document:
     """The document that an agent names."""
     titles = []
     for document in turnout.load(*asked):
