@@ -172,6 +172,10 @@ class Turnout(Shelf):
         except ModelError:
             return None
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text in the model's tokenizer, estimated where a server has none; loads no weights."""
+        return self._opened().engine.count_text(text)
+
     def with_model(self, model: str, model_name: str | None = None) -> Turnout:
         """Another one over the same library that asks another model: one of the same server by its name, where this one
         asks a server, or any other as in the constructor. Both are to be closed."""

@@ -21,7 +21,8 @@ from support.library import BOOK
 
 from turnout import Budget, Text, Turnout
 from turnout.engines.fake import FakeEngine
-from turnout.langchain import ChatTurnout
+from turnout.errors import Cancelled
+from turnout.langchain import ChatTurnout, EngineFailure
 
 QUESTION = "Who repaired the lighthouse lamp?"
 WHY = "Why did Marta Lindqvist repair the lighthouse lamp?"
@@ -143,6 +144,21 @@ def test_an_answer_that_is_cut_says_so() -> None:
     assert message.response_metadata["finish_reason"] == "length"
     assert message.usage_metadata["output_tokens"] == 3
     assert chat().invoke(QUESTION).response_metadata["finish_reason"] == "stop"
+
+
+def test_an_answer_that_time_ends_is_kept_and_says_so() -> None:
+    said = "Marta Lindqvist repaired it " * 50
+    slow_one = Turnout(engine=FakeEngine(answers=[said], token_s=0.05))
+    message = ChatTurnout(turnout=slow_one, documents=[Text(BOOK)], max_tokens=200, timeout=1.0).invoke(QUESTION)
+    assert message.text.startswith("Marta Lindqvist")
+    assert message.response_metadata["finish_reason"] == "length"
+    assert message.response_metadata["notes"] == ["cut by the time limit"]
+
+
+def test_tokens_are_counted_by_the_model_s_own_tokenizer() -> None:
+    model = chat()
+    assert model.get_num_tokens(LAMP) == engine_of(model).count_text(LAMP)
+    assert model.get_num_tokens_from_messages([HumanMessage(LAMP)]) > model.get_num_tokens(LAMP)
 
 
 def test_tokens_that_were_read_before_are_reported() -> None:
@@ -267,11 +283,12 @@ async def test_sixteen_at_once_get_the_answers_that_they_get_alone(kind: str, re
     with Turnout(engine=engine) as shared:
         model = ChatTurnout(turnout=shared, documents=[Text(LIST)], max_tokens=12)
         questions = [f"Which boat number does {name} own?" for name in PEOPLE]
+        with ThreadPoolExecutor(16) as pool:
+            first = [message.text for message in pool.map(model.invoke, questions)]
         alone = [model.invoke(question).text for question in questions]
+        assert first == alone
         if kind == "fake":
             assert alone == [f"{name} owns boat number {number}." for number, name in enumerate(PEOPLE)]
-        with ThreadPoolExecutor(16) as pool:
-            assert [message.text for message in pool.map(model.invoke, questions)] == alone
         assert [message.text for message in model.batch(questions, {"max_concurrency": 16})] == alone
         assert [message.text for message in await asyncio.gather(*map(model.ainvoke, questions))] == alone
         with ThreadPoolExecutor(16) as pool:
@@ -350,7 +367,8 @@ def test_closing_stops_an_answer_that_runs() -> None:
     time.sleep(0.5)
     model.turnout.close()
     thread.join(5)
-    assert [type(error).__name__ for error in failed] == ["Cancelled"]
+    assert [type(error.__cause__) for error in failed] == [Cancelled]
+    assert isinstance(failed[0], EngineFailure)
 
 
 def test_a_budget_may_be_an_object_or_a_mapping() -> None:

@@ -6,7 +6,10 @@ import sqlite3
 import threading
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from turnout.database import Database
+from turnout.migrations import MIGRATIONS
 
 
 def test_a_new_file_that_another_process_holds_is_waited_for(home: Path) -> None:
@@ -21,3 +24,21 @@ def test_a_new_file_that_another_process_holds_is_waited_for(home: Path) -> None
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     database.close()
     other.close()
+
+
+def test_a_database_of_before_metadata_is_brought_up_to_date(home: Path) -> None:
+    path = home / "turnout.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)")
+    for version, statements in enumerate(MIGRATIONS[:2], start=1):
+        for statement in statements:
+            old.execute(statement)
+        old.execute("INSERT INTO schema_version VALUES (?)", (version,))
+    old.execute("INSERT INTO documents VALUES ('d', 'book', 'text', '/b', 'text', '[]', '[]', 0, 0)")
+    old.execute("INSERT INTO sources VALUES ('library', '/b', 'd', '', '')")
+    old.close()
+    database = Database(path)
+    database.open()
+    with database.read() as connection:
+        assert list(connection.execute(sa.text("SELECT source, metadata FROM sources"))) == [("/b", "")]
+    database.close()

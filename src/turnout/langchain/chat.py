@@ -76,10 +76,9 @@ class ChatTurnout(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        known = {name for name, field in cls.model_fields.items() if not name.startswith("_")}
         for name in values if isinstance(values, Mapping) else ():
-            if name not in known:
-                raise ValueError(str(UnknownNameError("option", str(name), known)))
+            if name not in cls.model_fields:
+                raise ValueError(str(UnknownNameError("option", str(name), cls.model_fields)))
         return values
 
     def model_post_init(self, context: Any, /) -> None:
@@ -202,6 +201,12 @@ class ChatTurnout(BaseChatModel):
         if tools:
             raise call.no_tools("tools")
         return self.bind(**kwargs)
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        """Tokens of a text in the model's own tokenizer, estimated where a server has none."""
+        with shaped():
+            return self._opened.turnout().count_tokens(text)
 
     @property
     @override

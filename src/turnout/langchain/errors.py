@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from langchain_core.exceptions import LangChainException
 
-from turnout.errors import Cancelled, EngineError, StoreError, TurnoutError
+from turnout.errors import EngineError, StoreError, TurnoutError
 
 
 class RequestError(TurnoutError, LangChainException, ValueError):
@@ -40,7 +40,7 @@ def shaped() -> Iterator[None]:
     """Gives the errors of ours inside the block LangChain's shape."""
     try:
         yield
-    except (LangChainException, Cancelled):
+    except LangChainException:
         raise
     except TurnoutError as error:
         kind = EngineFailure if isinstance(error, EngineError | StoreError) else RequestError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from turnout.client import Turnout
 from turnout.errors import TurnoutError
 from turnout.inputs import Input
-from turnout.langchain import sources
+from turnout.langchain import call, sources
 from turnout.langchain.opened import Opened
 from turnout.types import Answer, Budget, Citation, Document, title_of
 
@@ -41,7 +42,7 @@ def turnout_tool(
     turnout: Turnout | None = None,
     name: str = NAME,
     about: str = "",
-    budget: Budget | None = None,
+    budget: Budget | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> BaseTool:
     """A tool that answers questions from documents, for an agent of any framework that takes LangChain's tools.
@@ -55,8 +56,9 @@ def turnout_tool(
         turnout: one that is open already, to share its model and library; else one is made of `options`.
         name: of the tool; give each its own where an agent has several.
         about: what the documents are, for the agent: "the contracts of Acme, 2019 to 2024".
-        budget: limits of an answer.
+        budget: limits of an answer, as a `turnout.Budget` or its mapping.
     """
+    limits = call.budget(budget)
     opened = Opened.of(turnout, **options)
     given = sources.listed(documents)
 
@@ -66,7 +68,7 @@ def turnout_tool(
 
     def ask(question: str, document: str | None = None) -> tuple[str, Answer]:
         try:
-            answer = opened.turnout().ask(question, prepared(document), budget=budget)
+            answer = opened.turnout().ask(question, prepared(document), budget=limits)
         except TurnoutError as error:
             raise ToolException(str(error)) from error
         return told(answer), answer
@@ -74,7 +76,7 @@ def turnout_tool(
     async def aask(question: str, document: str | None = None) -> tuple[str, Answer]:
         try:
             asked = await asyncio.to_thread(prepared, document)
-            answer = await opened.turnout().aask(question, asked, budget=budget)
+            answer = await opened.turnout().aask(question, asked, budget=limits)
         except TurnoutError as error:
             raise ToolException(str(error)) from error
         return told(answer), answer
