@@ -134,6 +134,17 @@ def test_an_unknown_option_of_the_constructor_names_the_nearest(model: ChatTurno
         ChatTurnout(temprature=0.5)
 
 
+def test_a_bad_environment_is_told_in_langchain_s_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_LOG", "everything")
+    with pytest.raises(RequestError, match="log level 'everything'"):
+        ChatTurnout(documents=[Text(BOOK)]).invoke(QUESTION)
+
+
+def test_a_model_that_is_not_here_is_told_with_every_way_to_get_it() -> None:
+    with pytest.raises(EngineFailure, match="turnout models pull"):
+        ChatTurnout(documents=[Text(BOOK)]).invoke(QUESTION)
+
+
 def test_tools_that_are_none_change_nothing(model: ChatTurnout) -> None:
     assert "Marta" in model.bind_tools([]).invoke(QUESTION, tools=[]).text
 

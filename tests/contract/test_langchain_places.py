@@ -10,6 +10,8 @@ from langchain.agents import create_agent
 from langchain_classic.retrievers import ContextualCompressionRetriever, EnsembleRetriever
 from langchain_classic.retrievers.document_compressors import CrossEncoderReranker, DocumentCompressorPipeline
 from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
+from langchain_core.documents import Document
+from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
@@ -133,6 +135,22 @@ def test_a_library_with_embeddings_of_langchain_keeps_models_apart(home: Path) -
         store = TurnoutVectorStore.from_texts([FERRY, BIRD], theirs, ids=["1", "2"], home=home / "second")
         assert [document.id for document in store.similarity_search("a heron", k=1)] == ["2"]
         store.close()
+
+
+def test_langchain_s_incremental_indexing_keeps_a_store_in_step(shared: Turnout) -> None:
+    store, manager = TurnoutVectorStore(turnout=shared), InMemoryRecordManager("harbour")
+    manager.create_schema()
+    first = [Document(page_content=text, metadata={"source": text[:8]}) for text in (FERRY, BIRD)]
+    second = [first[1], Document(page_content=BOAT, metadata={"source": BOAT[:8]})]
+
+    def run(documents: list[Document]) -> tuple[int, int, int]:
+        done = index(documents, manager, store, cleanup="full", source_id_key="source", key_encoder="sha256")
+        return done["num_added"], done["num_skipped"], done["num_deleted"]
+
+    assert run(first) == (2, 0, 0)
+    assert run(first) == (0, 2, 0)
+    assert run(second) == (1, 1, 1)
+    assert {d.page_content for d in store.similarity_search("to Osterholm", k=5)} == {BIRD, BOAT}
 
 
 # --- the loader ------------------------------------------------------------------------------------------------------

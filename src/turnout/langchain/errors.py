@@ -3,7 +3,7 @@
     LangChainException
     ├── RequestError(ValueError)                  the request can't be meant: messages, documents, options, a budget
     ├── UnsupportedError(NotImplementedError)     the model can't do that: tools, pictures
-    └── EngineFailure                             generation failed; `retryable` says whether again may help
+    └── EngineFailure                             the model failed or is not here; `retryable`: again may help
 
 `__cause__` is the error of ours, where there is one.
 """
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from langchain_core.exceptions import LangChainException
 
-from turnout.errors import EngineError, StoreError, TurnoutError
+from turnout.errors import EngineError, ModelError, StoreError, TurnoutError
 
 
 class RequestError(TurnoutError, LangChainException, ValueError):
@@ -27,7 +27,7 @@ class UnsupportedError(TurnoutError, LangChainException, NotImplementedError):
 
 
 class EngineFailure(TurnoutError, LangChainException):
-    """The model, or the library of documents, failed."""
+    """The model, or the library of documents, failed or is not here."""
 
     @property
     def is_retryable(self) -> bool:
@@ -43,5 +43,5 @@ def shaped() -> Iterator[None]:
     except LangChainException:
         raise
     except TurnoutError as error:
-        kind = EngineFailure if isinstance(error, EngineError | StoreError) else RequestError
+        kind = EngineFailure if isinstance(error, EngineError | ModelError | StoreError) else RequestError
         raise kind(error.message, hint=error.hint, retryable=error.retryable) from error

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from turnout.client import Turnout
+from turnout.langchain.errors import shaped
 
 
 class Opened:
@@ -30,7 +31,8 @@ class Opened:
     @cached_property
     def label(self) -> str:
         """What the model is called before anything is opened."""
-        return self._turnout.label
+        with shaped():
+            return self._turnout.label
 
     def turnout(self, model: str | None = None) -> Turnout:
         """That of a model; the own one without a name, or by its own name."""
