@@ -145,6 +145,14 @@ def test_a_model_that_is_not_here_is_told_with_every_way_to_get_it() -> None:
         ChatTurnout(documents=[Text(BOOK)]).invoke(QUESTION)
 
 
+def test_what_would_be_ignored_is_refused(model: ChatTurnout) -> None:
+    for made in (ChatTurnout, TurnoutRetriever, TurnoutVectorStore, TurnoutLoader, turnout_tool):
+        with pytest.raises(ValueError, match="home can't be changed of a turnout that is open"):
+            made(turnout=model.turnout, home="/elsewhere")
+    with pytest.raises(ValueError, match="model, log can't be changed"):
+        ChatTurnout(turnout=model.turnout, model="other", log="off")
+
+
 def test_tools_that_are_none_change_nothing(model: ChatTurnout) -> None:
     assert "Marta" in model.bind_tools([]).invoke(QUESTION, tools=[]).text
 
@@ -210,7 +218,7 @@ def test_the_vector_store(model: ChatTurnout) -> None:
     store.add_texts(["a"])
     with pytest.raises(RequestError, match="embedder"):
         store.similarity_search("a")
-    with pytest.raises(RequestError, match="its own embedder"):
+    with pytest.raises(RequestError, match="embedder can't be changed"):
         TurnoutVectorStore(store.embeddings, turnout=model.turnout)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from turnout.client import Turnout
-from turnout.langchain.errors import shaped
+from turnout.langchain.errors import RequestError, shaped
 
 
 class Opened:
@@ -25,7 +25,17 @@ class Opened:
 
     @classmethod
     def of(cls, turnout: Turnout | None, **options: Any) -> Opened:
-        """One that is shared, or made of options."""
+        """One that is shared, or made of options.
+
+        Raises:
+            RequestError: options are given for one that is open already. An API key changes nothing and is let pass.
+        """
+        given = [name for name, value in options.items() if value is not None and name != "api_key"]
+        if turnout is not None and given:
+            raise RequestError(
+                f"{', '.join(given)} can't be changed of a turnout that is open already",
+                hint="give either `turnout` or what one is made of",
+            )
         return cls(turnout or Turnout(**options), own=turnout is None)
 
     @cached_property

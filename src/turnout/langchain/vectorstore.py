@@ -43,11 +43,6 @@ class TurnoutVectorStore(VectorStore):
         collection: str = "langchain",
         home: str | os.PathLike[str] | None = None,
     ) -> None:
-        if turnout is not None and embedding is not None:
-            raise RequestError(
-                "the vectors of a turnout that is open are made by its own embedder",
-                hint="leave `embedding` out, or open it with Turnout(embedder=ForeignEmbedder(embedding))",
-            )
         self.collection = collection
         embedder = None if embedding is None else ForeignEmbedder(embedding)
         self._opened = Opened.of(turnout, home=home, embedder=embedder)
