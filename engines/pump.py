@@ -8,6 +8,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Generic, TypeVar
 
+from turnout.engines.reader import handed
+
 Item = TypeVar("Item")
 
 POLL_S = 0.05
@@ -61,8 +63,8 @@ class Pump(Generic[Item]):
         self._task = self._loop.create_task(self._drain())
         try:
             self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            self._items.put((None, None))
+        except BaseException as error:  # the source's own, or that of `close`, after which nobody reads
+            self._items.put((None, handed(error)))
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
 

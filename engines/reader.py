@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from turnout.errors import EngineError
+
 Item = TypeVar("Item")
 
 POLL_S = 0.05
@@ -55,5 +57,14 @@ class ThreadReader(Generic[Item]):
                 with suppress(RuntimeError):  # by a generator that goes on yielding
                     close()
             self._items.put((None, None))
-        except Exception as error:  # handed to the thread that reads
-            self._items.put((None, error))
+        except BaseException as error:  # handed to the thread that reads, which would wait for ever
+            self._items.put((None, handed(error)))
+
+
+def handed(error: BaseException) -> Exception:
+    """An error of a stream as its reader may raise it: what would end a thread or a task means the other one."""
+    if isinstance(error, Exception):
+        return error
+    ours = EngineError(f"the stream of the model ended with {type(error).__name__}", hint="ask again", retryable=True)
+    ours.__cause__ = error
+    return ours

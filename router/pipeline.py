@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from turnout.asking import Decoding
 from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
-from turnout.errors import Cancelled, EngineTimeoutError, StoreError
+from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
+from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals
 from turnout.router import citations, policy
@@ -123,6 +124,7 @@ def answer(
     Raises:
         BudgetError: no strategy is inside the limits; nothing was generated.
         Cancelled: `stopped` said so.
+        EngineError: the model wrote nothing in all its new tokens.
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     with clock.step("decide"):
@@ -142,6 +144,7 @@ def carry_out(
 
     Raises:
         Cancelled: `stopped` said so.
+        EngineError: the model wrote nothing in all its new tokens.
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
@@ -175,6 +178,12 @@ def carry_out(
                     finished = event
     if finished.reason == "cancelled":
         raise Cancelled("given up before the answer was complete")
+    if finished.reason == "length" and not growing.raw.strip():
+        # Models that reason may spend all their tokens on it: that says nothing of the documents.
+        raise EngineError(
+            f"the model used its {params.max_tokens:,} new tokens without writing an answer",
+            hint="allow more max_tokens",
+        )
 
     with clock.step("check"):
         numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
@@ -288,7 +297,7 @@ def _answer(
         model=machinery.engine.model,
         nearest=checked.nearest,
         trace=clock.trace(),
-        notes=() if cut is None else (f"cut {cut}",),
+        notes=() if cut is None else (CUT + cut,),
     )
 
 

@@ -11,6 +11,15 @@ SCHEMA = 1
 """Version of the shape; a field is only ever added within one version."""
 
 
+CUT = "cut "
+"""Begins the note of an answer that a limit ended."""
+
+
+def finish_reason(answer: Answer) -> str:
+    """Why the answer ends: "length" where a limit on tokens or seconds ended it, else "stop"."""
+    return "length" if any(note.startswith(CUT) for note in answer.notes) else "stop"
+
+
 def answer_json(answer: Answer) -> dict[str, Any]:
     """The whole answer, as docs/answer.md describes it."""
     return {
