@@ -8,7 +8,7 @@ from turnout.config import NO_ADAPTER, Settings
 from turnout.contracts import Engine
 from turnout.errors import ConfigurationError
 
-__all__ = ["open_engine"]
+__all__ = ["open_engine", "window_of"]
 
 FAKE = "fake"
 
@@ -49,6 +49,22 @@ def open_engine(settings: Settings) -> Engine:
         yarn=settings.yarn,
         int8=settings.int8,
     )
+
+
+def window_of(settings: Settings) -> int | None:
+    """Tokens of prompt and answer together, from the model's configuration alone; None where a server knows.
+
+    Raises:
+        ModelError: a local model is not here, or its configuration does not say.
+    """
+    if settings.is_remote:
+        return None
+    if settings.model == FAKE:
+        return open_engine(settings).model.window
+    from turnout.engines import folder
+    from turnout.engines.models import model_folder
+
+    return folder.window(model_folder(settings.model, settings, role="generator"), settings.yarn)
 
 
 def adapter_folder(settings: Settings) -> Path | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from turnout.config import model_name_of
 from turnout.contracts import ChatModel, Stopper
 from turnout.engines import prompt
 from turnout.engines.decode import StopFilter
@@ -27,7 +28,6 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "temperature": ("temperature",),
     "seed": ("seed",),
 }
-_NAMES = ("model_name", "model", "model_id", "deployment_name", "repo_id")
 
 
 class ChatModelEngine:
@@ -58,8 +58,7 @@ class ChatModelEngine:
     def model(self) -> ModelInfo:
         """What the model says of itself."""
         kind = type(self._model).__name__
-        named = (getattr(self._model, name, None) for name in _NAMES)
-        name = next((value for value in named if isinstance(value, str) and value), kind)
+        name = model_name_of(self._model) or kind
         profile = getattr(self._model, "profile", None) or {}
         known = profile.get("max_input_tokens")
         window = self._given_window or (known if isinstance(known, int) and known > 0 else DEFAULT_WINDOW)
@@ -91,9 +90,16 @@ class ChatModelEngine:
         """Streams events.
 
         Raises:
+            ConfigurationError: a seed or a temperature that the model has no field for.
             EngineError: over the window, or the model failed.
             EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
+        for name, value in (("seed", params.seed), ("temperature", params.temperature or None)):
+            if value is not None and not self._limits(name):
+                raise ConfigurationError(
+                    f"{self.model.name} takes no {name}: {type(self._model).__name__} has no field for it",
+                    hint=f"leave {name} out, or set it where the chat model is made",
+                )
         expected = self.count(context)
         if expected + params.max_tokens > self.model.window:
             raise EngineError(

@@ -133,6 +133,19 @@ def read(folder: Path) -> ModelFolder:
         ) from error
 
 
+def window(folder: Path, factor: float = 1.0) -> int:
+    """The window of a generator, `factor` times stretched, from its configuration alone; no other file is read.
+
+    Raises:
+        ModelError: the configuration is missing, damaged, or does not say.
+    """
+    config = read_json(folder / "config.json")
+    try:
+        return int(int((config.get("text_config") or config)["max_position_embeddings"]) * factor)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'} lacks a usable {error}", hint="get the model again") from error
+
+
 def stretched(model: ModelFolder, factor: float) -> ModelFolder:
     """The model with positions for `factor` times its window, by YaRN (arXiv 2309.00071) without further training:
     what it reads well before it reads less well, and what it could not read at all it reads.

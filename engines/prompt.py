@@ -127,16 +127,17 @@ def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
     system += [Piece(turn.text, False) for turn in context.history if turn.role == "system"]
     if system:
         messages.append(ChatMessage("system", tuple(_spaced(system))))
-    messages += [
-        ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in context.history if turn.role != "system"
-    ]
+    turns = [turn for turn in context.history if turn.role != "system"]
+    # Templates want the sides to take turns: what the user said just before the question is said with it.
+    before = turns.pop() if turns and turns[-1].role == "user" else None
+    messages += [ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in turns]
     numbers = has_numbers(context, prompt_format)
     fields = {
         "documents": tuple(_documents(context, numbers=numbers)),
         "instruction": (Piece(prompt_format.by_task.get(context.task, prompt_format.instruction), True),),
         "question": (Piece(context.question, False),),
     }
-    user: list[Piece] = []
+    user = [] if before is None else [Piece(before.text, False), Piece("\n\n", True)]
     for text, name in _FIELDS.findall(prompt_format.user):
         if text:
             user.append(Piece(text, True))

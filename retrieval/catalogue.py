@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -33,26 +33,27 @@ class Entry:
 
 
 def entries(connection: Connection, collection: str) -> list[Entry]:
-    """The documents of a collection, by title."""
+    """The documents of a collection, by title; one that several sources hold is called as the first of them does."""
     rows = connection.execute(
         sa.text(
-            "SELECT documents.id, title, kind, documents.source, pages, created,"
+            "SELECT documents.id, documents.title, kind, pages, created,"
             " (SELECT MIN(source) FROM sources WHERE document_id = documents.id AND collection = :collection) AS held,"
+            " (SELECT title FROM sources WHERE document_id = documents.id AND collection = :collection"
+            " ORDER BY source LIMIT 1) AS called,"
             ' COALESCE(MAX(segments."end"), 0) AS chars, COUNT(segments.ordinal) AS segments,'
             " COALESCE(SUM(tokens_estimate), 0) AS tokens"
             " FROM documents LEFT JOIN segments ON segments.document_id = documents.id"
             " WHERE documents.id IN (SELECT document_id FROM sources WHERE collection = :collection)"
-            " GROUP BY documents.id, title, kind, documents.source, pages, created"
-            " ORDER BY title, documents.id"
+            " GROUP BY documents.id, documents.title, kind, pages, created"
         ),
         {"collection": collection},
     )
-    return [
+    found = [
         Entry(
             document_id=row.id,
-            title=row.title,
+            title=row.called or row.title,
             kind=row.kind,
-            source=row.source if row.held == row.id else row.held,
+            source="" if row.held == row.id else row.held,
             chars=row.chars,
             segments=row.segments,
             pages=0 if row.pages == "[]" else row.pages.count(",") + 1,
@@ -61,37 +62,65 @@ def entries(connection: Connection, collection: str) -> list[Entry]:
         )
         for row in rows
     ]
+    return sorted(found, key=lambda entry: (entry.title, entry.document_id))
+
+
+def members(connection: Connection, collection: str) -> list[str]:
+    """The ids of a collection's documents, in order."""
+    query = "SELECT DISTINCT document_id FROM sources WHERE collection = :collection ORDER BY document_id"
+    return list(connection.execute(sa.text(query), {"collection": collection}).scalars())
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A source that holds a document in a collection, with the JSON that was given with it, "" for none."""
+    """A source that holds a document in a collection, with the JSON that was given with it, "" for none, and what it
+    calls the document, "" for the document's own title."""
 
     source: str
     document_id: str
     metadata: str
+    title: str
+
+    def named(self, document: Document) -> Document:
+        """The document as this source has it."""
+        source = "" if self.source == document.id else self.source
+        return replace(document, title=self.title or document.title, source=source)
 
 
-def holders(connection: Connection, collection: str, sources: Sequence[str] | None = None) -> list[Holder]:
-    """What sources of a collection hold, all of them or those that are named."""
-    query = "SELECT source, document_id, metadata FROM sources WHERE collection = :collection"
-    if sources is None:
-        rows = list(connection.execute(sa.text(query + " ORDER BY source"), {"collection": collection}))
+def holders(
+    connection: Connection,
+    collection: str,
+    sources: Sequence[str] | None = None,
+    documents: Sequence[str] | None = None,
+) -> list[Holder]:
+    """What sources of a collection hold, by source: all of them, those that are named, or those that hold documents."""
+    query = "SELECT source, document_id, metadata, title FROM sources WHERE collection = :collection"
+    if sources is None and documents is None:
+        rows = list(connection.execute(sa.text(query), {"collection": collection}))
     else:
-        statement = store.within(query + " AND source IN :ids")
-        parts = store.parts(list(dict.fromkeys(sources)))
+        column, wanted = ("document_id", documents) if sources is None else ("source", sources)
+        statement = store.within(f"{query} AND {column} IN :ids")
+        parts = store.parts(list(dict.fromkeys(wanted or ())))
         rows = [row for some in parts for row in connection.execute(statement, {"collection": collection, "ids": some})]
-    return [Holder(row.source, row.document_id, row.metadata) for row in rows]
+    found = [Holder(row.source, row.document_id, row.metadata, row.title) for row in rows]
+    return sorted(found, key=lambda holder: holder.source)
 
 
-def metadata(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """The JSON that was given with documents, by id; of one that several sources hold, the first by name."""
+def metadata(connection: Connection, sources: Mapping[str, str]) -> dict[str, str]:
+    """The JSON that was given with documents of the library, by id; none for one with which several were given.
+
+    Args:
+        sources: those of the documents, by id. Where a source holds its document, what others say does not count.
+    """
     statement = store.within(
-        "SELECT document_id, metadata FROM sources WHERE document_id IN :ids AND metadata <> ''"
-        " ORDER BY source DESC, collection DESC"
+        "SELECT source, document_id, metadata FROM sources WHERE document_id IN :ids AND collection <> :cache"
     )
-    parts = store.parts(ids)
-    return {row.document_id: row.metadata for some in parts for row in connection.execute(statement, {"ids": some})}
+    said: dict[str, dict[bool, set[str]]] = {id_: {True: set(), False: set()} for id_ in sources}
+    for some in store.parts(list(sources)):
+        for row in connection.execute(statement, {"ids": some, "cache": store.CACHE}):
+            said[row.document_id][row.source == (sources[row.document_id] or row.document_id)].add(row.metadata)
+    counted = {id_: by_own[True] or by_own[False] for id_, by_own in said.items()}
+    return {id_: next(iter(given)) for id_, given in counted.items() if len(given) == 1}
 
 
 def find(connection: Connection, name: str, *, cached: bool) -> Document:
@@ -108,7 +137,7 @@ def find(connection: Connection, name: str, *, cached: bool) -> Document:
     if not cached:
         ids = [id_ for id_ in ids if store.is_member(connection, id_)]
     if len(ids) == 1:
-        return store.documents(connection, ids)[ids[0]]
+        return _as_named(connection, store.documents(connection, ids)[ids[0]], name)
     if ids:
         raise ConfigurationError(
             f"{name!r} is the name of {len(ids)} documents",
@@ -118,13 +147,26 @@ def find(connection: Connection, name: str, *, cached: bool) -> Document:
     raise UnknownNameError("document", name, known)
 
 
+def _as_named(connection: Connection, document: Document, name: str) -> Document:
+    """The document as the source has it that is meant by the name."""
+    query = sa.text(
+        "SELECT source, document_id, metadata, title FROM sources WHERE document_id = :id AND collection <> :cache"
+        " ORDER BY source"
+    )
+    for row in connection.execute(query, {"id": document.id, "cache": store.CACHE}):
+        if name in (row.title, row.source, title_of(row.source)) or str(Path(name).absolute()) == row.source:
+            return Holder(row.source, row.document_id, row.metadata, row.title).named(document)
+    return document
+
+
 def _matches(connection: Connection, name: str) -> list[str]:
     queries = ["SELECT id FROM documents WHERE id = :name"]
     if len(name) >= SHORTEST_PREFIX and set(name) <= set("0123456789abcdef"):
         queries.append("SELECT id FROM documents WHERE id LIKE :name || '%'")
     queries += [
         "SELECT DISTINCT document_id FROM sources WHERE source IN (:name, :path)",
-        "SELECT id FROM documents WHERE title = :name",
+        "SELECT id FROM documents WHERE title = :name"
+        " UNION SELECT document_id FROM sources WHERE title = :name AND collection <> ''",
     ]
     values = {"name": name, "path": str(Path(name).absolute())}
     for query in queries:

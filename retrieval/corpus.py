@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -40,6 +41,8 @@ class Corpus:
         self.segments = tuple(segments)
         self.fingerprint = fingerprint
         self._load = vectors
+        self._vectors: NDArray[np.float32] | None = None
+        self._loading = threading.Lock()
         self._index = index
         self._order = {document.id: number for number, document in enumerate(self.documents)}
 
@@ -59,16 +62,21 @@ class Corpus:
         """The untouched text of a span."""
         return self.document(span.document_id).text[span.start : span.end]
 
-    @cached_property
+    @property
     def vectors(self) -> NDArray[np.float32] | None:
-        """[segments, dimension] float32, rows of length 1; None without an embedder."""
-        return self._load() if self._load else None
+        """[segments, dimension] float32, rows of length 1; None without an embedder. Made once, while no other corpus
+        has to wait."""
+        with self._loading:
+            if self._vectors is None and self._load:
+                self._vectors = self._load()
+            return self._vectors
 
     def cosines(self, vector: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """[segments] cosines with a vector of length 1; None without an embedder."""
         if self._index:
             return self._index(vector)
-        return None if self.vectors is None else self.vectors @ vector
+        vectors = self.vectors
+        return None if vectors is None else vectors @ vector
 
     @cached_property
     def lexical(self) -> LexicalIndex:

@@ -14,6 +14,7 @@ from turnout.contracts import Embedder
 from turnout.errors import ConfigurationError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals, measure
+from turnout.retrieval.vectors import of_question
 from turnout.types import Passage
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class HybridRetriever:
                 "the question's embedder is not the one that the documents were indexed with",
                 hint="open the library with the same embedder",
             )
-        return corpus.cosines(self._embedder.embed([question])[0])
+        return corpus.cosines(of_question(self._embedder, question))
 
 
 def reciprocal_rank(rankings: Sequence[NDArray[np.intp]], size: int) -> NDArray[np.float64]:

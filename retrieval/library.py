@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from turnout.contracts import Embedder
@@ -167,6 +169,16 @@ class Library:
             stored = store.documents(connection, ids)
         return tuple(stored[id_] for id_ in ids)
 
+    def members(self, collection: str) -> tuple[str, ...]:
+        """The ids of a collection's documents, in order."""
+        with self._database.read() as connection:
+            return tuple(catalogue.members(connection, collection))
+
+    def stored(self, ids: Iterable[str]) -> tuple[Document, ...]:
+        """Those of the documents that are stored, under the titles that they were first given."""
+        with self._database.read() as connection:
+            return tuple(store.documents(connection, list(dict.fromkeys(ids))).values())
+
     def segments(self, document_id: str) -> tuple[Segment, ...]:
         """The segments of a stored document, in document order; empty where it is not stored."""
         with self._database.read() as connection:
@@ -197,20 +209,22 @@ class Library:
         self._database.compact()
         return tuple(gone)
 
-    def held(self, collection: str, sources: Sequence[str] | None = None) -> list[catalogue.Holder]:
-        """What sources of a collection hold, all of them or those that are named."""
+    def held(
+        self, collection: str, sources: Sequence[str] | None = None, documents: Sequence[str] | None = None
+    ) -> list[catalogue.Holder]:
+        """What sources of a collection hold, by source: all of them, those that are named, or those that hold
+        documents."""
         with self._database.read() as connection:
-            return catalogue.holders(connection, collection, sources)
+            return catalogue.holders(connection, collection, sources, documents)
 
-    def texts(self, ids: Iterable[str]) -> dict[str, str]:
-        """The texts of stored documents, by id."""
+    def metadata(self, documents: Iterable[Document]) -> dict[str, str]:
+        """The JSON that was given with documents of the library, by id; none for one with which several were given."""
         with self._database.read() as connection:
-            return {id_: found.text for id_, found in store.documents(connection, sorted(set(ids))).items()}
+            return catalogue.metadata(connection, {document.id: document.source for document in documents})
 
-    def metadata(self, ids: Iterable[str]) -> dict[str, str]:
-        """The JSON that was given with documents, by id."""
-        with self._database.read() as connection:
-            return catalogue.metadata(connection, sorted(set(ids)))
+    def vectors(self, hashes: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+        """The stored vectors of segments, by segment hash; none without an embedder."""
+        return self._vectors.stored(list(dict.fromkeys(hashes))) if self._vectors else {}
 
     def token_count(self, document_id: str, fingerprint: str) -> int | None:
         """The stored number of tokens of a document for a model, if there is one."""
@@ -273,7 +287,16 @@ def _put(connection: Connection, cut: _Cut, collection: str, seen: set[str]) -> 
     source = document.source if document.source not in ("", "-") else document.id
     was_held = store.is_held(connection, collection, document.id)
     store.put(connection, document, cut.segments, time.time())
-    before = store.hold(connection, collection, source, document.id, item.file_hash, item.converter, item.metadata)
+    before = store.hold(
+        connection,
+        collection,
+        source,
+        document.id,
+        item.file_hash,
+        item.converter,
+        metadata=item.metadata,
+        title=document.title,
+    )
     outdated = {before} if before else set()
     if collection != store.CACHE:
         outdated |= store.release(connection, store.CACHE, source)

@@ -72,18 +72,20 @@ def hold(
     file_hash: str,
     converter: str,
     metadata: str = "",
+    title: str = "",
 ) -> str | None:
-    """Makes `source` hold a document in a collection; returns the id that it held before."""
+    """Makes `source` hold a document in a collection, under a title; returns the id that it held before."""
     key = {"collection": collection, "source": source}
     before: str | None = connection.execute(
         sa.text("SELECT document_id FROM sources WHERE collection = :collection AND source = :source"), key
     ).scalar()
     connection.execute(
         sa.text(
-            "INSERT INTO sources (collection, source, document_id, file_hash, converter, metadata)"
-            " VALUES (:collection, :source, :document_id, :file_hash, :converter, :metadata)"
+            "INSERT INTO sources (collection, source, document_id, file_hash, converter, metadata, title)"
+            " VALUES (:collection, :source, :document_id, :file_hash, :converter, :metadata, :title)"
             " ON CONFLICT (collection, source) DO UPDATE SET document_id = excluded.document_id,"
-            " file_hash = excluded.file_hash, converter = excluded.converter, metadata = excluded.metadata"
+            " file_hash = excluded.file_hash, converter = excluded.converter, metadata = excluded.metadata,"
+            " title = excluded.title"
         ),
         {
             **key,
@@ -91,6 +93,7 @@ def hold(
             "file_hash": file_hash,
             "converter": converter,
             "metadata": metadata,
+            "title": title,
         },
     )
     return before

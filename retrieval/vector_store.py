@@ -78,6 +78,12 @@ class VectorStore:
         checked(vectors, len(texts), self._embedder.dimension)
         return {hash_: pack(vector) for hash_, vector in zip(texts, vectors, strict=True)}
 
+    def stored(self, hashes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that are stored, by segment hash."""
+        with self._database.read() as connection:
+            packed = store.vectors(connection, hashes, self.fingerprint)
+        return dict(zip(packed, unpack(list(packed.values()), self._embedder.dimension), strict=True))
+
     def sync(self) -> None:
         """Brings the FAISS file up to date, where FAISS is installed."""
         if index.is_installed():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ModelError
+
+if TYPE_CHECKING:
+    from turnout.contracts import Embedder
 
 _STORED = np.dtype("<f4")
 
@@ -21,6 +25,18 @@ def unpack(rows: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
     """[len(rows), dimension] of stored vectors."""
     flat = np.frombuffer(b"".join(rows), dtype=_STORED)
     return flat.astype(np.float32, copy=False).reshape(len(rows), dimension)
+
+
+def of_question(embedder: Embedder, question: str) -> NDArray[np.float32]:
+    """[dimension], of length 1: what the vectors of texts are compared with. See `EmbedsQuestions`.
+
+    Raises:
+        ModelError: the embedder broke its contract.
+    """
+    ask: Any = getattr(embedder, "embed_question", None)
+    if ask is None:
+        return embedder.embed([question])[0]
+    return checked(ask(question)[None, :], 1, embedder.dimension)[0]
 
 
 def checked(vectors: NDArray[np.float32], rows: int, dimension: int) -> NDArray[np.float32]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
+_OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8")
+
 
 class Turnout(Shelf):
     """Answers questions over documents, and says how, why and where it stands in the source.
@@ -143,6 +145,12 @@ class Turnout(Shelf):
             return self._engine
         from turnout.engines.chat_model import ChatModelEngine
 
+        if ignored := [name for name in _OF_OUR_ENGINES if self._options[name] is not None]:
+            raise ConfigurationError(
+                f"{', '.join(ignored)} would change nothing of a chat model of LangChain",
+                hint="give it to the chat model itself",
+            )
+
         return ChatModelEngine(self._chat_model)
 
     @property
@@ -161,14 +169,15 @@ class Turnout(Shelf):
 
     @property
     def window(self) -> int | None:
-        """Tokens of prompt and answer together, None where only a server could tell or the model is not here."""
-        engine, settings = self._own_engine(), Settings.load(**self._options)
-        if engine is None and settings.is_remote:
-            return None
-        try:
-            from turnout.engines import open_engine
+        """Tokens of prompt and answer together, None where only a server could tell or the model is not here. Of a
+        local model its configuration is read, and nothing else."""
+        engine = self._own_engine()
+        if engine is not None:
+            return engine.model.window
+        from turnout.engines import window_of
 
-            return (engine or open_engine(settings)).model.window
+        try:
+            return window_of(Settings.load(**self._options))
         except ModelError:
             return None
 
@@ -176,14 +185,21 @@ class Turnout(Shelf):
         """Tokens of a text in the model's tokenizer, estimated where a server has none; loads no weights."""
         return self._opened().engine.count_text(text)
 
-    def with_model(self, model: str, model_name: str | None = None) -> Turnout:
+    def with_model(self, model: str, model_name: str | None = None, *, api_key: str | None = None) -> Turnout:
         """Another one over the same library that asks another model: one of the same server by its name, where this one
-        asks a server, or any other as in the constructor. Both are to be closed."""
+        asks a server, or any other as in the constructor. Both are to be closed.
+
+        Args:
+            api_key: for another server. What this one and the environment know goes to this one's server alone, as an
+                adapter and a `model_name` go with this one's model alone.
+        """
         settings = Settings.load(**self._options)
-        if self._own_engine() is None and settings.is_remote and not is_url(model):
-            model, model_name = settings.model, model
-        options = {**self._options, "model": model, "model_name": model_name, "adapter": None}
-        return Turnout(**options, embedder=self._embedder, progress=self._progress)
+        own = settings.model if self._own_engine() is None and settings.is_remote else None
+        if own is not None and not is_url(model):
+            model, model_name = own, model
+        key = self._options["api_key"] if model == own and api_key is None else api_key or ""
+        other = {"model": model, "model_name": model_name or "", "adapter": "", "api_key": key}
+        return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
@@ -202,7 +218,7 @@ class Turnout(Shelf):
         from turnout.router.pipeline import plan
 
         self._check(question, budget, strategy, decoding)
-        read = self._documents(documents)
+        read = self.read(documents)
         with self._turn.taken():
             request = self._request(question, read, budget, strategy, history, instructions, decoding)
             return plan(request, self._opened().machinery())
@@ -241,7 +257,7 @@ class Turnout(Shelf):
             raise Cancelled("given up before anything was read")
         self._opened().preload()
         with clock.aside("index"):
-            read = self._documents(documents)
+            read = self.read(documents)
         with contextlib.ExitStack() as stack:
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped))
@@ -285,7 +301,7 @@ class Turnout(Shelf):
         self, questions: Iterable[str], documents: Input | Iterable[Input], *, budget: Budget | None = None
     ) -> Iterator[Answer]:
         """Answers questions one after the other, lazily. `max_total_s` is for all of them together."""
-        read = self._documents(documents)
+        read = self.read(documents)
         started, limit = time.monotonic(), budget.max_total_s if budget else None
         for question in questions:
             each = budget

@@ -21,6 +21,9 @@ NO_ADAPTER = "none"
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
+# Where objects of LangChain hold the name of their model.
+_NAMES = ("model_name", "model", "model_id", "deployment_name", "deployment", "repo_id")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -81,7 +84,7 @@ class Settings:
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN and TURNOUT_INT8, which
-        win over the defaults."""
+        win over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -103,12 +106,12 @@ class Settings:
         return cls(
             home=Path(where).expanduser().absolute(),
             model=model or env.get("TURNOUT_MODEL") or DEFAULT_MODEL,
-            model_name=model_name or env.get("TURNOUT_MODEL_NAME"),
-            api_key=api_key or env.get("TURNOUT_API_KEY"),
+            model_name=(env.get("TURNOUT_MODEL_NAME") if model_name is None else model_name) or None,
+            api_key=(env.get("TURNOUT_API_KEY") if api_key is None else api_key) or None,
             log=level,
             device=device or env.get("TURNOUT_DEVICE"),
             max_file_mb=limit,
-            adapter=os.fspath(adapter) if adapter else env.get("TURNOUT_ADAPTER"),
+            adapter=(env.get("TURNOUT_ADAPTER") if adapter is None else os.fspath(adapter)) or None,
             kv_disk_mb=kept,
             yarn=stretch,
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
@@ -138,6 +141,12 @@ class Settings:
 def is_url(model: str) -> bool:
     """A model named by the URL of its server."""
     return model.startswith(("http://", "https://"))
+
+
+def model_name_of(given: object) -> str:
+    """What an object of LangChain calls its model; "" where it does not say."""
+    named = (getattr(given, name, None) for name in _NAMES)
+    return next((value for value in named if isinstance(value, str) and value), "")
 
 
 def _choice(variable: str) -> bool | None:

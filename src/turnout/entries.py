@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.checks import metadata_json
 from turnout.errors import ConfigurationError, MissingExtraError
-from turnout.retrieval.convert import convert_text
+from turnout.retrieval.convert import convert_text, storable
 from turnout.retrieval.pending import Pending
-from turnout.types import Text, title_of
+from turnout.types import Segment, Text, title_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from turnout.contracts import Embedder
     from turnout.parts import Parts
+    from turnout.retrieval.catalogue import Holder
+
+_AT_ONCE = 50  # entries that a search looks at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Entries:
         """Stores entries; one whose id is known replaces what it held.
 
         Raises:
-            ConfigurationError: metadata that is not JSON.
+            ConfigurationError: metadata that is not JSON, or an id that can't be one.
             DocumentError: a text holds nothing to read.
         """
         self._library.add_many([_pending(entry) for entry in entries], collection=self._collection)
@@ -54,9 +57,10 @@ class Entries:
     def get(self, ids: Sequence[str]) -> list[Entry]:
         """Those of the entries that there are, in the order of the ids."""
         held = {row.source: row for row in self._library.held(self._collection, ids)}
-        documents = self._library.texts(row.document_id for row in held.values())
+        stored = self._library.stored(row.document_id for row in held.values())
+        texts = {document.id: document.text for document in stored}
         rows = [held[id_] for id_ in dict.fromkeys(ids) if id_ in held]
-        return [Entry(row.source, documents[row.document_id], _metadata(row.metadata)) for row in rows]
+        return [Entry(row.source, texts[row.document_id], _metadata(row.metadata)) for row in rows]
 
     def remove(self, ids: Sequence[str] | None = None) -> None:
         """Removes entries, all of them without `ids`, and all that derives from them; unknown ids are fine."""
@@ -78,38 +82,62 @@ class Entries:
         Raises:
             MissingExtraError: there is no embedder.
         """
+        return [(entry, cosine) for entry, cosine, _ in self._nearest(question, limit, keep)]
+
+    def nearest_vectors(
+        self, question: str | Sequence[float], limit: int, keep: Callable[[Entry], bool] = lambda entry: True
+    ) -> tuple[NDArray[np.float32], list[tuple[Entry, NDArray[np.float32]]]]:
+        """As `nearest`: the question's vector, and entries with the stored vector of their best segment."""
+        vector = _vector(question, self._embedder())
+        found = self._nearest(vector, limit, keep)
+        stored = self._library.vectors(segment.hash for _, _, segment in found)
+        return vector, [(entry, stored[segment.hash]) for entry, _, segment in found if segment.hash in stored]
+
+    def _nearest(
+        self, question: str | Sequence[float] | NDArray[np.float32], limit: int, keep: Callable[[Entry], bool]
+    ) -> list[tuple[Entry, float, Segment]]:
         embedder = self._embedder()
-        corpus = self._parts.corpus(self._library.documents(self._collection))
+        corpus = self._parts.collection(self._collection)
         if not corpus.segments or limit < 1:
             return []
-        best: dict[str, float] = {}
         cosines = corpus.cosines(_vector(question, embedder))
         assert cosines is not None  # noqa: S101 - there is an embedder
-        for segment, cosine in zip(corpus.segments, cosines, strict=True):
+        best: dict[str, tuple[float, Segment]] = {}
+        for segment, cosine in zip(corpus.segments, map(float, cosines), strict=True):
             id_ = segment.span.document_id
-            best[id_] = max(best.get(id_, -1.0), float(cosine))
-        found: list[tuple[Entry, float]] = []
-        for entry, document_id in self._by_likeness(best):
-            text = corpus.document(document_id).text
-            whole = Entry(entry.source, text, _metadata(entry.metadata))
-            if keep(whole):
-                found.append((whole, best[document_id]))
+            if id_ not in best or cosine > best[id_][0]:
+                best[id_] = cosine, segment
+        found: list[tuple[Entry, float, Segment]] = []
+        for row in self._by_likeness(sorted(best, key=lambda id_: -best[id_][0]), max(limit, _AT_ONCE)):
+            entry = Entry(row.source, corpus.document(row.document_id).text, _metadata(row.metadata))
+            if keep(entry):
+                found.append((entry, *best[row.document_id]))
             if len(found) == limit:
                 break
         return found
 
-    def _by_likeness(self, best: Mapping[str, float]) -> Iterator[tuple[Any, str]]:
-        holders: dict[str, list[Any]] = {}
-        for row in self._library.held(self._collection):
-            holders.setdefault(row.document_id, []).append(row)
-        for document_id in sorted(best, key=lambda id_: -best[id_]):
-            for row in holders.get(document_id, ()):
-                yield row, document_id
+    def _by_likeness(self, ids: Sequence[str], at_once: int) -> Iterator[Holder]:
+        """What holds the documents, which are likest first; read in portions, since most are never looked at."""
+        for start in range(0, len(ids), at_once):
+            some = ids[start : start + at_once]
+            holders: dict[str, list[Holder]] = {}
+            for row in self._library.held(self._collection, documents=some):
+                holders.setdefault(row.document_id, []).append(row)
+            for id_ in some:
+                yield from holders.get(id_, ())
 
     def _embedder(self) -> Embedder:
         if self._parts.embedder is None:
             raise no_embedder()
         return self._parts.embedder
+
+
+def vectors(embedder: Embedder, texts: Sequence[str], *, questions: bool) -> list[list[float]]:
+    """The vectors of texts, or of questions that texts are compared with, as plain numbers."""
+    from turnout.retrieval.vectors import of_question
+
+    rows = (of_question(embedder, text) for text in texts) if questions else embedder.embed(texts)
+    return [[float(value) for value in row] for row in rows]
 
 
 def no_embedder() -> MissingExtraError:
@@ -119,11 +147,13 @@ def no_embedder() -> MissingExtraError:
     return error
 
 
-def _vector(question: str | Sequence[float], embedder: Embedder) -> NDArray[np.float32]:
+def _vector(question: str | Sequence[float] | NDArray[np.float32], embedder: Embedder) -> NDArray[np.float32]:
     import numpy as np
 
+    from turnout.retrieval.vectors import of_question
+
     if isinstance(question, str):
-        return embedder.embed([question])[0]
+        return of_question(embedder, question)
     vector: NDArray[np.float32] = np.asarray(question, np.float32)
     length = float(np.linalg.norm(vector))
     if vector.shape != (embedder.dimension,) or not length > 0:
@@ -141,6 +171,10 @@ def _metadata(stored: str) -> dict[str, Any]:
 
 
 def _pending(entry: Entry) -> Pending:
+    if entry.id in ("", "-") or storable(entry.id) != entry.id:
+        raise ConfigurationError(
+            f"{entry.id!r} can't be the id of a text", hint='give some text other than "-", without NUL characters'
+        )
     named = entry.metadata.get("title") or title_of(str(entry.metadata.get("source") or "")) or entry.id
     document = convert_text(Text(entry.text, str(named), entry.id))
     return Pending(document, metadata=metadata_json(entry.metadata, entry.id))

@@ -59,7 +59,7 @@ class UnknownNameError(ConfigurationError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
         guess = f"did you mean {near[0]!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}", hint=f"{guess}known: {', '.join(names) or 'none'}")
         self.name = name

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -91,16 +91,27 @@ class Reader:
             DocumentError: one of them can't be read. An answer over half of what was asked would mislead.
             NoDocumentsError: there are none.
         """
-        given = several(inputs)
+        return self.given(inputs)[0]
+
+    def given(self, inputs: Input | Iterable[Input]) -> tuple[list[Document], dict[str, str]]:
+        """As `read`, with the JSON that was given with those documents, by id, that are not of the library."""
         failed: list[Failure] = []
         skipped: dict[str, int] = {}
         documents: dict[str, Document] = {}
-        for item in given:
-            held = self._held(item)
+        metadata: dict[str, str] = {}
+
+        def noted(pending: Iterable[Pending]) -> Iterator[Pending]:
+            for one in pending:
+                metadata[one.document.id] = one.metadata
+                yield one
+
+        for item in several(inputs):
+            held = self.held(item)
             if held is not None:
                 documents[held.id] = held
+                metadata.pop(held.id, None)
                 continue
-            for added in self._library.add_many(self._pending([item], failed, skipped), collection=None):
+            for added in self._library.add_many(noted(self._pending([item], failed, skipped)), collection=None):
                 documents[added.document.id] = added.document
         if failed:
             more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
@@ -112,7 +123,7 @@ class Reader:
                 f"nothing to ask about{counted}",
                 hint="give a file, a folder or text, or `add` some first",
             )
-        return list(documents.values())
+        return list(documents.values()), metadata
 
     def each(self, inputs: Sequence[Input]) -> Iterator[Document]:
         """Reads documents one at a time and keeps none of them.
@@ -121,7 +132,7 @@ class Reader:
             DocumentError: the next one can't be read.
         """
         for item in inputs:
-            held = self._held(item)
+            held = self.held(item)
             if held is not None:
                 yield held
                 continue
@@ -131,10 +142,10 @@ class Reader:
             if failed:
                 raise DocumentError(failed[0].path, failed[0].reason, hint=failed[0].hint)
 
-    def _held(self, item: Input) -> Document | None:
+    def held(self, item: Input) -> Document | None:
         """A document that the library holds already: given by its info, or named by id or title and not a path."""
         if isinstance(item, DocumentInfo):
-            return self._library.get(item.id)
+            return replace(self._library.get(item.id), title=item.title, source=item.source)
         if isinstance(item, str) and not set(item) & set("*?[/~") and not _exists(item):
             try:
                 return self._library.get(item, cached=False)
@@ -194,6 +205,11 @@ def _hash(path: Path, max_bytes: int) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def nothing_in(collection: str) -> NoDocumentsError:
+    """What is raised where a collection that shall be asked holds nothing."""
+    return NoDocumentsError(f"collection {collection!r}", "holds nothing", hint="`add` documents to it first")
 
 
 def several(inputs: Input | Iterable[Input]) -> list[Input]:

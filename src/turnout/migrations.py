@@ -54,4 +54,9 @@ _METADATA = (
     "ALTER TABLE sources ADD COLUMN metadata TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA)
+_TITLES = (
+    # What a source calls its document; '' for the document's own title. Equal texts are one document with many names.
+    "ALTER TABLE sources ADD COLUMN title TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA, _TITLES)

@@ -48,7 +48,7 @@ class Parts:
         self.library = Library(self.database, settings.home, self.embedder)
         self.ledger = Ledger(self.database, settings.log)
         self._given_engine = engine
-        self._corpora: dict[tuple[DocumentInfo, ...], Corpus] = {}
+        self._corpora: dict[tuple[DocumentInfo | str, ...], _Made] = {}
         self._making = threading.Lock()
 
     @cached_property
@@ -88,17 +88,25 @@ class Parts:
 
     def corpus(self, documents: Sequence[Document]) -> Corpus:
         """The corpus of these documents; the last few are kept, with their word index and vectors."""
-        key = tuple(document.info() for document in documents)
+        return self._kept(tuple(document.info() for document in documents), lambda: documents)
+
+    def collection(self, name: str) -> Corpus:
+        """The corpus of a collection. Its texts are read only where what it holds has changed; they bear the titles
+        that they were first given, wherever that was."""
+        ids = self.library.members(name)
+        return self._kept(ids, lambda: self.library.stored(ids))
+
+    def _kept(self, key: tuple[DocumentInfo | str, ...], documents: Callable[[], Sequence[Document]]) -> Corpus:
         with self._making:
-            corpus = self._corpora.pop(key, None)
-            if corpus is None:
-                corpus = self.library.corpus(
-                    documents, progress=lambda done, total: self.progress("embedding", done, total)
-                )
-            self._corpora[key] = corpus
+            made = self._corpora.pop(key, None) or _Made()
+            self._corpora[key] = made
             while len(self._corpora) > CORPORA:
                 self._corpora.pop(next(iter(self._corpora)), None)
-            return corpus
+        return made.corpus(
+            lambda: self.library.corpus(
+                documents(), progress=lambda done, total: self.progress("embedding", done, total)
+            )
+        )
 
     def forget(self) -> None:
         """Lets go of document text held in memory."""
@@ -172,6 +180,20 @@ class Parts:
             ledger=self.ledger,
             search=self.retriever,
         )
+
+
+class _Made:
+    """A corpus that one thread makes while others wait for it, and for no other."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._corpus: Corpus | None = None
+
+    def corpus(self, make: Callable[[], Corpus]) -> Corpus:
+        with self._making:
+            if self._corpus is None:
+                self._corpus = make()
+            return self._corpus
 
 
 def default_embedder(settings: Settings) -> Embedder | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.asking import Hit
 from turnout.errors import ConfigurationError
-from turnout.inputs import Added, Input, Reader
+from turnout.inputs import Added, Input, Reader, nothing_in
 from turnout.progress import Progress
 from turnout.types import Document, DocumentInfo
 
@@ -77,6 +77,21 @@ class Shelf(ABC):
         parts.erase_prompts()
         return [document.info() for document in found]
 
+    def read(self, documents: Input | Iterable[Input]) -> list[Document]:
+        """Reads documents to ask about. They are kept in a bounded cache, so that nothing is converted twice.
+
+        Raises:
+            DocumentError: one of them can't be read.
+        """
+        parts = self._opened()
+        return Reader(parts.library, parts.settings, self._progress).read(documents)
+
+    def held(self, document: str) -> DocumentInfo | None:
+        """The document of the library that a name stands for, as `ask` takes it; None for a path and for no name."""
+        parts = self._opened()
+        found = Reader(parts.library, parts.settings, self._progress).held(document)
+        return None if found is None else found.info()
+
     def load(self, *inputs: Input) -> Iterator[Document]:
         """Reads documents, one at a time, without keeping them.
 
@@ -92,45 +107,65 @@ class Shelf(ABC):
 
         return Entries(self._opened(), collection)
 
-    def search(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
+    def search(
+        self,
+        question: str,
+        documents: Input | Iterable[Input] | None = None,
+        limit: int = 5,
+        *,
+        collection: str | None = None,
+    ) -> tuple[Hit, ...]:
         """The passages that match a question by words and, with an embedder, by meaning, best first. No model reads
         them, and no question has to wait.
 
         Args:
+            documents: to search; or else a `collection`, whose documents then bear the names that they have there.
             limit: most passages; there may be fewer.
         """
-        from turnout.search import hits
+        from turnout.search import hits, hits_in
 
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="say what to look for")
-        read = self._documents(documents)
-        return hits(self._opened(), question, read, limit)
+        parts = self._opened()
+        if documents is not None and collection is None:
+            return hits(parts, question, *Reader(parts.library, parts.settings, self._progress).given(documents), limit)
+        if collection is None or documents is not None:
+            raise ConfigurationError("a search is over documents or over a collection", hint="give one of the two")
+        if not parts.library.members(collection):
+            raise nothing_in(collection)
+        return hits_in(parts, question, collection, limit)
 
-    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.
+
+        Args:
+            questions: the texts are what is searched for, which some embedders read otherwise.
 
         Raises:
             MissingExtraError: there is no embedder.
         """
+        from turnout.entries import no_embedder, vectors
+
         embedder = self._opened().embedder
         if embedder is None:
-            from turnout.entries import no_embedder
-
             raise no_embedder()
-        return [[float(value) for value in row] for row in embedder.embed(texts)]
+        return vectors(embedder, texts, questions=questions)
 
     async def aadd(self, *inputs: Input, collection: str = "library") -> Added:
         """`add` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.add(*inputs, collection=collection))
 
-    async def asearch(self, question: str, documents: Input | Iterable[Input], limit: int = 5) -> tuple[Hit, ...]:
+    async def asearch(
+        self,
+        question: str,
+        documents: Input | Iterable[Input] | None = None,
+        limit: int = 5,
+        *,
+        collection: str | None = None,
+    ) -> tuple[Hit, ...]:
         """`search` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.search(question, documents, limit))
+        return await asyncio.to_thread(lambda: self.search(question, documents, limit, collection=collection))
 
-    async def aembed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def aembed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """`embed` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.embed(texts))
-
-    def _documents(self, inputs: Input | Iterable[Input]) -> list[Document]:
-        parts = self._opened()
-        return Reader(parts.library, parts.settings, self._progress).read(inputs)
+        return await asyncio.to_thread(lambda: self.embed(texts, questions=questions))

@@ -12,9 +12,10 @@ from support.embedders import WordEmbedder
 from support.library import BOOK
 
 from turnout import Decoding, Done, Message, Retracted, Text, TextDelta, Turnout
+from turnout.config import Settings
 from turnout.engines.fake import FakeEngine
 from turnout.engines.prompt import PLAIN, QUOTING, pieces
-from turnout.errors import ConfigurationError, EngineTimeoutError
+from turnout.errors import ConfigurationError, EngineTimeoutError, NoDocumentsError
 from turnout.router.check import is_refusal, is_settled
 from turnout.types import Context, Question
 
@@ -135,6 +136,51 @@ def test_a_search_gives_places_and_what_was_given_with_a_text() -> None:
     assert first.score > hits[1].score
 
 
+def two_names(t: Turnout) -> None:
+    t.add(Text(BOOK, "alpha", "/a", {"shelf": 1}), collection="a")
+    t.add(Text(BOOK, "beta", "/b", {"shelf": 2}), collection="b")
+    t.add(Text(BOOK, "gamma"), collection="c")
+
+
+@pytest.mark.parametrize(
+    ("collection", "title", "source", "metadata"),
+    [("a", "alpha", "/a", {"shelf": 1}), ("b", "beta", "/b", {"shelf": 2}), ("c", "gamma", "text:", {})],
+)
+def test_a_text_of_several_collections_has_in_each_the_name_and_the_metadata_of_there(
+    collection: str, title: str, source: str, metadata: dict[str, int]
+) -> None:
+    with Turnout(engine=FakeEngine(), embedder=WordEmbedder()) as t:
+        two_names(t)
+        listed = t.documents(collection)
+        for hits in (t.search(QUESTION, collection=collection), t.search(QUESTION, listed)):
+            assert {(hit.document.title, hit.metadata == metadata) for hit in hits} == {(title, True)}
+            assert hits[0].document.source.startswith(source)
+            assert hits[0].place.startswith(f"{title} l.")
+        cited = t.ask(QUESTION, listed).citations[0]
+        assert (cited.document.title, cited.place) == (title, f"{title} l.3")
+
+
+def test_what_is_given_to_a_search_has_the_name_and_the_metadata_that_it_is_given_with() -> None:
+    with Turnout(engine=FakeEngine(), embedder=WordEmbedder()) as t:
+        two_names(t)
+        for text in (Text(BOOK, "mine", metadata={"shelf": 9}), Text(BOOK, "plain")):
+            hit = t.search(QUESTION, text)[0]
+            assert (hit.document.title, hit.metadata) == (text.title, text.metadata)
+        assert t.search(QUESTION, "beta")[0].metadata == {"shelf": 2}
+        assert t.search(QUESTION, "gamma")[0].metadata == {}
+        t.add(Text(BOOK.upper(), "loud", metadata={"shelf": 5}))
+        assert t.search(QUESTION, "loud")[0].metadata == {"shelf": 5}
+
+
+async def test_a_search_is_over_documents_or_over_a_collection() -> None:
+    with Turnout(engine=FakeEngine()) as t:
+        for given in ({}, {"documents": Text(BOOK), "collection": "a"}):
+            with pytest.raises(ConfigurationError, match="over documents or over a collection"):
+                t.search(QUESTION, **given)
+        with pytest.raises(NoDocumentsError, match="holds nothing"):
+            await t.asearch(QUESTION, collection="a")
+
+
 def test_load_reads_documents_without_keeping_them() -> None:
     with Turnout(engine=FakeEngine()) as t:
         assert [document.text for document in t.load(Text("one"), Text("two"))] == ["one", "two"]
@@ -161,6 +207,26 @@ def test_another_model_over_the_same_library() -> None:
     assert on_server.with_model("large").label == "large"
     assert on_server.with_model("large").window is None
     assert on_server.with_model("http://127.0.0.1:8/v1").label == "http://127.0.0.1:8/v1"
+
+
+def test_another_model_gets_no_key_adapter_or_name_that_was_not_given_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings(turnout: Turnout) -> Settings:
+        return Settings.load(**turnout._options)
+
+    for name, value in {"API_KEY": "sk-env", "ADAPTER": "/adapter", "MODEL_NAME": "small"}.items():
+        monkeypatch.setenv(f"TURNOUT_{name}", value)
+    here, there = "http://127.0.0.1:9/v1", "http://127.0.0.1:8/v1"
+    for own, key in ((Turnout(here), "sk-env"), (Turnout(here, api_key="sk-own"), "sk-own")):
+        other = settings(own.with_model(there))
+        assert (other.model, other.api_key, other.adapter, other.model_name) == (there, None, None, None)
+        same = settings(own.with_model("large"))
+        assert (same.model, same.api_key, same.adapter, same.model_name) == (here, key, None, "large")
+        assert settings(own.with_model(here)).api_key == key
+        assert settings(own.with_model(there, "big", api_key="sk-there")).api_key == "sk-there"
+        local = settings(own.with_model(there).with_model("http://127.0.0.1:7/v1"))
+        assert (local.api_key, local.adapter, local.model_name) == (None, None, None)
+    assert settings(Turnout("fake").with_model(there)).api_key is None
+    assert settings(Turnout("fake", adapter="/mine").with_model("qwen3-0.6b")).adapter is None
 
 
 def test_an_async_answer_leaves_no_thread_behind() -> None:

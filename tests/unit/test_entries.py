@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from support.embedders import WordEmbedder
 
-from turnout import DocumentError, Turnout
+from turnout import Document, DocumentError, Turnout
 from turnout.engines.fake import FakeEngine
 from turnout.entries import Entries, Entry
 from turnout.errors import ConfigurationError, MissingExtraError
@@ -98,7 +104,70 @@ def test_bad_entries_are_refused_with_a_hint_and_nothing_is_stored(t: Turnout, e
         entries.put([Entry("0", LAMP), Entry("1", FERRY, {"when": object()})])
     with pytest.raises(DocumentError, match="white space"):
         entries.put([Entry("0", LAMP), Entry("1", " \n")])
+    for id_ in ("", "-", "a\0b"):
+        with pytest.raises(ConfigurationError, match="can't be the id"):
+            entries.put([Entry("0", LAMP), Entry(id_, FERRY)])
     assert stored(t, "documents") == 0
+
+
+def test_a_search_reads_texts_once_and_metadata_of_what_is_near_alone(
+    t: Turnout, entries: Entries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries.put(Entry(str(number), f"{FERRY} Number {number}.", {"n": number}) for number in range(120))
+    read: list[str] = []
+    library = t._opened().library
+    for name in ("stored", "held"):
+        whole = getattr(library, name)
+
+        def noted(*given: object, _whole: object = whole, _name: str = name, **named: object) -> object:
+            found = _whole(*given, **named)
+            read.append(f"{_name} {len(found)}")
+            return found
+
+        monkeypatch.setattr(library, name, noted)
+    first = entries.nearest("Number 7", 3)
+    assert read == ["stored 120", "held 50"]
+    assert entries.nearest("Number 7", 3) == first
+    assert read == ["stored 120", "held 50", "held 50"]
+
+
+def test_making_one_corpus_keeps_no_other_waiting(t: Turnout, entries: Entries) -> None:
+    entries.put([Entry("1", FERRY)])
+    t.entries("other").put([Entry("1", LAMP)])
+    parts = t._opened()
+    making, go_on = threading.Event(), threading.Event()
+    plain = parts.library.corpus
+
+    def slow(documents: Sequence[Document], **options: object) -> object:
+        if documents[0].text == FERRY:
+            making.set()
+            assert go_on.wait(10)
+        return plain(documents, **options)
+
+    parts.library.corpus = slow
+    with ThreadPoolExecutor(2) as pool:
+        first = [pool.submit(entries.nearest, "ferry", 1) for _ in range(2)]
+        assert making.wait(10)
+        assert t.entries("other").nearest("lamp", 1)[0][0].text == LAMP
+        go_on.set()
+        assert first[0].result() == first[1].result()
+
+
+class Asymmetric(WordEmbedder):
+    """Reads a question as if it were about the lamp."""
+
+    def embed_question(self, question: str) -> NDArray[np.float32]:
+        return self.embed([LAMP])[0]
+
+
+def test_questions_are_embedded_as_questions_where_the_embedder_can() -> None:
+    with Turnout(engine=FakeEngine(), embedder=Asymmetric()) as t:
+        entries = t.entries()
+        entries.put([Entry("1", FERRY), Entry("2", LAMP)])
+        assert [entry.id for entry, _ in entries.nearest(FERRY, 1)] == ["2"]
+        hit = max(t.search(FERRY, collection="library"), key=lambda hit: hit.cosine)
+        assert (hit.text, hit.cosine) == (LAMP, pytest.approx(1))
+        assert t.embed([FERRY], questions=True) == t.embed([LAMP])
 
 
 def test_without_an_embedder_there_is_a_hint() -> None:

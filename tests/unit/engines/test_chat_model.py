@@ -71,7 +71,7 @@ def test_what_needs_the_inside_of_a_model_is_not_offered() -> None:
 
 def test_options_are_set_on_a_copy_and_stop_strings_are_given_and_held() -> None:
     model = Words(words=SAID)
-    params = GenerationParams(max_tokens=3, temperature=0.2, stop=("Lind",), seed=4)
+    params = GenerationParams(max_tokens=3, temperature=0.2, stop=("Lind",))
     *_, finished = events = list(ChatModelEngine(model).generate(CONTEXT, params))
     assert "".join(event.text for event in events if hasattr(event, "text")) == "Marta "
     assert finished.reason == "stop"
@@ -87,6 +87,28 @@ def test_an_answer_at_the_token_limit_says_so() -> None:
     *_, finished = ChatModelEngine(free).generate(CONTEXT, GenerationParams(max_tokens=10))
     assert finished.reason == "length"
     assert 10 <= finished.completion_tokens <= 12
+
+
+def test_a_model_that_only_thinks_is_no_abstention() -> None:
+    with Turnout(model=Words(words=[" ", "", "\n", " "])) as t:
+        with pytest.raises(EngineError, match="used its 3 new tokens without writing an answer") as failed:
+            t.ask(QUESTION, Text(BOOK), decoding=Decoding(max_tokens=3))
+        assert "max_tokens" in failed.value.hint
+        assert t.ask(QUESTION, Text(BOOK), decoding=Decoding(max_tokens=9)).abstained, "by itself it wrote nothing"
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 4), ("temperature", 0.2)])
+def test_an_option_that_the_model_has_no_field_for_is_refused(name: str, value: float) -> None:
+    engine = ChatModelEngine(FakeListChatModel(responses=["Marta."]))
+    with pytest.raises(ConfigurationError, match=f"takes no {name}: FakeListChatModel") as refused:
+        list(engine.generate(CONTEXT, GenerationParams(**{name: value})))
+    assert f"leave {name} out" in refused.value.hint
+
+
+@pytest.mark.parametrize("option", [{"api_key": "k"}, {"int8": True}, {"adapter": "none"}, {"model_name": "x"}])
+def test_options_of_our_own_engines_are_refused_beside_a_chat_model(option: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{next(iter(option))} would change nothing"):
+        Turnout(model=Words(words=SAID), **option).open()
 
 
 def test_control_tokens_in_documents_are_made_harmless() -> None:
