@@ -232,6 +232,35 @@ def test_another_model_for_one_call() -> None:
         assert model.invoke(QUESTION, model="first").response_metadata["model_name"] == "first"
 
 
+async def test_one_other_model_is_kept_open_and_an_answer_that_runs_is_not_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: dict[str, Turnout] = {}
+
+    def another(self: Turnout, model: str, *_: object) -> Turnout:
+        token_s = 0.02 if model == "slow" else 0.0
+        made[model] = Turnout(engine=FakeEngine(name=model, answers=[LONG], token_s=token_s))
+        return made[model]
+
+    monkeypatch.setattr(Turnout, "with_model", another)
+    model = ChatTurnout(turnout=Turnout(engine=FakeEngine(name="own")), documents=[Text(BOOK)], max_tokens=30)
+
+    def opened() -> set[str]:
+        return {name for name, turnout in made.items() if turnout._parts is not None}
+
+    for name in ("a", "b", "c"):
+        assert model.invoke(WHY, model=name).response_metadata["model_name"] == name
+        assert opened() == {name}
+    running = asyncio.create_task(model.ainvoke(WHY, model="slow"))
+    await asyncio.sleep(0.3)
+    assert (await model.ainvoke(WHY, model="b")).response_metadata["model_name"] == "b"
+    assert opened() == {"b", "slow"}
+    assert (await running).response_metadata["model_name"] == "slow"
+    assert opened() == {"b"}
+    model.close()
+    assert opened() == set()
+
+
 def test_traces_and_the_cache_of_answers_know_documents_without_holding_their_text() -> None:
     model = chat(cache=InMemoryCache())
     params = model._get_invocation_params(documents=[Text(LAMP, "lamp.txt")])

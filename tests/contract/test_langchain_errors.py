@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.exceptions import LangChainException
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+from pydantic import ValidationError
 from support.library import BOOK
 
 from turnout import Text, Turnout, TurnoutError
@@ -61,6 +63,21 @@ BAD_REQUESTS: dict[str, tuple[Ask, str]] = {
     "temperature": (lambda m: m.invoke(QUESTION, temperature=-1), "temperature"),
     "max_tokens": (lambda m: m.invoke(QUESTION, max_tokens=-3), "-3 tokens"),
     "timeout": (lambda m: m.invoke(QUESTION, timeout=-3), "-3 s"),
+    "negative max_retries": (lambda m: m.invoke(QUESTION, max_retries=-1), "max_retries is -1"),
+    "max_retries in words": (lambda m: m.invoke(QUESTION, max_retries="3"), "max_retries is '3'"),
+    "temperature in words": (lambda m: m.invoke(QUESTION, temperature="hot"), "temperature is 'hot'"),
+    "max_tokens in words": (lambda m: m.invoke(QUESTION, max_tokens="5"), "max_tokens is '5'"),
+    "timeout in words": (lambda m: m.invoke(QUESTION, timeout="5"), "timeout_s is '5'"),
+    "seed in words": (lambda m: m.invoke(QUESTION, seed="x"), "seed is 'x'"),
+    "stop is a number": (lambda m: m.invoke(QUESTION, stop=5), "stop is 5"),
+    "stop of numbers": (lambda m: m.invoke(QUESTION, stop=[1]), "stop string is 1"),
+    "strategy is a number": (lambda m: m.invoke(QUESTION, strategy=7), "strategy 7"),
+    "model is a number": (lambda m: m.invoke(QUESTION, model=7), "the model is 7"),
+    "documents are a number": (lambda m: m.invoke(QUESTION, documents=7), "7 is no document"),
+    "documents and collection": (
+        lambda m: m.invoke(QUESTION, documents=[Text(BOOK)], collection="acme"),
+        "documents and a collection",
+    ),
 }
 
 UNSUPPORTED: dict[str, tuple[Ask, str]] = {
@@ -132,6 +149,21 @@ def test_a_batch_gives_errors_beside_answers(model: ChatTurnout) -> None:
 def test_an_unknown_option_of_the_constructor_names_the_nearest(model: ChatTurnout) -> None:
     with pytest.raises(ValueError, match="did you mean 'temperature'"):
         ChatTurnout(temprature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"documents": [Text(BOOK)], "collection": "acme"}, "documents and a collection"),
+        ({"documents": 7}, "7 is no document"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"temperature": "hot"}, "temperature"),
+    ],
+)
+def test_a_constructor_s_errors_are_pydantic_s_which_are_value_errors(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said) as refused:
+        ChatTurnout(**given)
+    assert isinstance(refused.value, ValueError)
 
 
 def test_a_bad_environment_is_told_in_langchain_s_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +239,31 @@ async def test_the_retriever(model: ChatTurnout) -> None:
     with pytest.raises(RequestError, match=r"missing\.pdf") as refused:
         await retriever.ainvoke(QUESTION, documents=["missing.pdf"])
     assert isinstance(refused.value.__cause__, DocumentError)
+    both = {"documents": [Text(BOOK)], "collection": "acme"}
+    with pytest.raises(RequestError, match="documents and a collection"):
+        retriever.invoke(QUESTION, **both)
+    with pytest.raises(ValueError, match="documents and a collection"):
+        TurnoutRetriever(turnout=model.turnout, **both)
+    with pytest.raises(ValueError, match="did you mean 'documents'"):
+        TurnoutRetriever(turnout=model.turnout, document=[Text(BOOK)])
+
+
+def test_the_vector_store_refuses_what_it_would_ignore(model: ChatTurnout) -> None:
+    store = TurnoutVectorStore(turnout=model.turnout)
+    ignored: list[Callable[..., Any]] = [
+        lambda **o: store.add_texts(["a"], **o),
+        lambda **o: store.add_documents([Document(page_content="a")], **o),
+        lambda **o: store.delete(["a"], **o),
+        lambda **o: store.similarity_search("a", **o),
+        lambda **o: store.similarity_search_with_score("a", **o),
+        lambda **o: store.similarity_search_with_relevance_scores("a", **o),
+        lambda **o: store.similarity_search_by_vector([1.0], **o),
+        lambda **o: store.max_marginal_relevance_search("a", **o),
+        lambda **o: store.max_marginal_relevance_search_by_vector([1.0], **o),
+    ]
+    for call in ignored:
+        with pytest.raises(RequestError, match="no option 'filters'"):
+            call(filters={"kind": "fare"})
 
 
 def test_the_vector_store(model: ChatTurnout) -> None:
@@ -240,6 +297,8 @@ async def test_the_tool_tells_the_agent_in_words(model: ChatTurnout) -> None:
         for message in (asks.invoke(call), await asks.ainvoke(call)):
             assert message.status == "error"
             assert said in message.content
+    with pytest.raises(RequestError, match="documents and a collection"):
+        turnout_tool(Text(BOOK), collection="acme", turnout=model.turnout)
     nothing = turnout_tool(collection="acme", turnout=model.turnout)
     assert "holds nothing" in nothing.invoke({"question": QUESTION})
 

@@ -11,6 +11,7 @@ from langchain_classic.retrievers import ContextualCompressionRetriever, Ensembl
 from langchain_classic.retrievers.document_compressors import CrossEncoderReranker, DocumentCompressorPipeline
 from langchain_classic.retrievers.document_compressors.cross_encoder import BaseCrossEncoder
 from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -33,6 +34,7 @@ from turnout.langchain import (
     TurnoutVectorStore,
     turnout_tool,
 )
+from turnout.retrieval import convert
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUESTION = "Who repaired the lighthouse lamp?"
@@ -115,6 +117,47 @@ def test_a_store_is_filtered_scored_and_diverse(shared: Turnout) -> None:
     diverse = store.max_marginal_relevance_search(asked, k=2, lambda_mult=0.0)
     assert [document.id for document in diverse] == ["1", "3"]
     assert store.as_retriever(search_kwargs={"k": 1}).invoke(asked)[0].id == "1"
+
+
+class Asymmetric(Embeddings):
+    """Words count in buckets; a query is read as if it were about the heron."""
+
+    def __init__(self) -> None:
+        self.embedder = WordEmbedder()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[2.0 * float(value) for value in row] for row in self.embedder.embed(texts)]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([BIRD])[0]
+
+
+def test_a_query_is_embedded_as_a_query(home: Path) -> None:
+    theirs = Asymmetric()
+    store = TurnoutVectorStore.from_texts([FERRY, BIRD], theirs, ids=["1", "2"], home=home / "own")
+    document, cosine = store.similarity_search_with_score(FERRY, k=1)[0]
+    assert (document.id, cosine) == ("2", pytest.approx(1))
+    for found in (
+        store.similarity_search(FERRY, k=1),
+        store.max_marginal_relevance_search(FERRY, k=1),
+        TurnoutRetriever(turnout=store.turnout, collection=store.collection, k=1).invoke("Osterholm's heron?"),
+    ):
+        assert found[0].page_content == BIRD
+    assert TurnoutEmbeddings(store.turnout).embed_query(FERRY) == TurnoutEmbeddings(store.turnout).embed_query(BIRD)
+    store.close()
+
+
+def test_diverse_texts_are_found_by_the_vectors_that_are_stored(shared: Turnout) -> None:
+    store = TurnoutVectorStore(turnout=shared)
+    store.add_texts([FERRY, BOAT, BIRD], ids=["1", "2", "3"])
+    vector = TurnoutEmbeddings(shared).embed_query(FERRY)
+    embedded = shared._embedder.embedded
+    embedded.clear()
+    by_text = store.max_marginal_relevance_search(FERRY, k=2, lambda_mult=0.0)
+    assert embedded == [FERRY]
+    by_vector = store.max_marginal_relevance_search_by_vector(vector, k=2, lambda_mult=0.0)
+    assert [document.id for document in by_text] == [document.id for document in by_vector] == ["1", "3"]
+    assert embedded == [FERRY]
 
 
 def test_questions_are_asked_over_a_store(shared: Turnout) -> None:
@@ -255,6 +298,48 @@ async def test_an_agent_s_loop_asks_two_documents(shared: Turnout, mode: str) ->
     schema = given_tool.tool_call_schema.model_json_schema()
     assert schema["required"] == ["question"]
     assert all(field["description"] for field in schema["properties"].values())
+
+
+def test_a_tool_over_one_of_its_documents_converts_nothing_twice(
+    shared: Turnout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "ferry.txt", tmp_path / "book.md"]
+    for path, text in zip(paths, (FERRY, BOOK), strict=True):
+        path.write_text(text, encoding="utf-8")
+    converted: list[str] = []
+    plain = convert.convert_file
+    monkeypatch.setattr(convert, "convert_file", lambda path, **o: converted.append(path.name) or plain(path, **o))
+    asks = turnout_tool(paths, turnout=shared)
+    for document in ("book.md", "book.md", "", " ", None, "ferry.txt", str(paths[1])):
+        given = {"question": QUESTION} | ({} if document is None else {"document": document})
+        said = asks.invoke(given)
+        assert ("Marta Lindqvist" in said) == (document != "ferry.txt"), document
+    assert sorted(converted) == ["book.md", "ferry.txt"]
+
+
+def test_documents_of_the_same_title_are_told_apart_by_their_sources(shared: Turnout, tmp_path: Path) -> None:
+    paths = [tmp_path / "old" / "book.md", tmp_path / "new" / "book.md"]
+    for path, text in zip(paths, (FERRY, BOOK), strict=True):
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
+    asks = turnout_tool(paths, turnout=shared)
+    assert all(str(path) in asks.description for path in paths)
+    said = asks.invoke({"question": QUESTION, "document": "book.md"})
+    assert "the title of 2 documents" in said
+    assert all(str(path) in said for path in paths)
+    assert "Marta Lindqvist" in asks.invoke({"question": QUESTION, "document": str(paths[1])})
+
+
+def test_a_tool_frees_what_it_opened_and_leaves_what_it_was_given(shared: Turnout) -> None:
+    own = turnout_tool(Text(BOOK), engine=FakeEngine())
+    own.invoke({"question": QUESTION})
+    turnout = own._opened.turnout()
+    assert turnout._parts is not None
+    own.close()
+    assert turnout._parts is None
+    given = turnout_tool(Text(BOOK), turnout=shared)
+    given.close()
+    assert shared._parts is not None
 
 
 def test_a_chat_model_as_an_agent_s_model_answers_where_there_are_no_tools(shared: Turnout) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from turnout.asking import Decoding
 from turnout.errors import UnknownNameError
 from turnout.inputs import Input
@@ -44,12 +46,17 @@ def merged(own: Mapping[str, Any], given: Mapping[str, Any]) -> Call:
     """
     check_names(given)
     options = {**own, **{name: value for name, value in given.items() if name in OPTIONS and value is not None}}
-    documents, collection = options["documents"], options["collection"]
-    if given.get("collection") is not None and given.get("documents") is None:
-        documents = None
-    stop = options["stop"]
+    called = sources.chosen(given.get("documents"), given.get("collection"))
+    documents, collection = sources.chosen(own["documents"], own["collection"]) if called == (None, None) else called
+    stop, retries = options["stop"], options["max_retries"] or 0
+    if not isinstance(retries, int) or retries < 0:
+        raise RequestError(f"max_retries is {retries!r}", hint="give a whole number, 0 for a single try")
+    if not isinstance(options["model"], str | None):
+        raise RequestError(f"the model is {options['model']!r:.60}", hint="give a name, a folder, or a URL")
+    if not isinstance(stop, str | Sequence | None):
+        raise RequestError(f"stop is {stop!r}", hint='give strings: ["\\n"]')
     return Call(
-        documents=sources.listed(documents),
+        documents=documents,
         collection=collection,
         budget=budget(options["budget"]),
         strategy=options["strategy"],
@@ -61,7 +68,7 @@ def merged(own: Mapping[str, Any], given: Mapping[str, Any]) -> Call:
             seed=options["seed"],
             timeout_s=options["timeout"],
         ),
-        max_retries=options["max_retries"] or 0,
+        max_retries=retries,
     )
 
 
@@ -73,6 +80,18 @@ def check_names(given: Mapping[str, Any]) -> None:
         if name not in (*OPTIONS, *_IGNORED, *_TOOLS):
             unknown = UnknownNameError("option", name, OPTIONS)
             raise RequestError(unknown.message, hint=unknown.hint) from unknown
+
+
+def known_fields(cls: type[BaseModel], values: Any) -> Any:
+    """The values for an object of pydantic's, none of which is to be ignored.
+
+    Raises:
+        ValueError: a name is not known; the nearest one is in the hint.
+    """
+    for name in values if isinstance(values, Mapping) else ():
+        if name not in cls.model_fields:
+            raise ValueError(str(UnknownNameError("option", str(name), cls.model_fields)))
+    return values
 
 
 def no_tools(asked: str) -> UnsupportedError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessageChunk, BaseMessage
@@ -17,12 +20,14 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import override
 
 from turnout.client import Turnout
-from turnout.errors import UnknownNameError
 from turnout.langchain import call, messages, outcome, sources
 from turnout.langchain.answering import Answering
 from turnout.langchain.errors import shaped
 from turnout.langchain.opened import Opened
 from turnout.types import Answer, Budget, Done, TextDelta
+
+_IDENTITY: ContextVar[str] = ContextVar("_IDENTITY", default="")
+"""Of the documents of the call that is being made."""
 
 
 class ChatTurnout(BaseChatModel):
@@ -53,13 +58,13 @@ class ChatTurnout(BaseChatModel):
         streaming: stream even where the caller does not.
     """
 
-    turnout: Turnout | None = Field(default=None, exclude=True)
+    turnout: Turnout | None = Field(default=None, exclude=True, repr=False)
     model: str | None = None
     model_name: str | None = None
     api_key: SecretStr | None = None
     home: str | os.PathLike[str] | None = None
     log: str | None = None
-    documents: Any = None
+    documents: Any = Field(default=None, repr=False)
     collection: str | None = None
     budget: Budget | Mapping[str, Any] | None = None
     strategy: str | None = None
@@ -68,7 +73,7 @@ class ChatTurnout(BaseChatModel):
     timeout: float | None = None
     seed: int | None = None
     stop: list[str] | None = None
-    max_retries: int = 0
+    max_retries: int = Field(default=0, ge=0)
     streaming: bool = False
 
     _opened: Opened = PrivateAttr()
@@ -76,15 +81,12 @@ class ChatTurnout(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        for name in values if isinstance(values, Mapping) else ():
-            if name not in cls.model_fields:
-                raise ValueError(str(UnknownNameError("option", str(name), cls.model_fields)))
-        return values
+        return call.known_fields(cls, values)
 
     def model_post_init(self, context: Any, /) -> None:
         """Stores what is given; nothing is opened."""
         super().model_post_init(context)
-        self.documents = sources.listed(self.documents)
+        self.documents, _ = sources.chosen(self.documents, self.collection)
         key = self.api_key.get_secret_value() if self.api_key else None
         self._opened = Opened.of(
             self.turnout, model=self.model, model_name=self.model_name, api_key=key, home=self.home, log=self.log
@@ -178,7 +180,7 @@ class ChatTurnout(BaseChatModel):
     ) -> Answering:
         """The call, read and checked; nothing is run yet."""
         wanted = call.merged(self._own(), {**options, "stop": stop} if stop else options)
-        return Answering(self._opened.turnout(wanted.model), messages.read(given), wanted, steady)
+        return Answering(self._opened, messages.read(given), wanted, steady)
 
     def _own(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in call.OPTIONS}
@@ -228,10 +230,29 @@ class ChatTurnout(BaseChatModel):
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """What LangChain's cache of answers tells calls apart by: the documents' contents too."""
+        return f"{super()._get_llm_string(stop=stop, **kwargs)}---{_IDENTITY.get() or self._identity(kwargs)}"
+
+    @override
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """Asks which documents they are in a thread, since LangChain asks for `_get_llm_string` on the event loop."""
+        caches = self.cache is not False and (self.cache is not None or get_llm_cache() is not None)
+        token = _IDENTITY.set(await asyncio.to_thread(self._identity, kwargs) if caches else "")
+        try:
+            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        finally:
+            _IDENTITY.reset(token)
+
+    def _identity(self, given: Mapping[str, Any]) -> str:
         with shaped():
-            wanted = call.merged(self._own(), kwargs)
-            asked = sources.resolve(self._opened.turnout(wanted.model), wanted.documents, wanted.collection)
-        return f"{super()._get_llm_string(stop=stop, **kwargs)}---{sources.identity(asked)}"
+            wanted = call.merged(self._own(), given)
+            turnout = self._opened.turnout()
+            return sources.identity(turnout, sources.resolve(turnout, wanted.documents, wanted.collection))
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

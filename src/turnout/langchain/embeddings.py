@@ -6,19 +6,18 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
 from turnout.client import Turnout
+from turnout.config import model_name_of
 from turnout.langchain.errors import shaped
 from turnout.langchain.opened import Opened
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_NAMES = ("model_name", "model", "model_id", "deployment", "repo_id")
 
 
 class TurnoutEmbeddings(Embeddings):
@@ -38,8 +37,9 @@ class TurnoutEmbeddings(Embeddings):
             return self._opened.turnout().embed(texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a text."""
-        return self.embed_documents([text])[0]
+        """The vector of a text to search for."""
+        with shaped():
+            return self._opened.turnout().embed([text], questions=True)[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """As `embed_documents`, without blocking the event loop."""
@@ -48,7 +48,8 @@ class TurnoutEmbeddings(Embeddings):
 
     async def aembed_query(self, text: str) -> list[float]:
         """As `embed_query`, without blocking the event loop."""
-        return (await self.aembed_documents([text]))[0]
+        with shaped():
+            return (await self._opened.turnout().aembed([text], questions=True))[0]
 
     def close(self) -> None:
         """Frees what was opened here; a `turnout` that was given stays open."""
@@ -72,9 +73,7 @@ class ForeignEmbedder:
     def fingerprint(self) -> str:
         """SHA-256 over the name and the dimension."""
         kind = f"{type(self._embeddings).__module__}.{type(self._embeddings).__qualname__}"
-        named: list[Any] = [getattr(self._embeddings, name, None) for name in _NAMES]
-        model = next((value for value in named if isinstance(value, str)), "")
-        identity = self._name or f"{kind} {model}"
+        identity = self._name or f"{kind} {model_name_of(self._embeddings)}"
         return hashlib.sha256(f"langchain\0{identity}\0{self.dimension}".encode()).hexdigest()
 
     @cached_property
@@ -88,9 +87,21 @@ class ForeignEmbedder:
 
         if not texts:
             return np.empty((0, self.dimension), np.float32)
-        vectors: NDArray[np.float32] = np.asarray(self._embeddings.embed_documents(list(texts)), np.float32)
+        vectors = _units(self._embeddings.embed_documents(list(texts)))
         if progress is not None:
             progress(len(texts))
-        lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        units: NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, np.float32(1))
-        return units
+        return vectors
+
+    def embed_question(self, question: str) -> NDArray[np.float32]:
+        """[dimension], of length 1, as a query: many models read queries otherwise than texts."""
+        vector: NDArray[np.float32] = _units([self._embeddings.embed_query(question)])[0]
+        return vector
+
+
+def _units(vectors: list[list[float]]) -> NDArray[np.float32]:
+    import numpy as np
+
+    rows: NDArray[np.float32] = np.asarray(vectors, np.float32)
+    lengths: NDArray[np.float32] = np.linalg.norm(rows, axis=-1, keepdims=True)
+    units: NDArray[np.float32] = rows / np.where(lengths > 0, lengths, np.float32(1))
+    return units

@@ -16,7 +16,7 @@ _SYSTEM = ("system", "developer")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The last words of the user, the turns before them, and what system messages want of every answer."""
+    """The last message of the user, the turns before it, and what system messages want of every answer."""
 
     question: str
     history: tuple[Message, ...]
@@ -24,7 +24,8 @@ class Asked:
 
 
 def read(messages: Sequence[BaseMessage]) -> Asked:
-    """Reads a conversation. Messages of one side that follow each other are one turn.
+    """Reads a conversation: the last message is the question. Earlier ones of one side that follow each other are one
+    turn, since models want the sides to take turns.
 
     Raises:
         RequestError: it does not end with a question.
@@ -36,14 +37,22 @@ def read(messages: Sequence[BaseMessage]) -> Asked:
         role, text = _role(message), _text(message)
         if role == "system":
             told.append(text)
-        elif turns and turns[-1].role == role:
-            turns[-1] = Message(turns[-1].role, f"{turns[-1].text}\n\n{text}")
         else:
             turns.append(Message("user" if role == "user" else "assistant", text))
     if not turns or turns[-1].role != "user" or not turns[-1].text.strip():
         raise RequestError(_missing(messages, turns), hint="let the last message be a human one that asks something")
-    earlier = tuple(turn for turn in turns[:-1] if turn.text.strip())
-    return Asked(turns[-1].text, earlier, "\n\n".join(text for text in told if text.strip()))
+    return Asked(turns[-1].text, _taking_turns(turns[:-1]), "\n\n".join(text for text in told if text.strip()))
+
+
+def _taking_turns(turns: Sequence[Message]) -> tuple[Message, ...]:
+    merged: list[Message] = []
+    for turn in turns:
+        if not turn.text.strip():
+            continue
+        if merged and merged[-1].role == turn.role:
+            turn = Message(turn.role, f"{merged.pop().text}\n\n{turn.text}")
+        merged.append(turn)
+    return tuple(merged)
 
 
 def _missing(messages: Sequence[BaseMessage], turns: Sequence[Message]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ class Opened:
     def __init__(self, turnout: Turnout, *, own: bool) -> None:
         self._turnout = turnout
         self._own = own
-        self._others: dict[str, Turnout] = {}
+        self._others: list[_Other] = []
         self._lock = threading.Lock()
 
     @classmethod
@@ -44,20 +45,49 @@ class Opened:
         with shaped():
             return self._turnout.label
 
-    def turnout(self, model: str | None = None) -> Turnout:
-        """That of a model; the own one without a name, or by its own name."""
+    def turnout(self) -> Turnout:
+        """The own one, whose library others share."""
+        return self._turnout
+
+    def take(self, model: str | None = None) -> Turnout:
+        """That of a model, to be given back by `release`; the own one without a name, or by its own name. One other is
+        kept, the last that was asked for; see `close_unused`."""
         if model is None or model == self.label:
             return self._turnout
         with self._lock:
-            if model not in self._others:
-                self._others[model] = self._turnout.with_model(model)
-            return self._others[model]
+            last = self._others[-1] if self._others else None
+            if last is None or last.model != model:
+                self._others.append(_Other(model, self._turnout.with_model(model)))
+            other = self._others[-1]
+            other.users += 1
+            return other.turnout
+
+    def release(self, turnout: Turnout) -> None:
+        """Gives back what was taken."""
+        with self._lock:
+            for other in self._others:
+                other.users -= other.turnout is turnout
+
+    def close_unused(self) -> None:
+        """Closes the others but for the last, and but for those that are in the middle of an answer."""
+        with self._lock:
+            gone = [other for other in self._others[:-1] if not other.users]
+            self._others = [other for other in self._others if other not in gone]
+        for other in gone:
+            other.turnout.close()
 
     def close(self) -> None:
         """Closes what was opened here."""
         with self._lock:
-            for other in self._others.values():
-                other.close()
-            self._others.clear()
+            others, self._others = self._others, []
+        for other in others:
+            other.turnout.close()
         if self._own:
             self._turnout.close()
+
+
+@dataclass(eq=False, slots=True)
+class _Other:
+    model: str
+    turnout: Turnout
+    users: int = 0

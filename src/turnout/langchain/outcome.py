@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
 from turnout.langchain.blocks import CITATIONS, PROVIDER, cited
-from turnout.record import citation_json, figures
+from turnout.record import citation_json, figures, finish_reason
 from turnout.types import Answer
 
 
@@ -39,7 +39,7 @@ def metadata(answer: Answer) -> dict[str, Any]:
     return {
         "model_name": answer.model.full_name,
         "model_provider": PROVIDER,
-        "finish_reason": "length" if any(note.startswith("cut ") for note in answer.notes) else "stop",
+        "finish_reason": finish_reason(answer),
         "answer_id": answer.id,
         "abstained": answer.abstained,
         "confidence": answer.confidence,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
 from turnout.asking import Hit
 from turnout.client import Turnout
 from turnout.inputs import Input
-from turnout.langchain import sources
+from turnout.langchain import call, sources
 from turnout.langchain.errors import RequestError, shaped
 from turnout.langchain.opened import Opened
 
@@ -34,18 +33,23 @@ class TurnoutRetriever(BaseRetriever):
         k: most passages; also in a call.
     """
 
-    turnout: Turnout | None = Field(default=None, exclude=True)
+    turnout: Turnout | None = Field(default=None, exclude=True, repr=False)
     home: str | os.PathLike[str] | None = None
-    documents: Any = None
+    documents: Any = Field(default=None, repr=False)
     collection: str | None = None
     k: int = 4
 
     _opened: Opened = PrivateAttr()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        return call.known_fields(cls, values)
+
     def model_post_init(self, context: Any, /) -> None:
         """Stores what is given; nothing is opened."""
         super().model_post_init(context)
-        self.documents = sources.listed(self.documents)
+        self.documents, _ = sources.chosen(self.documents, self.collection)
         self._opened = Opened.of(self.turnout, home=self.home)
 
     def close(self) -> None:
@@ -63,9 +67,9 @@ class TurnoutRetriever(BaseRetriever):
         collection: str | None = None,
     ) -> list[Document]:
         with shaped():
-            turnout, limit = self._opened.turnout(), self._limit(k)
-            asked = self._asked(documents, collection)
-            return [_document(hit) for hit in turnout.search(query, asked, limit)]
+            asked, of = self._asked(documents, collection)
+            found = self._opened.turnout().search(query, asked, self._limit(k), collection=of)
+        return [_document(hit) for hit in found]
 
     @override
     async def _aget_relevant_documents(
@@ -78,13 +82,16 @@ class TurnoutRetriever(BaseRetriever):
         collection: str | None = None,
     ) -> list[Document]:
         with shaped():
-            turnout, limit = self._opened.turnout(), self._limit(k)
-            asked = await asyncio.to_thread(self._asked, documents, collection)
-            return [_document(hit) for hit in await turnout.asearch(query, asked, limit)]
+            asked, of = self._asked(documents, collection)
+            found = await self._opened.turnout().asearch(query, asked, self._limit(k), collection=of)
+        return [_document(hit) for hit in found]
 
-    def _asked(self, documents: Any, collection: str | None) -> list[Input]:
-        given = sources.listed(documents) if documents is not None or collection is not None else self.documents
-        return sources.resolve(self._opened.turnout(), given, collection or self.collection)
+    def _asked(self, documents: Any, collection: str | None) -> tuple[list[Input] | None, str | None]:
+        called = sources.chosen(documents, collection)
+        asked = (self.documents, self.collection) if called == (None, None) else called
+        if asked == (None, None):
+            raise sources.no_documents()
+        return asked
 
     def _limit(self, k: int | None) -> int:
         limit = self.k if k is None else k

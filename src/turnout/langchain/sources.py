@@ -5,21 +5,42 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from turnout.client import Turnout
-from turnout.errors import NoDocumentsError
-from turnout.inputs import Bytes, Input, LangChainDocument, several
+from turnout.inputs import Bytes, Input, LangChainDocument, nothing_in, several
 from turnout.langchain.errors import RequestError
 from turnout.types import Document, DocumentInfo, Text
 
 Inputs = Input | Iterable[Input]
+_STORED = Document | DocumentInfo
 
 
 def listed(documents: Any) -> list[Input] | None:
-    """Documents as a list, so that a generator is read once; None for none."""
-    return None if documents is None else several(documents)
+    """Documents as a list, so that a generator is read once; None for none.
+
+    Raises:
+        RequestError: what is given is no document, nor several.
+    """
+    if documents is None or isinstance(documents, LangChainDocument | Iterable | os.PathLike | Text | Bytes | _STORED):
+        return None if documents is None else several(documents)
+    raise RequestError(
+        f"{documents!r:.60} is no document",
+        hint="give a path, turnout.Text, bytes, a document of LangChain or of the library, or a list of them",
+    )
+
+
+def chosen(documents: Any, collection: str | None) -> tuple[list[Input] | None, str | None]:
+    """What one place says to ask: documents, a collection, or neither.
+
+    Raises:
+        RequestError: it says both.
+    """
+    if documents is not None and collection is not None:
+        raise RequestError("documents and a collection are given, of which one would be ignored", hint="give one")
+    return listed(documents), collection
 
 
 def resolve(turnout: Turnout, documents: list[Input] | None, collection: str | None) -> list[Input]:
@@ -32,14 +53,19 @@ def resolve(turnout: Turnout, documents: list[Input] | None, collection: str | N
     if documents is not None:
         return documents
     if collection is None:
-        raise RequestError(
-            "there are no documents to answer from",
-            hint="bind_documents([path, ...]), documents=[...] in the call, or collection='library'",
-        )
+        raise no_documents()
     held: list[Input] = list(turnout.documents(collection))
     if not held:
-        raise NoDocumentsError(f"collection {collection!r}", "holds nothing", hint="`add` documents to it first")
+        raise nothing_in(collection)
     return held
+
+
+def no_documents() -> RequestError:
+    """What is raised where nothing is given to answer from."""
+    return RequestError(
+        "there are no documents to answer from",
+        hint="bind_documents([path, ...]), documents=[...] in the call, or collection='library'",
+    )
 
 
 def names(documents: Iterable[Input]) -> list[str]:
@@ -47,11 +73,12 @@ def names(documents: Iterable[Input]) -> list[str]:
     return [_name(document) for document in documents]
 
 
-def identity(documents: Iterable[Input]) -> str:
+def identity(turnout: Turnout, documents: Iterable[Input]) -> str:
     """Tells documents apart in LangChain's cache of answers, as they are now."""
     digest = hashlib.sha256()
     for document in documents:
-        for part in _parts(document):
+        held = turnout.held(document) if isinstance(document, str) else None
+        for part in _parts(held or document):
             digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
 
@@ -67,7 +94,7 @@ def _name(document: Any) -> str:
         case str() | os.PathLike():
             return os.fspath(document)[:200]
         case LangChainDocument():
-            return str(document.metadata.get("source") or "document")
+            return str(document.metadata.get("title") or document.metadata.get("source") or "document")
     return repr(document)[:80]
 
 
@@ -83,9 +110,10 @@ def _parts(document: Any) -> Iterator[bytes]:
             yield document
         case str() | os.PathLike():
             yield os.fspath(document).encode("utf-8", "replace")
-            for file in _files(Path(document).expanduser()):
-                known = file.stat()
-                yield f"{file} {known.st_mtime_ns} {known.st_size}".encode("utf-8", "replace")
+            for file in _files(Path(document)):
+                with suppress(OSError):  # a link to nothing, or gone meanwhile
+                    known = file.stat()
+                    yield f"{file} {known.st_mtime_ns} {known.st_size}".encode("utf-8", "replace")
         case LangChainDocument():
             yield document.page_content.encode("utf-8", "replace")
         case _:
@@ -93,12 +121,13 @@ def _parts(document: Any) -> Iterator[bytes]:
 
 
 def _files(path: Path) -> list[Path]:
-    """What a path, a folder or a pattern names; nothing where it is the name of a document in the library."""
+    """What a path, a folder or a pattern names."""
     try:
+        path = path.expanduser()
         if path.is_dir():
             return sorted(path.rglob("*"))
         if path.exists():
             return [path]
         return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last where there is no such user's folder
         return []

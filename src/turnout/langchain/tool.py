@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.tools import BaseTool, StructuredTool, ToolException
-from pydantic import BaseModel, ConfigDict, Field
+from langchain_core.tools import StructuredTool, ToolException
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from turnout.client import Turnout
 from turnout.errors import TurnoutError
 from turnout.inputs import Input
 from turnout.langchain import call, sources
 from turnout.langchain.opened import Opened
-from turnout.types import Answer, Budget, Citation, Document, title_of
+from turnout.types import Answer, Budget, Citation, DocumentInfo, title_of
 
 NAME = "ask_documents"
 SHOWN_TITLES = 20
@@ -44,7 +44,7 @@ def turnout_tool(
     about: str = "",
     budget: Budget | Mapping[str, Any] | None = None,
     **options: Any,
-) -> BaseTool:
+) -> TurnoutTool:
     """A tool that answers questions from documents, for an agent of any framework that takes LangChain's tools.
 
     The agent reads the answer with its quotes and their places; the whole `Answer` is the message's artifact. What
@@ -53,18 +53,19 @@ def turnout_tool(
     Args:
         documents: what to answer from, as `Turnout.ask` takes them.
         collection: a collection of the library instead.
-        turnout: one that is open already, to share its model and library; else one is made of `options`.
+        turnout: one that is open already, to share its model and library; else one is made of `options`, and the tool's
+            `close` frees it.
         name: of the tool; give each its own where an agent has several.
         about: what the documents are, for the agent: "the contracts of Acme, 2019 to 2024".
         budget: limits of an answer, as a `turnout.Budget` or its mapping.
     """
     limits = call.budget(budget)
     opened = Opened.of(turnout, **options)
-    given = sources.listed(documents)
+    given, collection = sources.chosen(documents, collection)
 
     def prepared(document: str | None) -> list[Input]:
         asked = sources.resolve(opened.turnout(), given, collection)
-        return asked if document is None else [_named(document, asked, opened.turnout())]
+        return [_named(document, asked, opened.turnout())] if document and document.strip() else asked
 
     def ask(question: str, document: str | None = None) -> tuple[str, Answer]:
         try:
@@ -81,7 +82,7 @@ def turnout_tool(
             raise ToolException(str(error)) from error
         return told(answer), answer
 
-    return StructuredTool.from_function(
+    tool = TurnoutTool(
         func=ask,
         coroutine=aask,
         name=name,
@@ -91,6 +92,18 @@ def turnout_tool(
         handle_tool_error=True,
         handle_validation_error=_misused,
     )
+    tool._opened = opened
+    return tool
+
+
+class TurnoutTool(StructuredTool):
+    """What `turnout_tool` makes."""
+
+    _opened: Opened = PrivateAttr()
+
+    def close(self) -> None:
+        """Frees what was opened here; a `turnout` that was given stays open."""
+        self._opened.close()
 
 
 def told(answer: Answer) -> str:
@@ -111,8 +124,11 @@ def _cited(citation: Citation) -> str:
 
 
 def _description(about: str, documents: list[Input] | None) -> str:
-    titles = [title_of(name) for name in sources.names(documents or [])]
-    shown = ", ".join(titles[:SHOWN_TITLES]) + (
+    names = sources.names(documents or [])
+    titles = [title_of(name) for name in names]
+    # Where two have the same title, each is called by its whole name.
+    called = [title if titles.count(title) == 1 else name for title, name in zip(titles, names, strict=True)]
+    shown = ", ".join(called[:SHOWN_TITLES]) + (
         f" and {len(titles) - SHOWN_TITLES} more" * (len(titles) > SHOWN_TITLES)
     )
     return " ".join(
@@ -128,11 +144,15 @@ def _description(about: str, documents: list[Input] | None) -> str:
     )
 
 
-def _named(title: str, asked: list[Input], turnout: Turnout) -> Document:
-    """The document that an agent names."""
-    titles = []
-    for document in turnout.load(*asked):
-        if document.title == title:
-            return document
-        titles.append(document.title)
-    raise ToolException(f"there is no document {title!r}; there are: {', '.join(titles[:SHOWN_TITLES])}")
+def _named(name: str, asked: list[Input], turnout: Turnout) -> DocumentInfo:
+    """The document that an agent names, by title or by source."""
+    documents = [document.info() for document in turnout.read(asked)]
+    by_title = [document for document in documents if document.title == name]
+    found = by_title if len(by_title) == 1 else [document for document in documents if document.source == name]
+    if len(found) == 1:
+        return found[0]
+    if by_title:
+        of = ", ".join(document.source for document in by_title)
+        raise ToolException(f"{name!r} is the title of {len(by_title)} documents; name one by its source: {of}")
+    titles = ", ".join(document.title for document in documents[:SHOWN_TITLES])
+    raise ToolException(f"there is no document {name!r}; there are: {titles}")

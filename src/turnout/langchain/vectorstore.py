@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from typing_extensions import override
 
@@ -89,6 +88,7 @@ class TurnoutVectorStore(VectorStore):
         **kwargs: Any,
     ) -> list[str]:
         """Stores texts; one whose id is known replaces what it held. Returns the ids, made where none are given."""
+        _refuse(kwargs, "batch_size")  # of LangChain's indexing: texts are kept in portions anyway
         given = list(texts)
         about = metadatas or [{} for _ in given]
         named = list(ids) if ids is not None else [None] * len(given)
@@ -110,12 +110,9 @@ class TurnoutVectorStore(VectorStore):
         return self.add_texts(texts, [document.metadata for document in documents], **kwargs)
 
     @override
-    async def aadd_documents(self, documents: list[Document], **kwargs: Any) -> list[str]:
-        return await run_in_executor(None, self.add_documents, documents, **kwargs)
-
-    @override
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Removes texts, all of the collection without `ids`; unknown ids are fine."""
+        _refuse(kwargs)
         with shaped():
             self._entries.remove(ids)
         return True
@@ -132,13 +129,14 @@ class TurnoutVectorStore(VectorStore):
         self, query: str, k: int = 4, *, filter: Filter | None = None, **kwargs: Any
     ) -> list[Document]:
         """The `k` likest texts; `filter` is metadata that they have, or a function of the document."""
-        return [document for document, _ in self.similarity_search_with_score(query, k, filter=filter)]
+        return [document for document, _ in self.similarity_search_with_score(query, k, filter=filter, **kwargs)]
 
     @override
     def similarity_search_with_score(
         self, query: str, k: int = 4, *, filter: Filter | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """As `similarity_search`, with the cosine of each: higher is liker."""
+        _refuse(kwargs)
         with shaped():
             found = self._entries.nearest(query, k, _keeps(filter))
         return [(_document(entry), cosine) for entry, cosine in found]
@@ -147,6 +145,7 @@ class TurnoutVectorStore(VectorStore):
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **kwargs: Any
     ) -> list[Document]:
+        _refuse(kwargs)
         with shaped():
             found = self._entries.nearest(embedding, k, _keeps(filter))
         return [_document(entry) for entry, _ in found]
@@ -163,13 +162,38 @@ class TurnoutVectorStore(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """`k` of the `fetch_k` likest texts that differ from each other, the more so the smaller `lambda_mult`."""
-        import numpy as np
+        return self._diverse(query, k, fetch_k, lambda_mult, filter, kwargs)
+
+    @override
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: list[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        *,
+        filter: Filter | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """As `max_marginal_relevance_search`."""
+        return self._diverse(embedding, k, fetch_k, lambda_mult, filter, kwargs)
+
+    def _diverse(
+        self,
+        question: str | list[float],
+        k: int,
+        fetch_k: int,
+        lambda_mult: float,
+        filter: Filter | None,
+        left: Mapping[str, Any],
+    ) -> list[Document]:
         from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
-        found = self.similarity_search(query, fetch_k, filter=filter)
+        _refuse(left)
         with shaped():
-            first, *vectors = self.turnout.embed([query, *(document.page_content for document in found)])
-        return [found[number] for number in maximal_marginal_relevance(np.asarray(first), vectors, lambda_mult, k)]
+            asked, found = self._entries.nearest_vectors(question, fetch_k, _keeps(filter))
+        vectors = [vector for _, vector in found]
+        return [_document(found[number][0]) for number in maximal_marginal_relevance(asked, vectors, lambda_mult, k)]
 
     @override
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
@@ -178,6 +202,14 @@ class TurnoutVectorStore(VectorStore):
     @property
     def _entries(self) -> Entries:
         return self.turnout.entries(self.collection)
+
+
+def _refuse(options: Mapping[str, Any], *fine: str) -> None:
+    """Refuses options that would be ignored."""
+    if left := [name for name in options if name not in fine]:
+        raise RequestError(
+            f"a vector store of turnout has no option {left[0]!r}", hint="a search takes k and filter, adding takes ids"
+        )
 
 
 def _document(entry: Entry) -> Document:
