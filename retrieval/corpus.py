@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,9 @@ class Corpus:
         self.fingerprint = fingerprint
         self._load = vectors
         self._vectors: NDArray[np.float32] | None = None
-        self._loading = threading.Lock()
+        self._lexical: LexicalIndex | None = None
+        # Of its own each, and not cached_property, for which all corpora wait in Python 3.11.
+        self._loading, self._indexing = threading.Lock(), threading.Lock()
         self._index = index
         self._order = {document.id: number for number, document in enumerate(self.documents)}
 
@@ -78,7 +79,10 @@ class Corpus:
         vectors = self.vectors
         return None if vectors is None else vectors @ vector
 
-    @cached_property
+    @property
     def lexical(self) -> LexicalIndex:
-        """Search by words over the segments."""
-        return LexicalIndex([self.text(segment.span) for segment in self.segments])
+        """Search by words over the segments; made once, as `vectors`."""
+        with self._indexing:
+            if self._lexical is None:
+                self._lexical = LexicalIndex([self.text(segment.span) for segment in self.segments])
+            return self._lexical

@@ -18,10 +18,12 @@ History = Sequence[Message | Mapping[str, str]]
 def check_decoding(decoding: Decoding) -> None:
     """Refuses what no engine can do."""
     tokens, temperature, time_s = decoding.max_tokens, decoding.temperature, decoding.timeout_s
-    _check_number("max_tokens", tokens, numbers.Integral)
-    _check_number("temperature", temperature, numbers.Real)
-    _check_number("timeout_s", time_s, numbers.Real)
-    _check_number("seed", decoding.seed, numbers.Integral)
+    for name, value in (("temperature", temperature), ("timeout_s", 1 if time_s is None else time_s)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ConfigurationError(f"{name} is {value!r}", hint="give a number")
+    for name, value in (("max_tokens", 1 if tokens is None else tokens), ("seed", decoding.seed or 0)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise ConfigurationError(f"{name} is {value!r}", hint="give a whole number")
     if tokens is not None and tokens < 1:
         raise ConfigurationError(f"an answer of {tokens} tokens is none", hint="allow at least 1, or leave it out")
     if not 0 <= temperature < math.inf:
@@ -35,12 +37,6 @@ def check_decoding(decoding: Decoding) -> None:
         raise ConfigurationError(f"stop strings are given as {stop!r}", hint=f"give a sequence: [{stop!r}]")
     if wrong := [one for one in decoding.stop if not isinstance(one, str)]:
         raise ConfigurationError(f"a stop string is {wrong[0]!r}", hint='give strings: ["\\n"]')
-
-
-def _check_number(name: str, value: object, kind: type[numbers.Number]) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
-        what = "a whole number" if kind is numbers.Integral else "a number"
-        raise ConfigurationError(f"{name} is {value!r}", hint=f"give {what}")
 
 
 def messages(history: History) -> list[Message]:

@@ -145,7 +145,9 @@ class Turnout(Shelf):
             return self._engine
         from turnout.engines.chat_model import ChatModelEngine
 
-        if ignored := [name for name in _OF_OUR_ENGINES if self._options[name] is not None]:
+        # The device is also that of the default embedder.
+        ours = (*_OF_OUR_ENGINES, "device") if self._embedder is not None else _OF_OUR_ENGINES
+        if ignored := [name for name in ours if self._options[name] is not None]:
             raise ConfigurationError(
                 f"{', '.join(ignored)} would change nothing of a chat model of LangChain",
                 hint="give it to the chat model itself",

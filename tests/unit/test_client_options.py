@@ -57,6 +57,13 @@ def test_time_that_is_over_before_the_first_word_is_an_error() -> None:
         Decoding(temperature=-1),
         Decoding(temperature=math.nan),
         Decoding(timeout_s=0),
+        Decoding(max_tokens="5"),
+        Decoding(max_tokens=True),
+        Decoding(temperature=None),
+        Decoding(temperature="hot"),
+        Decoding(timeout_s=""),
+        Decoding(seed=0.5),
+        Decoding(stop=(7,)),
         Decoding(stop="end"),
     ],
 )

@@ -15,7 +15,6 @@ from turnout.langchain.errors import RequestError
 from turnout.types import Document, DocumentInfo, Text
 
 Inputs = Input | Iterable[Input]
-_STORED = Document | DocumentInfo
 
 
 def listed(documents: Any) -> list[Input] | None:
@@ -24,8 +23,11 @@ def listed(documents: Any) -> list[Input] | None:
     Raises:
         RequestError: what is given is no document, nor several.
     """
-    if documents is None or isinstance(documents, LangChainDocument | Iterable | os.PathLike | Text | Bytes | _STORED):
-        return None if documents is None else several(documents)
+    if documents is None:
+        return None
+    one = (os.PathLike, Text, Bytes, Document, DocumentInfo, LangChainDocument)
+    if isinstance(documents, (*one, Iterable)):
+        return several(documents)
     raise RequestError(
         f"{documents!r:.60} is no document",
         hint="give a path, turnout.Text, bytes, a document of LangChain or of the library, or a list of them",

@@ -192,7 +192,7 @@ class TurnoutVectorStore(VectorStore):
         _refuse(left)
         with shaped():
             asked, found = self._entries.nearest_vectors(question, fetch_k, _keeps(filter))
-        vectors = [vector for _, vector in found]
+        vectors: list[Any] = [vector for _, vector in found]
         return [_document(found[number][0]) for number in maximal_marginal_relevance(asked, vectors, lambda_mult, k)]
 
     @override

@@ -9,6 +9,7 @@ import time
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_openai import ChatOpenAI
+from support.embedders import WordEmbedder
 from support.langchain_models import Words
 from support.library import BOOK
 from support.openai_stub import Stub, serve
@@ -109,6 +110,13 @@ def test_an_option_that_the_model_has_no_field_for_is_refused(name: str, value: 
 def test_options_of_our_own_engines_are_refused_beside_a_chat_model(option: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=f"{next(iter(option))} would change nothing"):
         Turnout(model=Words(words=SAID), **option).open()
+
+
+def test_a_device_is_for_the_default_embedder_and_refused_beside_another() -> None:
+    with Turnout(model=Words(words=SAID), device="cpu") as t:
+        assert "Marta" in t.ask(QUESTION, Text(BOOK)).text
+    with pytest.raises(ConfigurationError, match="device would change nothing"):
+        Turnout(model=Words(words=SAID), device="cpu", embedder=WordEmbedder()).open()
 
 
 def test_control_tokens_in_documents_are_made_harmless() -> None:
