@@ -172,6 +172,9 @@ class Reader:
                 except DocumentError as error:
                     failed.append(_failure(error))
                 continue
+            if not os.fspath(item).strip():  # as a path, it would be the folder that the process runs in
+                failed.append(Failure(repr(item), "names no document", "give a path, or turnout.Text(text, title)"))
+                continue
             if "\n" in os.fspath(item) or len(os.fspath(item)) > LONGEST_PATH:
                 shown = f"{os.fspath(item)[:40]!r}..."
                 failed.append(Failure(shown, "is a text, not a path", "give it as turnout.Text(text, title)"))

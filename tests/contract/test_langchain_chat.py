@@ -239,6 +239,7 @@ async def test_one_other_model_is_kept_open_and_an_answer_that_runs_is_not_stopp
 
     def another(self: Turnout, model: str, *_: object) -> Turnout:
         token_s = 0.02 if model == "slow" else 0.0
+        assert model not in made or made[model]._parts is None, "it is open already"
         made[model] = Turnout(engine=FakeEngine(name=model, answers=[LONG], token_s=token_s))
         return made[model]
 
@@ -255,8 +256,10 @@ async def test_one_other_model_is_kept_open_and_an_answer_that_runs_is_not_stopp
     await asyncio.sleep(0.3)
     assert (await model.ainvoke(WHY, model="b")).response_metadata["model_name"] == "b"
     assert opened() == {"b", "slow"}
-    assert (await running).response_metadata["model_name"] == "slow"
-    assert opened() == {"b"}
+    second = asyncio.create_task(model.ainvoke(WHY, model="slow", max_tokens=3))
+    for task in (running, second):
+        assert (await task).response_metadata["model_name"] == "slow"
+    assert opened() == {"slow"}
     model.close()
     assert opened() == set()
 

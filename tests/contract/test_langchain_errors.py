@@ -73,6 +73,7 @@ BAD_REQUESTS: dict[str, tuple[Ask, str]] = {
     "stop of numbers": (lambda m: m.invoke(QUESTION, stop=[1]), "stop string is 1"),
     "strategy is a number": (lambda m: m.invoke(QUESTION, strategy=7), "strategy 7"),
     "model is a number": (lambda m: m.invoke(QUESTION, model=7), "the model is 7"),
+    "a document without a name": (lambda m: m.invoke(QUESTION, documents=[""]), "names no document"),
     "documents are a number": (lambda m: m.invoke(QUESTION, documents=7), "7 is no document"),
     "documents and collection": (
         lambda m: m.invoke(QUESTION, documents=[Text(BOOK)], collection="acme"),

@@ -55,11 +55,10 @@ class Opened:
         if model is None or model == self.label:
             return self._turnout
         with self._lock:
-            last = self._others[-1] if self._others else None
-            if last is None or last.model != model:
-                self._others.append(_Other(model, self._turnout.with_model(model)))
-            other = self._others[-1]
+            known = next((other for other in self._others if other.model == model), None)
+            other = known or _Other(model, self._turnout.with_model(model))
             other.users += 1
+            self._others = [*(one for one in self._others if one is not other), other]
             return other.turnout
 
     def release(self, turnout: Turnout) -> None:
