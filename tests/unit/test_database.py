@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from turnout.database import Database
 from turnout.migrations import MIGRATIONS
+from turnout.retrieval import catalogue
 
 
 def test_a_new_file_that_another_process_holds_is_waited_for(home: Path) -> None:
@@ -41,4 +42,5 @@ def test_a_database_of_before_metadata_is_brought_up_to_date(home: Path) -> None
     database.open()
     with database.read() as connection:
         assert list(connection.execute(sa.text("SELECT source, metadata FROM sources"))) == [("/b", "")]
+        assert [(entry.title, entry.source) for entry in catalogue.entries(connection, "library")] == [("book", "/b")]
     database.close()
