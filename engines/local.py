@@ -13,7 +13,7 @@ from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
 from turnout.engines import folder as folders
-from turnout.engines import loading, prompt
+from turnout.engines import loading, prompt, surprise, weighing
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
 from turnout.engines.answering import answered
@@ -24,6 +24,7 @@ from turnout.engines.meter import Meter
 from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
+from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
 from turnout.errors import ModelError
@@ -263,6 +264,62 @@ class LocalEngine:
                     answers.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
                 texts += self._session.write_together(answers)
         return texts
+
+    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+        """[questions][answers]: the shares of 1 that given answers have as what the model would say to each question
+        about a text, by their first tokens. The text is read once, and nothing is written.
+
+        Raises:
+            EngineError: text and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            ConfigurationError: two answers begin alike.
+        """
+        columns = weighing.first_tokens(self.tokenizer, answers)
+        asked = weighing.prompts(self.tokenizer, text, questions)
+        for ids in asked:
+            self._admission.check(len(ids), 0)
+        session = self._with_pages("weigh answers")
+        return weighing.weigh(session, asked, columns) if asked else []
+
+    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
+        """[texts]: how unlikely a continuation is after each text, and without any after "": the mean negative natural
+        logarithm of the probability of its tokens.
+
+        Raises:
+            EngineError: a text and the continuation are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+        """
+        asked = surprise.continued(self.tokenizer, texts, continuation)
+        return [surprise.mean(losses) for losses in self._losses(asked)]
+
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
+        """[lines]: the same of each line of one text; what stands after the last of them is not read.
+
+        Args:
+            lines: characters [start, end), in order.
+
+        Raises:
+            EngineError: the text is over the window.
+            ModelError: the model's keys and values do not lie in pages.
+        """
+        asked, places = surprise.lined(self.tokenizer, text, lines)
+        (losses,) = self._losses([asked])
+        return [surprise.mean(losses[start:end]) for start, end in places]
+
+    def _losses(self, asked: Sequence[Asked]) -> list[list[float]]:
+        for ids, _ in asked:
+            self._admission.check(len(ids), 0)
+        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked)
+
+    def _with_pages(self, doing: str) -> Session:
+        """Raises ModelError: what is to be done needs keys and values in pages."""
+        self.open()
+        if self._session is None:
+            raise ModelError(
+                f"{self._name} can't {doing}: its keys and values do not lie in pages",
+                hint=f"use a model of the types {', '.join(sorted(MODEL_TYPES))}",
+            )
+        return self._session
 
     def _run(
         self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence | KvSequence

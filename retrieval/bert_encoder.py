@@ -26,6 +26,49 @@ class _Window:
     tokens: list[int]
 
 
+def load_bert(folder: EmbedderFolder, device: str | None, dtype: str) -> tuple[Any, Any, str]:
+    """A BERT encoder in evaluation mode, its tokenizer (of the tokenizers library, without padding), and the device.
+
+    Raises:
+        ModelError: the weights do not fit the configuration, or a file is damaged.
+        MissingExtraError: torch, transformers or tokenizers is not installed.
+    """
+    try:
+        import torch
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        # Straight from its module: `sentence_transformers` takes twice as long to import.
+        from transformers.models.bert.configuration_bert import BertConfig
+        from transformers.models.bert.modeling_bert import BertModel
+    except ImportError as error:
+        raise MissingExtraError(f"embedding text ({error.name})", "local") from error
+
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
+        weights: dict[str, torch.Tensor] = {}
+        for file in sorted(folder.path.glob("*.safetensors")):
+            weights.update(load_file(file))
+    except Exception as error:
+        raise ModelError(f"{folder.path} can't be loaded: {error}", hint="turnout models verify") from error
+    tokenizer.no_padding()
+    model: Any = BertModel(BertConfig(**folder.config), add_pooling_layer=False)
+    weights = {name.removeprefix("bert."): value for name, value in weights.items()}
+    try:
+        missing = model.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights in {folder.path} have other shapes than config.json says", hint="turnout models verify"
+        ) from error
+    if missing:
+        raise ModelError(
+            f"the weights in {folder.path} lack {missing[0]} and {len(missing) - 1} more",
+            hint="turnout models verify",
+        )
+    return model.to(device=where, dtype=getattr(torch, dtype)).eval(), tokenizer, where
+
+
 class BertEncoder:
     """Texts to unit vectors: the mean of the last layer over all tokens of a text.
 
@@ -40,47 +83,10 @@ class BertEncoder:
 
     @classmethod
     def load(cls, folder: EmbedderFolder, device: str | None, dtype: str) -> BertEncoder:
-        """Reads weights and tokenizer.
-
-        Raises:
-            ModelError: the weights do not fit the configuration, or a file is damaged.
-            MissingExtraError: torch, transformers or tokenizers is not installed.
-        """
-        try:
-            import torch
-            from safetensors.torch import load_file
-            from tokenizers import Tokenizer
-
-            # Straight from its module: `sentence_transformers` takes twice as long to import.
-            from transformers.models.bert.configuration_bert import BertConfig
-            from transformers.models.bert.modeling_bert import BertModel
-        except ImportError as error:
-            raise MissingExtraError(f"embedding text ({error.name})", "local") from error
-
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
-            weights: dict[str, torch.Tensor] = {}
-            for file in sorted(folder.path.glob("*.safetensors")):
-                weights.update(load_file(file))
-        except Exception as error:
-            raise ModelError(f"{folder.path} can't be loaded: {error}", hint="turnout models verify") from error
-        tokenizer.no_padding()
+        """Reads weights and tokenizer; see `load_bert`."""
+        model, tokenizer, where = load_bert(folder, device, dtype)
         tokenizer.enable_truncation(folder.positions)
-        model: torch.nn.Module = BertModel(BertConfig(**folder.config), add_pooling_layer=False)
-        weights = {name.removeprefix("bert."): value for name, value in weights.items()}
-        try:
-            missing = model.load_state_dict(weights, strict=False).missing_keys
-        except RuntimeError as error:
-            raise ModelError(
-                f"the weights in {folder.path} have other shapes than config.json says", hint="turnout models verify"
-            ) from error
-        if missing:
-            raise ModelError(
-                f"the weights in {folder.path} lack {missing[0]} and {len(missing) - 1} more",
-                hint="turnout models verify",
-            )
-        return cls(model.to(device=where, dtype=getattr(torch, dtype)).eval(), tokenizer, where)
+        return cls(model, tokenizer, where)
 
     def encode(self, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
         """[len(texts), dimension] float32, rows of length 1; `progress` gets the number of texts just begun."""

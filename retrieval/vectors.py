@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.contracts import EmbedsQuestions
 from turnout.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ def of_question(embedder: Embedder, question: str) -> NDArray[np.float32]:
     Raises:
         ModelError: the embedder broke its contract.
     """
-    ask: Any = getattr(embedder, "embed_question", None)
-    if ask is None:
-        return embedder.embed([question])[0]
-    return checked(ask(question)[None, :], 1, embedder.dimension)[0]
+    if isinstance(embedder, EmbedsQuestions):
+        asked = checked(embedder.embed_question(question)[None, :], 1, embedder.dimension)
+        return np.ascontiguousarray(asked[0])
+    found: NDArray[np.float32] = embedder.embed([question])[0]
+    return found
 
 
 def checked(vectors: NDArray[np.float32], rows: int, dimension: int) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ def fit_whole(samples: CostSamples) -> ModelProfile:
     tokens = np.array([tokens for _, tokens, _ in samples.prefill], dtype=float)
     seconds = np.array([seconds for _, _, seconds in samples.prefill])
     start, per_token = _line(tokens, seconds)
-    contexts = np.array([context for context, _ in samples.decode] or [0.0])
+    contexts = np.array([float(context) for context, _ in samples.decode] or [0.0])
     token, per_context = _line(contexts, np.array([each for _, each in samples.decode] or [0.0]))
     return ModelProfile(
         prefill_s=start,

@@ -10,7 +10,7 @@ from turnout.engines.paged.kinds import rooted
 from turnout.engines.paged.pages import PAGE, KvShape, PagePool
 from turnout.engines.paged.residency import Residency
 from turnout.engines.paged.runner import Runner
-from turnout.engines.paged.sequence import KvSequence, step
+from turnout.engines.paged.sequence import Fragment, KvSequence, step
 from turnout.engines.paged.tiers import Tier
 from turnout.engines.writing import Writing
 
@@ -75,6 +75,16 @@ class Session:
         pool = self._residency.pool
         return pool.touched * pool.page_bytes
 
+    def step(
+        self,
+        feeds: Sequence[tuple[KvSequence, Sequence[Fragment], Sequence[int]]],
+        columns: Sequence[int] | None = None,
+        *,
+        is_prompt: bool = False,
+    ) -> torch.Tensor:
+        """Reads new tokens of several of its sequences in one step; see `sequence.step`."""
+        return step(self._runner, feeds, columns, is_prompt=is_prompt)
+
     def write_together(self, answers: Sequence[tuple[KvSequence, torch.Tensor, Writing]]) -> list[str]:
         """Writes several answers in steps of one token each, all at once, until the last is over.
 
@@ -91,7 +101,7 @@ class Session:
                 texts[place] += shown
             going = [place for place in going if answers[place][2].reason is None]
             if going:
-                found = step(self._runner, [(answers[place][0], [[tokens[place]]], (-1,)) for place in going])
+                found = self.step([(answers[place][0], [[tokens[place]]], (-1,)) for place in going])
                 for place, row in zip(going, found, strict=True):
                     logits[place] = row
         return [text + writing.rest() for text, (_, _, writing) in zip(texts, answers, strict=True)]

@@ -18,10 +18,12 @@ History = Sequence[Message | Mapping[str, str]]
 def check_decoding(decoding: Decoding) -> None:
     """Refuses what no engine can do."""
     tokens, temperature, time_s = decoding.max_tokens, decoding.temperature, decoding.timeout_s
-    for name, value in (("temperature", temperature), ("timeout_s", 1 if time_s is None else time_s)):
+    given: Mapping[str, object] = {"temperature": temperature, "timeout_s": 1 if time_s is None else time_s}
+    for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ConfigurationError(f"{name} is {value!r}", hint="give a number")
-    for name, value in (("max_tokens", 1 if tokens is None else tokens), ("seed", decoding.seed or 0)):
+    given = {"max_tokens": 1 if tokens is None else tokens, "seed": decoding.seed or 0}
+    for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise ConfigurationError(f"{name} is {value!r}", hint="give a whole number")
     if tokens is not None and tokens < 1:

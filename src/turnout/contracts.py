@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from turnout.types import Budget, Candidate, Context, EngineEvent, GenerationParams, ModelInfo, Passage, Question
+from turnout.types import (
+    Budget,
+    CacheStatistics,
+    Candidate,
+    Context,
+    EngineEvent,
+    GenerationParams,
+    ModelInfo,
+    Part,
+    Passage,
+    Question,
+    SegmentKey,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from turnout.compression.selection import PassageScores, Target
     from turnout.engines.prompt import PromptFormat
     from turnout.retrieval.corpus import Corpus
     from turnout.retrieval.search_signals import SearchSignals
@@ -73,6 +86,32 @@ class ReadsOnce(Protocol):
 
 
 @runtime_checkable
+class Weighs(Protocol):
+    """What an engine may do besides: say which of given answers it would give."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+        """[questions][answers]: shares of 1, by the model's next token. The text is read once."""
+
+
+@runtime_checkable
+class Surprises(Protocol):
+    """What an engine may do besides: say how unlikely a text is to its model, as the mean negative natural logarithm
+    of the probability of a token (nats a token; 0 of no token)."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
+        """[texts]: of the same continuation after each text, and without any after ""."""
+
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
+        """[lines]: of each line, characters [start, end) of one text in order, after all that stands before it."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """What an engine may do besides: keep what it has read."""
 
@@ -107,6 +146,14 @@ class Embedder(Protocol):
         """[len(texts), dimension], rows of length 1. `progress` is called with the number of texts just done."""
 
 
+@runtime_checkable
+class EmbedsQuestions(Protocol):
+    """What an embedder may do besides: read a question otherwise than the texts that it is compared with."""
+
+    def embed_question(self, question: str) -> NDArray[np.float32]:
+        """[dimension], of length 1."""
+
+
 class Retriever(Protocol):
     """Picks passages for a question."""
 
@@ -128,6 +175,40 @@ class Looks(Protocol):
 
     def look(self, question: str, corpus: Corpus) -> SearchSignals | None:
         """None where looking would first have to load, to index or to embed documents."""
+
+
+class UnitScorer(Protocol):
+    """Says how much an answer wants each sentence, table or list of a passage. `fingerprint` is part of cache keys."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+        """One for each passage, in order, each of the passage and the question alone, so that it can be cached."""
+
+
+class Compressor(Protocol):
+    """Sends the model less of passages. `quotable` says that what is left stands in the source word for word."""
+
+    name: str
+    quotable: bool
+
+    def compress(self, question: str, parts: Sequence[Part], target: Target) -> tuple[Part, ...]:
+        """What is left, in order, each part with its own span; never more tokens than before, nothing at all where
+        nothing answers."""
+
+
+class SegmentCache(Protocol):
+    """Keeps what was computed of segments. Values are bytes; what can't be kept is not, and never an error."""
+
+    def get(self, key: SegmentKey) -> bytes | None:
+        """None where it is not here, or damaged."""
+
+    def put(self, key: SegmentKey, value: bytes) -> None: ...
+
+    def statistics(self) -> CacheStatistics: ...
 
 
 class Strategy(Protocol):

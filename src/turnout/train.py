@@ -20,12 +20,14 @@ from turnout.engines.prompt import PLAIN, pieces
 from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
 from turnout.progress import Progress, silent
 from turnout.training import card, data, kept, reader_examples, reader_scores, sheets, stages
+from turnout.training.fitting import CURVE
+from turnout.training.pruner import PrunerRecipe, pruner
 from turnout.training.reader_examples import Lesson
 from turnout.training.recipe import Recipe, draws
 from turnout.training.tokens import Pair, TokenisedSheets
 from turnout.types import Context
 
-__all__ = ["Recipe", "reader"]
+__all__ = ["PrunerRecipe", "Recipe", "pruner", "reader"]
 
 SCORES = "valid.json"
 WATCHED, WATCHED_TOKENS = 48, 500
@@ -117,7 +119,7 @@ def reader(
     stages.run(folder, target, settings.device, progress)
     scores = {state: _score(engine, tasks[state], target / f"{state}.json") for state in ("plain", "trained")}
     (target / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
-    card.complete(target / stages.ADAPTER, read_json(target / KINDS), scores)
+    card.complete(target / stages.ADAPTER, read_json(target / KINDS), target / CURVE, scores)
     return scores
 
 

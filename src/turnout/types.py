@@ -129,6 +129,32 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentKey:
+    """Names what a segment cache keeps.
+
+    Attributes:
+        segment: SHA-256 of the segment's untouched text.
+        kind: what the value is, such as "scores/<hash of the question>".
+        fingerprint: of the model, and all else, that it was made with.
+    """
+
+    segment: str
+    kind: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """Of one cache since it was made: `entries` and `bytes` are what it holds now."""
+
+    hits: int
+    misses: int
+    evicted: int
+    entries: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """What a retriever returns: a span with its text and score (higher is better, comparable within one call)."""
 

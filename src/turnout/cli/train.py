@@ -41,6 +41,7 @@ def train() -> None:
     help="At most N examples a round, or N of a dataset; may be given several times.",
 )
 @click.option("--tokens", type=click.IntRange(1), metavar="N", help="Stop at N tokens; all examples by default.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after N steps; all sheets by default.")
 @share("--among", 0.35, "Of texts that stand among others, 300 to 1,100 tokens together.")
 @share("--long", 0.15, "Of texts that stand among others, up to the longest prompt.")
 @share("--left-out", 0.12, "Questions without their text, to be refused, for each one over it.")
@@ -96,6 +97,69 @@ def reader(
         click.echo("\n".join(_table(scores)))
         click.echo(f"adapter in {out}/adapter, used with --adapter", err=True)
     return 0
+
+
+@train.command()
+@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
+@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the weights are in DIR/pruner.")
+@click.option("--embedder", metavar="DIR", help="A BERT encoder; the default embedder's.")
+@click.option("--examples", type=click.IntRange(1), metavar="N", help="Questions to learn from; all by default.")
+@share("--elsewhere", 0.6, "Questions that a passage which does not answer is shown for too.")
+@click.option("--rank", type=click.IntRange(1), default=64, show_default=True, help="Of the low-rank weights.")
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At its highest.")
+@click.option("--batch-tokens", type=click.IntRange(512), default=8192, show_default=True, help="Tokens a step.")
+@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides order, pairs and first weights.")
+@click.option("--limit", type=click.IntRange(1), default=300, show_default=True, help="Valid questions to score with.")
+@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
+@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def pruner(
+    data_folder: str,
+    out: str,
+    embedder: str | None,
+    limit: int,
+    device: str | None,
+    home: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Train the pruner: which sentences of a passage an answer wants, and how relevant the passage is.
+
+    The same command goes on after a stop.
+    """
+    from turnout import train as facade
+
+    with Bars() as bars:
+        scores = facade.pruner(
+            data_folder,
+            out,
+            recipe=facade.PrunerRecipe(alpha=options["rank"], **options),
+            embedder=embedder,
+            limit=limit,
+            device=device,
+            home=home,
+            progress=bars,
+        )
+    if as_json:
+        click.echo(json.dumps(scores))
+    else:
+        click.echo("\n".join(_pruner_table(scores)))
+        click.echo(f"weights in {out}/pruner", err=True)
+    return 0
+
+
+def _pruner_table(scores: Mapping[str, Any]) -> list[str]:
+    """Evidence kept at fixed shares of the tokens, the pruner's thresholds, and the order of passages."""
+    lines = ["evidence kept at a share of the tokens"]
+    for name in ("pruner", "words", "meaning"):
+        shares = "  ".join(f"{share}: {_share(kept['mean'])}" for share, kept in scores[name]["share"].items())
+        lines.append(f"  {name:10}{shares}")
+    lines.append("pruner by threshold: evidence kept, tokens kept, tokens kept where there is no evidence")
+    for threshold, at in scores["pruner"]["threshold"].items():
+        lines.append(f"  {threshold:10}{_share(at['evidence']['mean'])}  {_share(at['tokens'])}  {_share(at['idle'])}")
+    ranked = "  ".join(f"{name} {_share(each['mean'])}" for name, each in scores["ranking"].items())
+    return [*lines, f"nDCG@10  {ranked}"]
 
 
 def _limits(examples: Sequence[str]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""Fits an adapter to tokenised sheets with transformers' Trainer; goes on where it was stopped."""
+"""Fits small weights to what is to be learnt with transformers' Trainer; goes on where it was stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,27 +50,90 @@ def fit(
     Returns:
         Steps, sheets, lessons and tokens of the whole run, and its seconds, those before a stop among them.
     """
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-
-    if device.startswith("cuda:") and device != "cuda:0":
-        raise ConfigurationError(f"training runs on the first GPU, not on {device}", hint="set CUDA_VISIBLE_DEVICES")
     attention.use(model.get_base_model())
     micro = min(MICRO_TOKENS, recipe.batch_tokens)
     accumulate = recipe.batch_tokens // micro
     order = list(batches(lessons.lengths, micro, recipe.seed))
-    steps = -(-len(order) // accumulate)
+    if recipe.steps is not None:
+        del order[recipe.steps * accumulate :]
+    seen = [index for batch in order for index in batch]
+    facts = run(
+        model,
+        Material(order, collate(lessons), answer_loss),
+        Pace(recipe.learning_rate, recipe.warmup, accumulate, recipe.seed),
+        out,
+        device,
+        look=lambda: figures(model, watched, micro),
+        bf16=bf16,
+        progress=progress,
+    )
+    return facts | {
+        "sheets": len(seen),
+        "lessons": sum(lessons[index].lessons for index in seen),
+        "tokens": int(lessons.lengths[seen].sum()),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is learnt: batches of indices in their order, what makes tensors of one, and the loss of those.
+
+    `loss` takes the model, the tensors, and how much is learnt in the whole step, where it is made of several batches.
+    """
+
+    order: list[list[int]]
+    collate: Callable[[list[int]], dict[str, Any]]
+    loss: Callable[[Any, dict[str, Any], Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How it is learnt: `accumulate` batches make a step; the rate rises over the first `warmup` of the steps, then
+    falls to nothing along a cosine."""
+
+    learning_rate: float
+    warmup: float
+    accumulate: int
+    seed: int
+
+
+def run(
+    model: Any,
+    material: Material,
+    pace: Pace,
+    out: Path,
+    device: str,
+    *,
+    look: Callable[[], dict[str, float]],
+    bf16: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Trains what of a model wants a gradient; goes on from the last checkpoint in `out` where there is one.
+
+    Args:
+        look: figures of what is not trained on, for the curve; called LOOKS times.
+        bf16: autocast to bfloat16.
+
+    Returns:
+        Steps of the whole run, and its seconds, those before a stop among them.
+    """
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+    if device.startswith("cuda:") and device != "cuda:0":
+        raise ConfigurationError(f"training runs on the first GPU, not on {device}", hint="set CUDA_VISIBLE_DEVICES")
+    steps = -(-len(material.order) // pace.accumulate)
     args = TrainingArguments(
         output_dir=str(out / CHECKPOINTS),
         max_steps=steps,
-        gradient_accumulation_steps=accumulate,
-        learning_rate=recipe.learning_rate,
+        gradient_accumulation_steps=pace.accumulate,
+        learning_rate=pace.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=max(int(steps * recipe.warmup), 1),
+        warmup_steps=max(int(steps * pace.warmup), 1),
         weight_decay=0.0,
         max_grad_norm=1.0,
         bf16=bf16,
         use_cpu=device == "cpu",
-        seed=recipe.seed,
+        seed=pace.seed,
         logging_steps=min(10, steps),
         save_steps=max(steps // SAVES, 1),
         save_total_limit=2,
@@ -84,8 +148,8 @@ def fit(
         def get_train_dataloader(self) -> Any:
             from torch.utils.data import DataLoader
 
-            every: Any = range(len(lessons))
-            loader = DataLoader(every, batch_sampler=_Fixed(order), collate_fn=collate(lessons))
+            every: Any = range(1 + max(map(max, material.order)))
+            loader = DataLoader(every, batch_sampler=_Fixed(material.order), collate_fn=material.collate)
             return self.accelerator.prepare(loader)
 
         def compute_loss(
@@ -97,7 +161,7 @@ def fit(
         ) -> Any:
             # Autocast is put around the model's own forward, which is not what is called here.
             with self.accelerator.autocast():
-                return answer_loss(model, inputs, num_items_in_batch)
+                return material.loss(model, inputs, num_items_in_batch)
 
     def spent() -> float:
         return round(before + time.perf_counter() - started, 1)
@@ -110,7 +174,7 @@ def fit(
             if state.global_step % max(steps // LOOKS, 1) == 0 or state.global_step == steps:
                 model.eval()
                 with trainer.accelerator.autocast():
-                    row = {"step": state.global_step, "seconds": spent(), **figures(model, watched, micro)}
+                    row = {"step": state.global_step, "seconds": spent(), **look()}
                 _append(out / CURVE, row)
                 model.train()
 
@@ -119,23 +183,17 @@ def fit(
                 row = {"step": state.global_step, "seconds": spent(), "loss": logs["loss"]}
                 _append(out / CURVE, {**row, "rate": logs["learning_rate"]})
 
-    every: Any = range(len(lessons))
+    every: Any = range(1 + max(map(max, material.order)))
     args._n_gpu = min(args.n_gpu, 1)  # several would be wrapped in DataParallel
     trainer = AdapterTrainer(model=model, args=args, train_dataset=every, callbacks=[Watch()])
-    trainer.model_accepts_loss_kwargs = True  # the loss is divided by the learnt tokens of the whole step
+    trainer.model_accepts_loss_kwargs = True  # the loss is divided by what is learnt in the whole step
     trainer.remove_callback(PrinterCallback)
     last = _last_checkpoint(out / CHECKPOINTS)
     before = _cut_curve(out / CURVE, _step(last) if last else 0)
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.eval()
-    return {
-        "steps": steps,
-        "seconds": before + time.perf_counter() - started,
-        "sheets": len(lessons),
-        "lessons": lessons.lessons,
-        "tokens": int(lessons.lengths.sum()),
-    }
+    return {"steps": steps, "seconds": before + time.perf_counter() - started}
 
 
 class _Fixed:

@@ -36,6 +36,7 @@ class Recipe:
         limits: (dataset, examples of it in each round), for datasets that shall not take more of the time.
         tokens: where sheets end, in tokens of all of them together: a run of known length over examples of which more
             share a text than if fewer were drawn; None takes all.
+        steps: at most; the rate falls to nothing at the last of them. None goes through all sheets.
         batch_tokens: tokens a step, padding included.
         learning_rate: at its highest, after `warmup` of the steps; then down to nothing along a cosine.
         without: datasets left out, for their licence or otherwise.
@@ -61,6 +62,7 @@ class Recipe:
     limit: int | None = None
     limits: tuple[tuple[str, int], ...] = ()
     tokens: int | None = None
+    steps: int | None = None
     seed: int = 1
     without: tuple[str, ...] = ()
 

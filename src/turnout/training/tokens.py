@@ -45,6 +45,11 @@ class TokenisedSheet:
         return positions
 
     @property
+    def lessons(self) -> int:
+        """How many there are."""
+        return int(self.branches.max(initial=0))
+
+    @property
     def prompt(self) -> list[int]:
         """The ids that are not learnt; of a sheet with one lesson that is its prompt."""
         return [int(token) for token in self.ids[~self.learnt]]

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import tiny_bert
 from support.embedders import WordEmbedder
+from support.tiny_bert import MEAN, modules, write
 
 from turnout.errors import ModelError
 from turnout.retrieval import embedder_folder
@@ -19,7 +21,6 @@ from turnout.retrieval.vectors import checked, pack, unpack
 torch = pytest.importorskip("torch")
 
 WORDS = "the lamp was repaired by marta coal came cart ferry costs four crowns rain fell".split()
-MEAN = {"word_embedding_dimension": 24, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
 
 
 @pytest.fixture(autouse=True)
@@ -30,50 +31,7 @@ def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A random BERT of two layers over a vocabulary of a few words, in the layout of sentence-transformers."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel
-
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=32,
-        architectures=["BertModel"],
-    )
-    BertModel(config).save_pretrained(tmp_path)
-    write(tmp_path / "modules.json", modules("Transformer", "Pooling", "Normalize"))
-    write(tmp_path / "1_Pooling" / "config.json", MEAN)
-    write(tmp_path / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"})
-    write(tmp_path / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": False})
-    return tmp_path
-
-
-def modules(*names: str) -> list[dict[str, object]]:
-    return [
-        {
-            "idx": i,
-            "name": str(i),
-            "path": "" if i == 0 else f"{i}_{name}",
-            "type": f"sentence_transformers.models.{name}",
-        }
-        for i, name in enumerate(names)
-    ]
-
-
-def write(path: Path, value: object) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
+    return tiny_bert.build(tmp_path, WORDS)
 
 
 def texts(count: int, seed: int = 0) -> list[str]:

@@ -1,0 +1,76 @@
+"""Extractive compression: the units of passages that an answer wants, word for word, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from turnout.compression.selection import PassageScores, Target, select
+from turnout.compression.units import Unit
+from turnout.types import Part, SegmentKey
+
+if TYPE_CHECKING:
+    from turnout.contracts import Compressor, SegmentCache, UnitScorer
+
+_HEAD, _UNIT = struct.Struct("<If"), struct.Struct("<IIBf")
+
+
+class Extractive:
+    """Scores every part's units and keeps the best.
+
+    Args:
+        scorer: says how much each unit is wanted.
+        count: tokens of a text, in the reader's tokenizer.
+        cache: keeps scores by the text of a part and the question.
+    """
+
+    name = "extract"
+    quotable = True
+
+    def __init__(self, scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCache | None = None) -> None:
+        self._scorer = scorer
+        self._count = count
+        self._cache = cache
+
+    def compress(self, question: str, parts: Sequence[Part], target: Target) -> tuple[Part, ...]:
+        """What is left of the parts; the parts themselves where leaving something out saves nothing."""
+        kept = select(parts, self.scores(question, [part.text for part in parts]), target, self._count)
+        before, after = (sum(self._count(part.text) for part in each) for each in (parts, kept))
+        return kept if after < before else tuple(parts)
+
+    def scores(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+        """Of each passage, from the cache where it is there."""
+        if self._cache is None:
+            return self._scorer.score(question, passages)
+        keys = [self._key(question, text) for text in passages]
+        held = [self._cache.get(key) for key in keys]
+        missing = [place for place, value in enumerate(held) if value is None]
+        made = dict(zip(missing, self._scorer.score(question, [passages[place] for place in missing]), strict=True))
+        for place, scored in made.items():
+            self._cache.put(keys[place], _packed(scored))
+        return [made[place] if value is None else _unpacked(value) for place, value in enumerate(held)]
+
+    def _key(self, question: str, text: str) -> SegmentKey:
+        asked = hashlib.sha256(question.encode()).hexdigest()
+        return SegmentKey(hashlib.sha256(text.encode()).hexdigest(), f"scores/{asked}", self._scorer.fingerprint)
+
+
+def _packed(scored: PassageScores) -> bytes:
+    units = (
+        _UNIT.pack(unit.start, unit.end, unit.level, score)
+        for unit, score in zip(scored.units, scored.scores, strict=True)
+    )
+    return _HEAD.pack(len(scored.units), scored.relevance) + b"".join(units)
+
+
+def _unpacked(value: bytes) -> PassageScores:
+    _, relevance = _HEAD.unpack_from(value)
+    rows = list(_UNIT.iter_unpack(value[_HEAD.size :]))
+    units = tuple(Unit(start, end, level) for start, end, level, _ in rows)
+    return PassageScores(relevance, units, tuple(score for *_, score in rows))
+
+
+if TYPE_CHECKING:
+    _: type[Compressor] = Extractive

@@ -1,0 +1,146 @@
+"""A segment cache in a folder: shared by processes, and there after a restart."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from turnout.types import CacheStatistics, SegmentKey
+
+if TYPE_CHECKING:
+    from turnout.contracts import SegmentCache
+
+RESCAN = 256
+"""Writes after which the folder's size is looked up again: other processes write there too."""
+
+LOWER = 0.9
+"""Share of the limit that is left once room is made, so that not every further write has to make room."""
+
+STALE_S = 3600.0
+"""Age from which a file that was never finished is taken for one of a process that is gone."""
+
+_MAGIC = b"turnout segment 1\n"
+_SUM = 32
+_log = logging.getLogger(__name__)
+
+
+class FileCache:
+    """One file for each value, within `limit_bytes` for the folder, the least recently used going first.
+
+    A file appears whole, and names what it is of: one that is damaged, or of another key, counts as not there. Where
+    files can't be written, nothing more is kept by this process, and the log says so once.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int = 512 << 20) -> None:
+        self.limit_bytes = limit_bytes
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._size: int | None = None
+        self._written = self._hits = self._misses = self._evicted = 0
+        self._failed = False
+
+    def get(self, key: SegmentKey) -> bytes | None:
+        file = self._file(key)
+        value = self._read(file, key)
+        with self._lock:
+            self._hits += value is not None
+            self._misses += value is None
+        if value is not None:
+            with contextlib.suppress(OSError):  # gone by now, or not ours to touch: it is only less recent then
+                os.utime(file)
+        return value
+
+    def put(self, key: SegmentKey, value: bytes) -> None:
+        head = _MAGIC + _named(key) + hashlib.sha256(value).digest()
+        size = len(head) + len(value)
+        if self._failed or size > self.limit_bytes:
+            return
+        file = self._file(key)
+        partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_room(size)
+            try:
+                partial.write_bytes(head + value)
+                partial.chmod(0o600)
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            self._failed = True
+            _log.warning("nothing more is kept in %s: %s", self._folder, error)
+
+    def statistics(self) -> CacheStatistics:
+        """Reads the folder."""
+        sizes = [size for _, size, _ in self._files()]
+        with self._lock:
+            return CacheStatistics(self._hits, self._misses, self._evicted, len(sizes), sum(sizes))
+
+    def clear(self) -> None:
+        """Removes every value, of this process and of others."""
+        for _, _, file in self._files():
+            file.unlink(missing_ok=True)
+        with self._lock:
+            self._size = None
+
+    def _read(self, file: Path, key: SegmentKey) -> bytes | None:
+        try:
+            content = file.read_bytes()
+        except OSError:
+            return None
+        head = _MAGIC + _named(key)
+        start = len(head) + _SUM
+        value = content[start:]
+        if content[: len(head)] == head and hashlib.sha256(value).digest() == content[len(head) : start]:
+            return value
+        _log.warning("%s is damaged and made anew", file)
+        with contextlib.suppress(OSError):
+            file.unlink()
+        return None
+
+    def _make_room(self, size: int) -> None:
+        with self._lock:
+            self._written += 1
+            if self._size is not None and self._size + size <= self.limit_bytes and self._written % RESCAN:
+                self._size += size
+                return
+            files = sorted(self._files())
+            self._size = size + sum(each for _, each, _ in files)
+            if self._size <= self.limit_bytes:
+                return
+            for _, each, file in files:
+                file.unlink(missing_ok=True)
+                self._size -= each
+                self._evicted += 1
+                if self._size <= LOWER * self.limit_bytes:
+                    return
+
+    def _files(self) -> Iterator[tuple[int, int, Path]]:
+        """(last used, bytes, file) of each value; what was never finished is removed on the way."""
+        for file in self._folder.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = file.stat()
+                if file.suffix == ".value":
+                    yield stat.st_mtime_ns, stat.st_size, file
+                elif file.suffix == ".partial" and stat.st_mtime < time.time() - STALE_S:
+                    file.unlink(missing_ok=True)
+
+    def _file(self, key: SegmentKey) -> Path:
+        name = hashlib.sha256(_named(key)).hexdigest()
+        return self._folder / name[:2] / f"{name}.value"
+
+
+def _named(key: SegmentKey) -> bytes:
+    return f"{key.segment}\n{key.kind}\n{key.fingerprint}\n".encode()
+
+
+if TYPE_CHECKING:
+    _: type[SegmentCache] = FileCache

@@ -1,0 +1,60 @@
+"""Baselines: how much an answer wants each unit, by the question's words or by meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from turnout.compression.selection import PassageScores
+from turnout.compression.units import Unit, units_of
+from turnout.contracts import Embedder
+from turnout.retrieval.lexical import LexicalIndex
+
+VERSION = "1"
+"""Of how texts are cut and scored; part of the fingerprints."""
+
+
+class ByWords:
+    """BM25 of each unit among all that are scored together, over the best of them; so not to be cached."""
+
+    name = "words"
+    fingerprint = f"words/{VERSION}"
+
+    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+        units = [units_of(text) for text in passages]
+        texts = [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
+        scores = LexicalIndex(texts).scores(question) if texts else np.zeros(0, np.float32)
+        best = float(scores.max(initial=0.0)) or 1.0
+        return _split(units, (scores / best).tolist())
+
+
+class ByMeaning:
+    """The cosine of each unit with the question, below 0 counted as 0."""
+
+    name = "meaning"
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    @property
+    def fingerprint(self) -> str:
+        return f"meaning/{VERSION}/{self._embedder.fingerprint}"
+
+    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+        units = [units_of(text) for text in passages]
+        texts = [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
+        if not texts:
+            return _split(units, [])
+        vectors = self._embedder.embed([question, *texts])
+        return _split(units, np.maximum(vectors[1:] @ vectors[0], 0.0).tolist())
+
+
+def _split(units: Sequence[Sequence[Unit]], scores: Sequence[float]) -> list[PassageScores]:
+    """The scores of all units as those of their passages; a passage is as relevant as its best unit."""
+    left: Iterator[float] = iter(scores)
+    found = []
+    for each in units:
+        mine = tuple(next(left) for _ in each)
+        found.append(PassageScores(max(mine, default=0.0), tuple(each), mine))
+    return found

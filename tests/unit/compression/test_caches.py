@@ -1,0 +1,118 @@
+"""Segment caches: bounded, shared, and never a wrong value."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from turnout.compression.file_cache import FileCache
+from turnout.compression.memory_cache import OVERHEAD, MemoryCache
+from turnout.contracts import SegmentCache
+from turnout.types import SegmentKey
+
+Make = Callable[[int], SegmentCache]
+
+
+def key(number: int, kind: str = "scores", fingerprint: str = "model") -> SegmentKey:
+    return SegmentKey(f"{number:064x}", kind, fingerprint)
+
+
+@pytest.fixture(params=["memory", "file"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    if request.param == "memory":
+        return MemoryCache
+    return lambda limit: FileCache(tmp_path / "cache", limit)
+
+
+def test_a_value_is_found_by_all_of_its_key(make: Make) -> None:
+    cache = make(1 << 20)
+    cache.put(key(1), b"\x00one")
+    assert cache.get(key(1)) == b"\x00one"
+    for other in (key(2), key(1, "soft"), key(1, fingerprint="another")):
+        assert cache.get(other) is None
+    cache.put(key(1), b"")
+    assert cache.get(key(1)) == b""
+    found = cache.statistics()
+    assert (found.hits, found.misses, found.entries) == (2, 3, 1)
+
+
+def test_the_least_recently_used_goes_first(make: Make) -> None:
+    cache = make(10 * (1000 + OVERHEAD))
+    for number in range(8):
+        cache.put(key(number), bytes(1000))
+    assert cache.get(key(0)) is not None
+    for number in range(8, 14):
+        cache.put(key(number), bytes(1000))
+    assert cache.get(key(0)) is not None
+    assert cache.get(key(1)) is None
+    assert cache.get(key(13)) is not None
+    found = cache.statistics()
+    assert found.bytes <= 10 * (1000 + OVERHEAD)
+    assert found.evicted == 14 - found.entries
+
+
+def test_what_is_over_the_limit_alone_is_not_kept(make: Make) -> None:
+    cache = make(2000)
+    cache.put(key(1), b"small")
+    cache.put(key(2), bytes(5000))
+    assert cache.get(key(2)) is None
+    assert cache.get(key(1)) == b"small"
+
+
+def test_threads_share_it(make: Make) -> None:
+    cache = make(1 << 20)
+
+    def work(first: int) -> None:
+        for number in range(first, first + 60):
+            cache.put(key(number), str(number).encode())
+            assert cache.get(key(number)) in (str(number).encode(), None)
+
+    threads = [threading.Thread(target=work, args=(20 * place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(cache.get(key(number)) == str(number).encode() for number in range(200))
+
+
+def test_another_process_finds_it_and_restarts_do_too(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path; from turnout.compression.file_cache import FileCache;"
+        "from turnout.types import SegmentKey;"
+        f"FileCache(Path({str(tmp_path)!r})).put(SegmentKey('0' * 63 + '5', 'scores', 'model'), b'of another process')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert FileCache(tmp_path).get(key(5)) == b"of another process"
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"turnout segment 1\nwrong\nkey\n\n" + bytes(40)])
+def test_a_damaged_file_counts_as_not_there_and_is_removed(tmp_path: Path, damage: bytes) -> None:
+    cache = FileCache(tmp_path)
+    cache.put(key(1), b"value")
+    (file,) = tmp_path.glob("*/*.value")
+    file.write_bytes(damage)
+    assert cache.get(key(1)) is None
+    assert not file.exists()
+    cache.put(key(1), b"value")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    assert cache.get(key(1)) is None
+
+
+def test_a_folder_that_can_not_be_written_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "taken").write_text("a file")
+    cache = FileCache(tmp_path / "taken")
+    for number in range(3):
+        cache.put(key(number), b"value")
+        assert cache.get(key(number)) is None
+    assert len(caplog.records) == 1
+
+
+def test_clearing_removes_what_others_wrote_too(tmp_path: Path) -> None:
+    FileCache(tmp_path).put(key(1), b"value")
+    cache = FileCache(tmp_path)
+    cache.clear()
+    assert cache.get(key(1)) is None
+    assert cache.statistics().entries == 0

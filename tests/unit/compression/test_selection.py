@@ -1,0 +1,139 @@
+"""What is kept: byte for byte, in order, with headings, within the target."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnout.compression.extractive import Extractive
+from turnout.compression.memory_cache import MemoryCache
+from turnout.compression.scorers import ByMeaning, ByWords
+from turnout.compression.selection import PassageScores, Target, select
+from turnout.compression.units import units_of
+from turnout.errors import ConfigurationError
+from turnout.types import Part, Span
+
+PAGE = """# Lamps
+
+The lamp was mended by Marta. It rained all day.
+
+## Ferries
+
+The ferry costs four crowns. It leaves at noon.
+"""
+
+
+def count(text: str) -> int:
+    return len(text.split())
+
+
+def part(text: str = PAGE, start: int = 100) -> Part:
+    return Part(text, Span("doc", start, start + len(text)), "Lamps")
+
+
+class Given:
+    """Scores as they are given, unit by unit, headings among them."""
+
+    name = fingerprint = "given"
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+        self.asked = 0
+
+    def score(self, question: str, passages: list[str]) -> list[PassageScores]:
+        self.asked += len(passages)
+        return [PassageScores(0.5, units_of(text), self.scores[: len(units_of(text))]) for text in passages]
+
+
+def kept(scorer: Given, target: Target, *parts: Part) -> list[str]:
+    return [each.text for each in Extractive(scorer, count).compress("?", parts or (part(),), target)]
+
+
+def test_units_over_the_threshold_are_kept_with_their_headings() -> None:
+    scores = Given(0, 0.9, 0.1, 0, 0.2, 0.8)
+    assert kept(scores, Target(0.5)) == ["# Lamps\n\nThe lamp was mended by Marta.", "## Ferries", "It leaves at noon."]
+    assert kept(scores, Target(0.95)) == []
+
+
+def test_neighbours_stay_one_part_and_spans_point_into_the_document() -> None:
+    (first, second, third) = Extractive(Given(0, 0.9, 0.1, 0, 0.2, 0.8), count).compress("?", [part()], Target(0.5))
+    for each in (first, second, third):
+        assert PAGE[each.span.start - 100 : each.span.end - 100] == each.text
+        assert (each.span.document_id, each.title) == ("doc", "Lamps")
+
+
+def test_of_what_is_too_much_the_best_is_kept() -> None:
+    scores = Given(0, 0.6, 0.7, 0, 0.9, 0.8)
+    # Both headings count: "## Ferries" is two words, "# Lamps" two more.
+    assert kept(scores, Target(0.5, max_tokens=9)) == ["# Lamps", "## Ferries\n\nThe ferry costs four crowns."]
+    assert kept(scores, Target(0.5, max_tokens=0)) == []
+
+
+def test_filling_takes_what_fits_whatever_its_score() -> None:
+    scores = Given(0, 0.01, 0.02, 0, 0.03, 0.04)
+    assert kept(scores, Target(0.5, max_tokens=100)) == []
+    assert kept(scores, Target(0.5, max_tokens=100, fill=True)) == [PAGE]
+
+
+def test_a_part_that_is_kept_whole_is_the_part_itself() -> None:
+    given = part()
+    assert Extractive(Given(*[1.0] * 6), count).compress("?", [given], Target(0.5)) == (given,)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threshold": 1.5}, "threshold is 1.5"),
+        ({"max_tokens": -1}, "max_tokens is -1"),
+        ({"fill": True}, "needs max_tokens"),
+    ],
+)
+def test_a_target_that_can_not_be_meant_is_refused(options: dict, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Target(**options)
+
+
+def test_scores_are_kept_by_text_question_and_scorer() -> None:
+    scorer, cache = Given(0, 0.9, 0.1, 0, 0.2, 0.8), MemoryCache()
+    extract = Extractive(scorer, count, cache)
+    first = extract.compress("?", [part(), part()], Target(0.5))
+    assert scorer.asked == 2
+    assert extract.compress("?", [part(start=7)], Target(0.5))[0].text == first[0].text
+    assert scorer.asked == 2
+    extract.compress("another?", [part()], Target(0.5))
+    assert scorer.asked == 3
+    assert cache.statistics().hits == 1
+
+
+def test_nothing_to_compress() -> None:
+    assert Extractive(Given(), count, MemoryCache()).compress("?", [], Target()) == ()
+    assert Extractive(ByWords(), count).compress("?", [part("   ")], Target()) == (part("   "),)
+
+
+def test_baselines_prefer_what_shares_words_or_meaning() -> None:
+    from support.embedders import WordEmbedder
+
+    for scorer in (ByWords(), ByMeaning(WordEmbedder())):
+        (scored,) = scorer.score("What does the ferry cost, how many crowns?", [PAGE])
+        assert max(zip(scored.scores, scored.units, strict=True), key=lambda pair: pair[0])[1].start == PAGE.index(
+            "The ferry"
+        )
+        assert scored.relevance == max(scored.scores)
+        assert scorer.score("?", []) == []
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=6, max_size=6), st.floats(0, 1), st.none() | st.integers(0, 30), st.booleans()
+)
+def test_what_is_kept_stands_in_the_source_in_order_and_never_costs_more(
+    scores: list[float], threshold: float, most: int | None, fill: bool
+) -> None:
+    target = Target(threshold, most, fill and most is not None)
+    found = select([part()], [PassageScores(1.0, units_of(PAGE), tuple(scores))], target, count)
+    at = 100
+    for each in found:
+        assert each.span.start >= at
+        assert each.text == PAGE[each.span.start - 100 : each.span.end - 100]
+        at = each.span.end
+    assert sum(count(each.text) for each in found) <= min(count(PAGE), most if most is not None else count(PAGE))
+    again = select([part()], [PassageScores(1.0, units_of(PAGE), tuple(scores))], target, count)
+    assert again == found
