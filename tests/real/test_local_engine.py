@@ -96,7 +96,7 @@ def test_the_probe_keeps_to_its_budget(engine: LocalEngine):
     samples = measure(engine, budget_s=1.0)
     assert len(samples.prefill) >= 2
     assert sum(seconds for _, _, seconds in samples.prefill[:-1]) < 1.0 or len(samples.prefill) == 2
-    assert len(samples.decode) == 2
+    assert 2 <= len(samples.decode) <= 1 + len(samples.prefill)
 
 
 def test_nothing_is_asked_of_the_network(settings: Settings):
