@@ -8,11 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Generic, TypeVar
 
-from turnout.engines.reader import handed
+from turnout.engines.reader import handed, polled
 
 Item = TypeVar("Item")
 
-POLL_S = 0.05
 CLOSE_TIMEOUT_S = 2.0
 
 
@@ -33,17 +32,7 @@ class Pump(Generic[Item]):
     def poll(self) -> Iterator[Item | None]:
         """The items as they come, and None each time that nothing came for a moment. Raises what the stream raised."""
         self._thread.start()
-        while True:
-            try:
-                item, error = self._items.get(timeout=POLL_S)
-            except queue.Empty:
-                yield None
-                continue
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
+        yield from polled(self._items)
 
     def close(self) -> None:
         """Cancels what still runs."""

@@ -30,17 +30,7 @@ class ThreadReader(Generic[Item]):
     def poll(self) -> Iterator[Item | None]:
         """The items as they come, and None each time that nothing came for a moment. Raises what the stream raised."""
         threading.Thread(target=self._run, name="turnout-model", daemon=True).start()
-        while True:
-            try:
-                item, error = self._items.get(timeout=POLL_S)
-            except queue.Empty:
-                yield None
-                continue
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
+        yield from polled(self._items)
 
     def close(self) -> None:
         """Lets the stream end."""
@@ -59,6 +49,22 @@ class ThreadReader(Generic[Item]):
             self._items.put((None, None))
         except BaseException as error:  # handed to the thread that reads, which would wait for ever
             self._items.put((None, handed(error)))
+
+
+def polled(items: queue.Queue[tuple[Item | None, BaseException | None]]) -> Iterator[Item | None]:
+    """What another thread puts in: items, and None each time that nothing came for a moment; it ends at a pair of
+    nothing, and an error is raised."""
+    while True:
+        try:
+            item, error = items.get(timeout=POLL_S)
+        except queue.Empty:
+            yield None
+            continue
+        if error is not None:
+            raise error
+        if item is None:
+            return
+        yield item
 
 
 def handed(error: BaseException) -> Exception:
