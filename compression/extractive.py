@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from turnout.compression.selection import PassageScores, Target, select
+from turnout.compression.selection import PassageScores, Target, joined, select
 from turnout.compression.units import Unit
 from turnout.types import Part, SegmentKey
 
@@ -35,10 +35,12 @@ class Extractive:
         self._cache = cache
 
     def compress(self, question: str, parts: Sequence[Part], target: Target) -> tuple[Part, ...]:
-        """What is left of the parts; the parts themselves where leaving something out saves nothing."""
-        kept = select(parts, self.scores(question, [part.text for part in parts]), target, self._count)
-        before, after = (sum(self._count(part.text) for part in each) for each in (parts, kept))
-        return kept if after < before else tuple(parts)
+        """What is left of the parts, of which those that follow each other are one; all of them where leaving something
+        out saves nothing."""
+        whole, scored = joined(parts, self.scores(question, [part.text for part in parts]))
+        kept = select(whole, scored, target, self._count)
+        before, after = (sum(self._count(part.text) for part in each) for each in (whole, kept))
+        return kept if after < before else whole
 
     def scores(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
         """Of each passage, from the cache where it is there."""

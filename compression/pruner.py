@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.compression.cross_encoder import CARD, WEIGHTS, CrossEncoder
-from turnout.compression.selection import PassageScores
+from turnout.compression.selection import THRESHOLD, PassageScores
 from turnout.compression.units import Unit, units_of
 from turnout.errors import ModelError
 from turnout.retrieval.embedder_folder import EmbedderFolder, has_fast_bf16
@@ -37,6 +37,7 @@ class Pruner:
     """
 
     name = "pruner"
+    threshold = THRESHOLD
 
     def __init__(self, embedder: Path, weights: Path = SHIPPED, device: str | None = None) -> None:
         self._embedder, self._weights, self._device = embedder, weights, device

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from turnout.compression.selection import PassageScores
+from turnout.compression.selection import THRESHOLD, PassageScores
 from turnout.compression.units import units_of
 from turnout.contracts import Weighs
 
@@ -28,6 +28,7 @@ class ByReader:
     """A unit's score is the share of "Yes". It costs a step of about 50 tokens a sentence, and no other model."""
 
     name = "exit"
+    threshold = THRESHOLD
 
     def __init__(self, engine: Weighs) -> None:
         self._engine = engine

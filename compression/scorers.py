@@ -10,6 +10,7 @@ from turnout.compression.selection import PassageScores
 from turnout.compression.units import Unit, units_of
 from turnout.contracts import Embedder
 from turnout.retrieval.lexical import LexicalIndex
+from turnout.retrieval.vectors import of_question
 
 VERSION = "1"
 """Of how texts are cut and scored; part of the fingerprints."""
@@ -19,6 +20,7 @@ class ByWords:
     """BM25 of each unit among all that are scored together, over the best of them; so not to be cached."""
 
     name = "words"
+    threshold = 0.3  # by hand, not measured: about one of three words that matter
     fingerprint = f"words/{VERSION}"
 
     def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
@@ -33,6 +35,7 @@ class ByMeaning:
     """The cosine of each unit with the question, below 0 counted as 0."""
 
     name = "meaning"
+    threshold = 0.2  # by hand, not measured
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -46,8 +49,8 @@ class ByMeaning:
         texts = [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
         if not texts:
             return _split(units, [])
-        vectors = self._embedder.embed([question, *texts])
-        return _split(units, np.maximum(vectors[1:] @ vectors[0], 0.0).tolist())
+        cosines = self._embedder.embed(texts) @ of_question(self._embedder, question)
+        return _split(units, np.maximum(cosines, 0.0).tolist())
 
 
 def _split(units: Sequence[Sequence[Unit]], scores: Sequence[float]) -> list[PassageScores]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import numbers
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from turnout.compression.units import Unit
+from turnout.compression.units import Unit, units_of
 from turnout.errors import ConfigurationError
 from turnout.types import Part, Span
 
@@ -17,13 +19,25 @@ class Target:
     """How much is kept. Every unit of at least `threshold`; of those, where they are over `max_tokens`, the best.
 
     With `fill` the threshold does not count: the best units that fit `max_tokens` are kept.
+
+    Attributes:
+        best_tokens: what the very best unit may take with its headings, where that is more than `max_tokens`; it is
+            then kept alone. What is wanted may be one large table.
     """
 
     threshold: float = THRESHOLD
     max_tokens: int | None = None
     fill: bool = False
+    best_tokens: int = 0
 
     def __post_init__(self) -> None:
+        given: dict[str, object] = {
+            "threshold": self.threshold,
+            "max_tokens": 0 if self.max_tokens is None else self.max_tokens,
+        }
+        for name, kind in (("threshold", numbers.Real), ("max_tokens", numbers.Integral)):
+            if isinstance(given[name], bool) or not isinstance(given[name], kind):
+                raise ConfigurationError(f"{name} is {given[name]!r}", hint=f"give {name} as a number")
         if not 0 <= self.threshold <= 1:
             raise ConfigurationError(f"threshold is {self.threshold}, not between 0 and 1")
         if self.max_tokens is not None and self.max_tokens < 0:
@@ -47,6 +61,54 @@ class PassageScores:
     scores: tuple[float, ...]
 
 
+def joined(
+    parts: Sequence[Part], scored: Sequence[PassageScores]
+) -> tuple[tuple[Part, ...], tuple[PassageScores, ...]]:
+    """Parts of which one begins where the other ends become one, so that headings, tables and lists reach across them.
+
+    What is a unit of the whole scores as the best of what it was scored as.
+
+    Args:
+        scored: of each part.
+    """
+    found = [_one(parts[first:last], scored[first:last]) for first, last in _following(parts)]
+    return tuple(part for part, _ in found), tuple(passage for _, passage in found)
+
+
+def _following(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for number in range(1, len(parts) + 1):
+        before = parts[number - 1].span
+        if number < len(parts):
+            span = parts[number].span
+            if (span.document_id, span.start) == (before.document_id, before.end):
+                continue
+        yield first, number
+        first = number
+
+
+def _one(parts: Sequence[Part], scored: Sequence[PassageScores]) -> tuple[Part, PassageScores]:
+    if len(parts) == 1:
+        return parts[0], scored[0]
+    text, begin = "".join(part.text for part in parts), parts[0].span.start
+    part = Part(text, Span(parts[0].span.document_id, begin, parts[-1].span.end), parts[0].title)
+    pieces = [
+        (piece.span.start - begin + unit.start, piece.span.start - begin + unit.end, score)
+        for piece, passage in zip(parts, scored, strict=True)
+        for unit, score in zip(passage.units, passage.scores, strict=True)
+    ]
+    units = units_of(text)
+    scores, first = [], 0
+    for unit in units:
+        while first < len(pieces) and pieces[first][1] <= unit.start:
+            first += 1
+        last = first
+        while last < len(pieces) and pieces[last][0] < unit.end:
+            last += 1
+        scores.append(max((score for *_, score in pieces[first:last]), default=0.0))
+    return part, PassageScores(max(passage.relevance for passage in scored), units, tuple(scores))
+
+
 def select(
     parts: Sequence[Part], scored: Sequence[PassageScores], target: Target, count: Callable[[str], int]
 ) -> tuple[Part, ...]:
@@ -65,20 +127,30 @@ def select(
         ),
         key=lambda entry: (-entry[0], entry[1], entry[2]),
     )
-    left = float("inf") if target.max_tokens is None else target.max_tokens
+    count = functools.cache(count)
+    left = most = float("inf") if target.max_tokens is None else target.max_tokens
     kept: list[set[int]] = [set() for _ in parts]
-    for _, place, number in ranked:
+    taken: list[tuple[int, list[int]]] = []
+    for rank, (_, place, number) in enumerate(ranked):
         wanted = [*_headings(scored[place].units, number), number]
         new = [each for each in wanted if each not in kept[place]]
         tokens = sum(count(_text(parts[place], scored[place].units[each])) for each in new)
-        if tokens <= left:
+        if tokens <= (left if rank else max(left, target.best_tokens)):
             left -= tokens
             kept[place].update(new)
-    return tuple(
-        run
-        for part, passage, numbers in zip(parts, scored, kept, strict=True)
-        for run in _runs(part, passage.units, numbers)
-    )
+            taken.append((place, new))
+    while True:
+        found = tuple(
+            run
+            for part, passage, each in zip(parts, scored, kept, strict=True)
+            for run in _runs(part, passage.units, each)
+        )
+        room = max(most, target.best_tokens) if len(taken) == 1 else most
+        if not taken or sum(count(run.text) for run in found) <= room:
+            return found
+        # The blanks between neighbours are tokens too: where they are too many, the least wanted goes.
+        place, new = taken.pop()
+        kept[place].difference_update(new)
 
 
 def _headings(units: Sequence[Unit], number: int) -> list[int]:

@@ -15,6 +15,7 @@ from turnout.config import model_name_of
 from turnout.contracts import ChatModel, Stopper
 from turnout.engines import prompt
 from turnout.engines.decode import StopFilter
+from turnout.engines.in_flight import InFlight, Load, shared
 from turnout.engines.reader import ThreadReader
 from turnout.engines.remote import defuse
 from turnout.engines.remote_server import DEFAULT_WINDOW, MESSAGE_TOKENS, estimate
@@ -108,8 +109,9 @@ class ChatModelEngine:
                 hint="give fewer documents, use another strategy, or a model with a larger window",
             )
         pump = ThreadReader(lambda: self._stream(self._messages(context), params))
+        events = self._read(pump, params, stopped or (lambda: False), expected)
         try:
-            yield from self._read(pump, params, stopped or (lambda: False), expected)
+            yield from self._requests.follow(events, expected, params.max_tokens)
         except TurnoutError:
             raise
         except Exception as error:  # the libraries behind chat models have no common one
@@ -120,6 +122,14 @@ class ChatModelEngine:
             ) from error
         finally:
             pump.close()
+
+    def in_flight(self) -> Load:
+        """What this process has models of this kind and name do."""
+        return self._requests.load()
+
+    @cached_property
+    def _requests(self) -> InFlight:
+        return shared(self.model.fingerprint)
 
     def _read(
         self, pump: ThreadReader[Any], params: GenerationParams, stopped: Stopper, expected: int

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
+from turnout.engines import attending, loading, prompt, surprise, weighing
 from turnout.engines import folder as folders
-from turnout.engines import loading, prompt, surprise, weighing
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
 from turnout.engines.answering import answered
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
+from turnout.engines.in_flight import InFlight, Load
 from turnout.engines.memory import Footprint, prefill_chunk
 from turnout.engines.meter import Meter
 from turnout.engines.paged import lean
@@ -27,7 +28,7 @@ from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
 from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
-from turnout.errors import ModelError
+from turnout.errors import ConfigurationError, ModelError
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class LocalEngine:
         self._network: Any = None
         self._session: Session | None = None
         self._importing: threading.Thread | None = None
+        self._requests = InFlight(in_turn=True)
 
     @cached_property
     def model(self) -> ModelInfo:
@@ -240,7 +242,12 @@ class LocalEngine:
             self.open()
             self._admission.check(len(ids), params.max_tokens)  # the pool has its size only now
         with self.sequence(params.cache_namespace) as sequence:
-            yield from self._run(ids, params, stopped or (lambda: False), sequence)
+            events = self._run(ids, params, stopped or (lambda: False), sequence)
+            yield from self._requests.follow(events, len(ids), params.max_tokens)
+
+    def in_flight(self) -> Load:
+        """The answers of `generate` that are not done."""
+        return self._requests.load()
 
     def answer_all(self, contexts: Sequence[Context], params: GenerationParams) -> list[str]:
         """The answers to several contexts; what they begin with alike is read once, and they are written together.
@@ -305,6 +312,34 @@ class LocalEngine:
         asked, places = surprise.lined(self.tokenizer, text, lines)
         (losses,) = self._losses([asked])
         return [surprise.mean(losses[start:end]) for start, end in places]
+
+    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+        """[texts][tokens]: how much a question looks at each token of the texts, which are read one after the other:
+        attention in one layer, summed over the question's tokens and the layer's heads. What is no part of a word has
+        0.
+
+        Args:
+            layer: from 0; the one in the middle by default.
+
+        Raises:
+            ConfigurationError: no question, or the model has no such layer.
+            EngineError: texts and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+        """
+        ids, places = attending.prompt(self.tokenizer, texts, question)
+        asked = places.pop()
+        if asked[0] == asked[1]:
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        self._admission.check(len(ids), 0)
+        session = self._with_pages("show its attention")
+        layers = self._admission.footprint.kv_shape.layers
+        if layer is None:
+            layer = (layers - 1) // 2
+        elif not 0 <= layer < layers:
+            raise ConfigurationError(f"layer {layer} is not one of the model's {layers}", hint=f"0 to {layers - 1}")
+        found = attending.weights(session, ids, asked, layer)
+        words = attending.words(self.tokenizer, ids[: asked[0]])
+        return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
 
     def _losses(self, asked: Sequence[Asked]) -> list[list[float]]:
         for ids, _ in asked:

@@ -12,6 +12,7 @@ from typing import Any
 from turnout.contracts import Stopper
 from turnout.engines import prompt, remote_server
 from turnout.engines.decode import StopFilter
+from turnout.engines.in_flight import InFlight, Load, shared
 from turnout.engines.pump import Pump
 from turnout.engines.remote_errors import broke_off, cause, normalise, shown_url
 from turnout.errors import EngineError, EngineTimeoutError
@@ -102,13 +103,18 @@ class RemoteEngine:
                 hint="give fewer documents, use another strategy, or a model with a larger window",
             )
         pump = Pump(lambda: self._stream(messages, params))
+        events = self._read(pump, params, stopped or (lambda: False), expected)
         try:
-            yield from self._read(pump, params, stopped or (lambda: False), expected)
+            yield from self._requests.follow(events, expected, params.max_tokens)
         except Exception as error:
             ours = normalise(error, self._url, self._found.name, self._key, self._found.known)
             raise ours from cause(error, self._key)
         finally:
             pump.close()
+
+    def in_flight(self) -> Load:
+        """What this process has the server do, whichever engine and model it was asked by."""
+        return self._requests.load()
 
     def _read(
         self, pump: Pump[Any], params: GenerationParams, stopped: Stopper, expected: int
@@ -202,6 +208,10 @@ class RemoteEngine:
             }
             for message in prompt.pieces(context, self.prompt_format)
         ]
+
+    @cached_property
+    def _requests(self) -> InFlight:
+        return shared(shown_url(self._url))
 
     @cached_property
     def _url(self) -> str:

@@ -51,10 +51,18 @@ class ChatTokenizer:
 
     def encode(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Token ids of a chat up to where the assistant's answer begins."""
+        return self.encode_placed(messages)[0]
+
+    def encode_placed(self, messages: Sequence[ChatMessage]) -> tuple[list[int], list[tuple[int, int]]]:
+        """The same, and which of the ids [start, end) are each untrusted piece's, in order."""
         ids: list[int] = []
+        places = []
         for piece in self._render(messages):
+            start = len(ids)
             ids.extend(self._trusted(piece.text) if piece.trusted else self._untrusted(piece.text))
-        return ids
+            if not piece.trusted:
+                places.append((start, len(ids)))
+        return ids, places
 
     def count(self, messages: Sequence[ChatMessage]) -> int:
         """`len(encode(messages))`."""
@@ -144,7 +152,7 @@ class ChatTokenizer:
                 hint="use a model whose template keeps earlier turns",
             )
         pieces.append(Piece(rendered[end:], True))
-        return [piece for piece in pieces if piece.text]
+        return [piece for piece in pieces if piece.text or not piece.trusted]
 
     def _apply_template(self, messages: list[dict[str, str]]) -> str:
         self._loaded()

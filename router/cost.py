@@ -1,13 +1,15 @@
-"""Predicted seconds, tokens and bytes of reading a prompt of a given size: the part all strategies share."""
+"""Predicted seconds, bytes and cost of reading a prompt of a given size: the part all strategies share."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+from turnout.router.prices import MILLION
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import Estimate
 from turnout.router.signals import Signals
-from turnout.types import Candidate, Exclusion
+from turnout.types import Budget, Candidate, Exclusion
 
 OUTSIDE_S = {"full": 0.01, "rag": 0.03}
 """Seconds to first word outside the engine before the ledger knows better, from outside_engine_s in
@@ -33,27 +35,28 @@ def candidate(
     memory: MemoryOf,
     reasons: tuple[str, ...] = (),
     resident_tokens: int = 0,
+    before_s: float = 0.0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
     Args:
         memory: peak bytes of (prompt tokens, new tokens), None where it is not this machine's memory.
-        resident_tokens: of the prompt, which need not be read again.
+        resident_tokens: of the prompt, which need not be read again; where prices are known they are cached ones.
+        before_s: seconds that the strategy takes before the engine begins, until the ledger knows better.
     """
     correction = profile.corrections.get(strategy, 1.0)
-    outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0))
+    outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
     prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
     fast, slow = profile.spreads.get(strategy, SPREAD)
-    short, usual, long = profile.lengths.get(strategy, LENGTHS)
-
-    def writing(share: float) -> float:
-        """Seconds after the first token of an answer of so many times the expected tokens."""
-        tokens = min(share * signals.expected_new_tokens, signals.max_new_tokens)
-        return correction * profile.decode_seconds(prompt_tokens, 1) * max(tokens - 1, 0.0)
-
-    ttft = outside + prefill
-    ttft_low, ttft_high = outside + fast * prefill, outside + slow * prefill
-    total = ttft + writing(usual)
+    short, usual, long = written(strategy, signals, profile)
+    token_s = correction * profile.decode_seconds(prompt_tokens, 1)
+    # Waiting for others is no part of reading: neither corrections nor the spread of reading are of it.
+    soon, wait, late = (signals.waited_s + seconds for seconds in signals.wait_s)
+    ttft = outside + wait + prefill
+    ttft_low, ttft_high = outside + soon + fast * prefill, outside + late + slow * prefill
+    total = ttft + token_s * max(usual - 1, 0.0)
+    total_low = ttft_low + fast * token_s * max(short - 1, 0.0)
+    total_high = ttft_high + slow * token_s * max(long - 1, 0.0)
     memory_bytes = memory(prompt_tokens, signals.max_new_tokens)
     needed = prompt_tokens + signals.max_new_tokens
     excluded = None
@@ -65,6 +68,12 @@ def candidate(
         excluded = Exclusion("memory", signals.free_memory_bytes, memory_bytes)
     if resident_tokens:
         reasons += (f"{resident_tokens:,} of {prompt_tokens:,} prompt tokens were read before",)
+
+    def cost(new_tokens: float, seconds: float) -> float | None:
+        # Without prices the unit is this machine's seconds; a server's seconds are not ours to count.
+        here = seconds if memory_bytes is not None else None
+        return signals.pricing.cost(prompt_tokens, resident_tokens, new_tokens, here)
+
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
         strategy=strategy,
@@ -75,12 +84,31 @@ def candidate(
         total_s=total,
         ttft_low_s=ttft_low,
         ttft_high_s=ttft_high,
-        total_low_s=ttft_low + fast * writing(short),
-        total_high_s=ttft_high + slow * writing(long),
+        total_low_s=total_low,
+        total_high_s=total_high,
         prompt_tokens=prompt_tokens,
         memory_bytes=memory_bytes,
-        # Until a price is known the unit of cost is this machine's seconds; a server's seconds are not ours to count.
-        cost=total if memory_bytes is not None else None,
+        cost=cost(usual, total),
+        cost_low=cost(short, total_low),
+        cost_high=cost(long, total_high),
         excluded_by=excluded,
         reasons=reasons + unmeasured,
     )
+
+
+def written(strategy: str, signals: Signals, profile: ModelProfile) -> tuple[float, float, float]:
+    """Tokens of an answer: 10th, 50th and 90th percentile."""
+    short, usual, long = (
+        min(share * signals.expected_new_tokens, float(signals.max_new_tokens))
+        for share in profile.lengths.get(strategy, LENGTHS)
+    )
+    return short, usual, long
+
+
+def affordable(chosen: Candidate, budget: Budget, signals: Signals, profile: ModelProfile) -> int:
+    """New tokens that an answer may get: as many as are allowed, and no more than `max_cost` pays for."""
+    price, limit, high = signals.pricing.output, budget.max_cost, chosen.cost_high
+    if limit is None or high is None or not price:
+        return signals.max_new_tokens
+    *_, long = written(chosen.strategy, signals, profile)
+    return min(signals.max_new_tokens, max(math.floor(long + (limit - high) * MILLION / price), 1))

@@ -153,8 +153,8 @@ class Ledger:
         """The profile with what this model's answers say.
 
         The latest give, by strategy, measured over predicted engine seconds to the first token, seconds outside the
-        engine, and how long answers get; cached prompts teach nothing of reading. Those that the user has judged
-        correct the expected quality.
+        engine, and how long answers get; cached prompts teach nothing of reading, nor do those before which an engine
+        had others. Those that the user has judged correct the expected quality.
         """
         ratios: dict[str, list[float]] = {}
         outside: dict[str, list[float]] = {}
@@ -166,17 +166,16 @@ class Ledger:
             ).all()
         for chosen, text in rows:
             record = json.loads(text)
-            usage, raw = record["usage"], record["raw_first_token_s"]
+            usage, raw, known = record["usage"], record["raw_first_token_s"], record["decision"]["signals"]
             first, ttft = usage["first_token_s"], usage["ttft_s"]
             if usage["completion_tokens"]:
-                expected = record["decision"]["signals"]["expected_new_tokens"]
-                lengths.setdefault(chosen, []).append(usage["completion_tokens"] / expected)
-            if first is None or usage["cached_tokens"]:
+                lengths.setdefault(chosen, []).append(usage["completion_tokens"] / known["expected_new_tokens"])
+            if first is None or usage["cached_tokens"] or any(known.get("wait_s", ())):
                 continue
             if raw:
                 ratios.setdefault(chosen, []).append(first / raw)
             if ttft is not None:
-                outside.setdefault(chosen, []).append(max(0.0, ttft - first))
+                outside.setdefault(chosen, []).append(max(0.0, ttft - first - known.get("waited_s", 0.0)))
         return dataclasses.replace(
             profile,
             corrections=_medians(ratios, 0.33, 3.0),

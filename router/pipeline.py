@@ -12,10 +12,12 @@ from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreErro
 from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals
-from turnout.router import citations, policy
+from turnout.router import citations, policy, waiting
 from turnout.router.check import is_answer, is_refusal, is_settled
 from turnout.router.clock import Clock
+from turnout.router.cost import affordable
 from turnout.router.ledger import Ledger
+from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import Signals, gather
 from turnout.router.visible import Visible
@@ -44,7 +46,8 @@ from turnout.types import (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within; `steady` shows no text that may have to be retracted."""
+    """One question with what it is asked over and within; `steady` shows no text that may have to be retracted, and
+    `waited_s` are seconds that it waited for its turn."""
 
     question: Question
     corpus: Corpus
@@ -54,6 +57,7 @@ class Request:
     cache_namespace: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Machinery:
     profile: ModelProfile
     ledger: Ledger
     search: Looks | None = None
+    pricing: Pricing = UNPRICED
 
 
 def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
@@ -83,7 +88,7 @@ def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decisi
 def signals(request: Request, machinery: Machinery) -> Signals:
     """What is known of a question over its documents before anything is run."""
     engine = machinery.engine
-    return gather(
+    known = gather(
         request.question,
         request.corpus,
         engine,
@@ -91,7 +96,9 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         engine.free_memory_bytes(),
         request.cache_namespace,
         machinery.profile.windows,
+        machinery.pricing,
     )
+    return replace(known, waited_s=request.waited_s, wait_s=waiting.ahead(known.load, machinery.profile))
 
 
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
@@ -112,7 +119,8 @@ def look(request: Request, machinery: Machinery) -> SearchSignals | None:
 
 def _decided(known: Signals, request: Request, machinery: Machinery, spent_s: float) -> Decision:
     budget, profile = request.budget, machinery.profile
-    candidates = [strategy.estimate(known, profile, budget) for strategy in machinery.strategies]
+    considered = policy.considered(machinery.strategies, known, profile, request.strategy)
+    candidates = [strategy.estimate(known, profile, budget) for strategy in considered]
     return policy.decide(candidates, budget, known, profile, request.strategy, spent_s)
 
 
@@ -140,11 +148,11 @@ def carry_out(
     """Prepares, generates, checks and records what was decided. The last event is `Done`.
 
     Text that could still become the refusal sentence is held back; text that turns out not to be in the documents is
-    `Retracted`, and the answer is then an abstention. An answer that `max_total_s` ends is `Cut`.
+    `Retracted`, and the answer is then an abstention. An answer that `max_total_s` or `max_cost` ends is `Cut`.
 
     Raises:
         Cancelled: `stopped` said so.
-        EngineError: the model wrote nothing in all its new tokens.
+        EngineError: the model wrote nothing in all its new tokens, or no answer in those that `max_cost` pays for.
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
@@ -164,7 +172,7 @@ def carry_out(
     finished = NOTHING_READ
     with clock.step("generate"):
         # Nothing that could be read means nothing that could be answered: the model is not asked.
-        params = _params(request, decision, clock)
+        params = _params(request, decision, machinery, clock)
         events = engine.generate(context, params, stopped) if context.parts else ()
         for event in events:
             match event:
@@ -188,12 +196,13 @@ def carry_out(
     with clock.step("check"):
         numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
         checked = _check(growing.raw, question, context, corpus, numbered=numbered)
-    cut = _cut(request, params) if finished.reason == "timeout" else None
+    cut = _cut(request, params, decision, finished)
     if cut is not None and checked.abstained and not checked.refused:
         # What was written is too little to be an answer: that says nothing of the documents.
-        raise EngineTimeoutError(
+        kind, more = (EngineError, "max_cost") if cut.limit == "max_cost" else (EngineTimeoutError, "time")
+        raise kind(
             f"{cut.limit} {cut.allowed:g} was over before there was an answer",
-            hint="allow more time, or give fewer documents",
+            hint=f"allow more {more}, or give fewer documents",
         )
     for delta in growing.finish(checked.abstained):
         clock.first_word()
@@ -217,12 +226,14 @@ def _go_on(stopped: Stopper | None) -> Callable[[], None]:
     return check
 
 
-def _params(request: Request, decision: Decision, clock: Clock) -> GenerationParams:
-    """How to decode: at most the task's new tokens, and no longer than `max_total_s` and the caller's time leave."""
+def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock) -> GenerationParams:
+    """How to decode: at most the task's new tokens and those that `max_cost` pays for, and no longer than `max_total_s`
+    and the caller's time leave."""
+    known = Signals.from_record(decision.signals)
     limit, decoding = request.budget.max_total_s, request.decoding
     left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
     return GenerationParams(
-        max_tokens=decision.signals["max_new_tokens"],
+        max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile),
         temperature=decoding.temperature,
         stop=decoding.stop,
         seed=decoding.seed,
@@ -231,8 +242,12 @@ def _params(request: Request, decision: Decision, clock: Clock) -> GenerationPar
     )
 
 
-def _cut(request: Request, params: GenerationParams) -> Cut:
-    """Which of the limits in seconds ended the answer."""
+def _cut(request: Request, params: GenerationParams, decision: Decision, finished: Finished) -> Cut | None:
+    """Which of the caller's limits ended the answer, if one did."""
+    if finished.reason == "length" and params.max_tokens < decision.signals["max_new_tokens"]:
+        return Cut("max_cost", request.budget.max_cost or 0.0)
+    if finished.reason != "timeout":
+        return None
     limit, own = request.budget.max_total_s, request.decoding.timeout_s
     if limit is None or params.timeout_s == own:
         return Cut("timeout_s", own or 0.0)
@@ -270,18 +285,19 @@ def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, nu
 def _answer(
     request: Request, machinery: Machinery, decision: Decision, finished: Finished, clock: Clock, checked: _Checked
 ) -> Answer:
-    priced = decision[decision.chosen].cost is not None
+    total_s = clock.total_s()
+    here = total_s if decision[decision.chosen].memory_bytes is not None else None
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,
         completion_tokens=finished.completion_tokens,
         first_token_s=finished.first_token_s,
         ttft_s=clock.ttft_s,
-        total_s=clock.total_s(),
+        total_s=total_s,
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
         peak_memory_bytes=finished.peak_memory_bytes,
-        cost=clock.total_s() if priced else None,
+        cost=machinery.pricing.cost(finished.prompt_tokens, finished.cached_tokens, finished.completion_tokens, here),
     )
     ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
     cut = None if checked.abstained else ways.get(finished.reason)

@@ -7,11 +7,14 @@ import math
 import secrets
 from collections.abc import Sequence
 
+from turnout.contracts import Strategy
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
-from turnout.router import reasons
+from turnout.router import reasons, waiting
+from turnout.router.prices import Pricing
 from turnout.router.profile import ModelProfile
-from turnout.router.quality import prior
+from turnout.router.quality import QualityModel, prior
 from turnout.router.signals import Signals
+from turnout.router.strategies import UNPROVEN
 from turnout.types import LIMITS, Budget, Candidate, Decision, Exclusion
 
 POLICY = "learned/1"
@@ -28,8 +31,27 @@ BALANCED_PER_DOUBLING = 0.03
 SEARCH_MOVES = 0.03
 """A search moves the expected scores apart by no more than this in nine of ten of LaRA's questions."""
 
+TIER = "tier"
+NOT_MEASURED = "not measured with this model: taken only where it is asked for by name"
+
 _UNITS = {"max_total_s": "s", "max_ttft_s": "s", "max_prompt_tokens": "tokens", "max_memory_bytes": "bytes"}
 OPTIMIZE = ("quality", "balanced", "latency", "cost")
+
+
+def considered(
+    strategies: Sequence[Strategy], signals: Signals, profile: ModelProfile, forced: str | None = None
+) -> list[Strategy]:
+    """Those that a decision shows: of variants that were never measured with the model only one that is asked for."""
+    model = profile.quality or prior(signals.parameters)
+    return [
+        strategy
+        for strategy in strategies
+        if ":" not in strategy.name or strategy.name == forced or _is_proven(strategy.name, model)
+    ]
+
+
+def _is_proven(strategy: str, model: QualityModel) -> bool:
+    return strategy not in UNPROVEN or model.knows(strategy)
 
 
 def decide(
@@ -40,7 +62,7 @@ def decide(
     forced: str | None = None,
     spent_s: float = 0.0,
 ) -> Decision:
-    """Excludes what breaks a limit, then picks by name.
+    """Excludes what breaks a limit or is not proven, then picks by name.
 
     Args:
         profile: what the estimates rest on.
@@ -53,16 +75,17 @@ def decide(
     """
     check(budget)
     model = profile.quality or prior(signals.parameters)
-    judged = [_within(candidate, budget, spent_s) for candidate in candidates]
+    judged = [_within(_proven(candidate, forced, model), budget, spent_s, signals.pricing) for candidate in candidates]
     if forced is not None and forced not in {candidate.strategy for candidate in judged}:
         raise UnknownNameError("strategy", forced, [candidate.strategy for candidate in judged])
     inside = [c for c in judged if c.excluded_by is None]
     open_ = [c for c in inside if forced in (None, c.strategy)]
     if not open_:
-        raise _impossible([c for c in judged if forced in (None, c.strategy)], budget)
+        raise _impossible([c for c in judged if forced in (None, c.strategy)], budget, signals)
     best = _best(open_, budget.optimize)
-    why = "asked for by name" if forced else _WHY[budget.optimize]
-    final = tuple(_explained(candidate, best, why) for candidate in judged)
+    why = "asked for by name" if forced else _why(best, budget, signals)
+    unit = signals.pricing.currency if budget.optimize == "cost" else ""
+    final = tuple(_explained(candidate, best, why, unit) for candidate in judged)
     return Decision(
         id=new_id(),
         chosen=best.strategy,
@@ -70,8 +93,8 @@ def decide(
         candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
         budget=budget,
         signals={**signals.record(), "profile": profile.measured, "basis": model.basis},
-        because=reasons.because(model, signals, best, inside),
-        would_flip=(*_limits_to_lift(final), *reasons.flips(model, signals, best, open_)),
+        because=(*reasons.because(model, signals, best, inside), *waiting.told(signals)),
+        would_flip=(*_limits_to_lift(final, signals), *reasons.flips(model, signals, best, open_)),
     )
 
 
@@ -115,7 +138,13 @@ _WHY = {
 }
 
 
-_HIGH = {"total_s": "total_high_s", "ttft_s": "ttft_high_s"}
+def _why(best: Candidate, budget: Budget, signals: Signals) -> str:
+    if budget.optimize == "cost" and best.cost is None:
+        return f"fewest prompt tokens of those within {ALIKE:g} of the best quality: {signals.pricing.missing}"
+    return _WHY[budget.optimize]
+
+
+_HIGH = {"total_s": "total_high_s", "ttft_s": "ttft_high_s", "cost": "cost_high"}
 
 
 def _needed(candidate: Candidate, limit: str) -> float | None:
@@ -125,7 +154,14 @@ def _needed(candidate: Candidate, limit: str) -> float | None:
     return needed if high is None else high
 
 
-def _within(candidate: Candidate, budget: Budget, spent_s: float) -> Candidate:
+def _proven(candidate: Candidate, forced: str | None, model: QualityModel) -> Candidate:
+    """What was never measured is a risk that nobody takes unasked."""
+    if candidate.excluded_by is not None or candidate.strategy == forced or _is_proven(candidate.strategy, model):
+        return candidate
+    return dataclasses.replace(candidate, excluded_by=Exclusion(TIER, None, None, NOT_MEASURED))
+
+
+def _within(candidate: Candidate, budget: Budget, spent_s: float, pricing: Pricing) -> Candidate:
     if candidate.excluded_by is not None:
         return candidate
     for limit, allowed in budget.limits().items():
@@ -134,7 +170,8 @@ def _within(candidate: Candidate, budget: Budget, spent_s: float) -> Candidate:
             needed += spent_s  # a first ask pays for reading and indexing inside its limit
         if needed is None:
             # An unknown is a risk, never zero: a hard limit can't be promised over it.
-            return dataclasses.replace(candidate, excluded_by=Exclusion(limit, allowed, None, "not known"))
+            why = pricing.missing if limit == "max_cost" else "not known"
+            return dataclasses.replace(candidate, excluded_by=Exclusion(limit, allowed, None, why))
         if needed > allowed:
             return dataclasses.replace(candidate, excluded_by=Exclusion(limit, allowed, needed))
     return candidate
@@ -162,7 +199,12 @@ def _best(candidates: Sequence[Candidate], optimize: str) -> Candidate:
     return min(alike, key=lambda c: (known(c.cost, math.inf), known(c.prompt_tokens, math.inf)))
 
 
-def _explained(candidate: Candidate, best: Candidate, why: str) -> Candidate:
+def _explained(candidate: Candidate, best: Candidate, why: str, unit: str) -> Candidate:
+    """Says why a candidate was chosen, or what it has more or less than the chosen one.
+
+    Args:
+        unit: of costs, where they are what is compared.
+    """
     if candidate.strategy == best.strategy:
         return dataclasses.replace(candidate, chosen=True, reasons=(why, *candidate.reasons))
     if candidate.excluded_by is not None:
@@ -174,13 +216,18 @@ def _explained(candidate: Candidate, best: Candidate, why: str) -> Candidate:
     if candidate.ttft_s is not None and best.ttft_s is not None:
         gap = candidate.ttft_s - best.ttft_s
         parts.append(f"{abs(gap):.1f} s {'slower' if gap > 0 else 'faster'} to first word")
+    if unit and candidate.cost is not None and best.cost is not None:
+        gap = candidate.cost - best.cost
+        parts.append(f"{abs(gap):.2g} {unit} {'dearer' if gap > 0 else 'cheaper'}")
     return dataclasses.replace(candidate, reasons=(", ".join(parts), *candidate.reasons))
 
 
-def _limits_to_lift(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def _limits_to_lift(candidates: Sequence[Candidate], signals: Signals) -> tuple[str, ...]:
     flips = []
     for candidate in candidates:
         broken = candidate.excluded_by
+        if broken is not None and waiting.is_all(broken, signals):
+            flips.append(f"{candidate.strategy} possible where nothing else is being answered")
         if broken is not None and broken.needed is not None:
             flips.append(f"{candidate.strategy} possible at {describe_limit(broken.limit, broken.needed)} or more")
     return tuple(flips)
@@ -196,24 +243,38 @@ def describe_limit(limit: str, value: float) -> str:
     return f"{limit} {text}"
 
 
-def _impossible(candidates: Sequence[Candidate], budget: Budget) -> BudgetError:
+def _impossible(candidates: Sequence[Candidate], budget: Budget, signals: Signals) -> BudgetError:
+    """The error; it may be retried where only waiting for others breaks a limit."""
     wanted, possible = [], []
     for candidate in candidates:
         broken = candidate.excluded_by
         if broken is None:
+            continue
+        if broken.allowed is None and broken.needed is None:
+            wanted.append(f"{candidate.strategy}: {broken.why}")
             continue
         need = "not known" if broken.needed is None else f"{broken.needed:,.4g}"
         allowed = "" if broken.allowed is None else f" > {broken.allowed:,.4g}"
         wanted.append(f"{candidate.strategy}: {broken.limit} {need}{allowed}{f' ({broken.why})' if broken.why else ''}")
         if broken.limit in LIMITS and broken.needed is not None:
             possible.append((broken.needed / (broken.allowed or 1), broken.limit, broken.needed, candidate))
+    broken_by = [candidate.excluded_by for candidate in candidates if candidate.excluded_by is not None]
+    if all(broken.allowed is None for broken in broken_by):
+        return BudgetError(
+            f"no strategy can be used: {'; '.join(wanted)}", hint="ask for another strategy, or for none"
+        )
     hint = "shorten the question or the history, or use a model with a larger window"
+    if any(broken.limit == "max_cost" and broken.needed is None for broken in broken_by):
+        hint = signals.pricing.remedy
     if possible:
         _, limit, _, nearest = min(possible, key=lambda row: row[0])
         needs = {name: _needed(nearest, name) for name in budget.limits()}
         fields = ", ".join(f"{name}={_round_up(name, value)}" for name, value in needs.items() if value is not None)
         hint = f"nearest possible: {nearest.strategy} with {fields} (limit broken: {limit})"
-    return BudgetError(f"no strategy is inside the limits: {'; '.join(wanted)}", hint=hint)
+    busy = any(waiting.is_all(broken, signals) for broken in broken_by)
+    if busy:
+        hint += ", or ask again when nothing else is being answered"
+    return BudgetError(f"no strategy is inside the limits: {'; '.join(wanted)}", hint=hint, retryable=busy)
 
 
 def _round_up(name: str, value: float) -> str:

@@ -126,12 +126,16 @@ class QualityModel:
     def expected(self, strategy: str, signals: Signals) -> Estimate:
         """What a strategy scores on questions like this one. One that nothing is known of counts as a risk."""
         at = self.columns(signals)
-        known = strategy == BASE or strategy in self.others
+        known = self.knows(strategy)
         mean, sd = self.beliefs.expected(self.row(strategy if known else BASE, at))
         if not known:
             mean, sd = mean + UNKNOWN_GAIN, math.hypot(sd, UNKNOWN_SD)
         low, high = (min(max(mean + side * WIDTH * sd, 0.0), 1.0) for side in (-1, 1))
         return Estimate(min(max(mean, 0.0), 1.0), low, high)
+
+    def knows(self, strategy: str) -> bool:
+        """Whether anything was ever measured of it."""
+        return strategy == BASE or strategy in self.others
 
     def columns(self, signals: Signals) -> tuple[float, ...]:
         """A question's value of each of COLUMNS; the average one's where it is missing or not a number."""

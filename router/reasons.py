@@ -38,6 +38,8 @@ def because(model: QualityModel, signals: Signals, best: Candidate, candidates: 
         return ()
     if _same(best, other):
         return (f"{other.strategy} would read the same text",)
+    if not model.knows(best.strategy):
+        return ()  # one that was asked for by name before it was measured: nothing moved it
     at = model.columns(signals)
     apart = model.gain(best.strategy, at) - model.gain(other.strategy, at)
     kinds, lengths, facts = np.split(apart, [len(KINDS), 2 * len(KINDS)])

@@ -8,14 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from turnout.contracts import Engine, Remembers
+from turnout.contracts import Engine, Remembers, TellsLoad
+from turnout.engines.in_flight import Load
+from turnout.retrieval.convert.formats import kind_of
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
 from turnout.retrieval.search_signals import SearchSignals
 from turnout.router.kinds import KINDS, shares
 from turnout.router.options import listed
+from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.questions import new_tokens
-from turnout.types import Context, Question
+from turnout.types import Context, Document, Question
 
 _DIGITS = re.compile(r"\d")
 
@@ -35,9 +38,14 @@ class Signals:
         kinds: share of each of `turnout.router.kinds.KINDS` by the wording; empty where it is not known.
         options: the question lists the answers to choose from.
         digits: share of the documents' characters, read at their beginnings.
+        code: share of the documents that are source code, by their names.
         effective_window: tokens up to which the model was measured to use text of this kind of question well; None
             where no fall was found or nothing was measured.
         search: of the documents; None before a search.
+        pricing: of the model's tokens.
+        waited_s: seconds that the question has waited for its turn; they are over.
+        load: what the engine still has to do for others; None where it does not say.
+        wait_s: seconds, by `load`, before the engine begins with this question: 10th, 50th and 90th percentile.
     """
 
     task: str
@@ -57,8 +65,13 @@ class Signals:
     kinds: tuple[float, ...] = ()
     options: bool = False
     digits: float = 0.0
+    code: float = 0.0
     effective_window: int | None = None
     search: SearchSignals | None = None
+    pricing: Pricing = UNPRICED
+    waited_s: float = 0.0
+    load: Load | None = None
+    wait_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def fill(self) -> float:
@@ -67,15 +80,19 @@ class Signals:
 
     def record(self) -> Mapping[str, Any]:
         """For the ledger: what the decision was made from."""
-        return asdict(self)
+        return asdict(self) | {"pricing": self.pricing.record()}
 
     @classmethod
     def from_record(cls, fields: Mapping[str, Any]) -> Signals:
         """What `record` wrote, perhaps among other things; figures that an earlier version lacked are unknown."""
         known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
-        found = known.get("search")
-        known["search"] = None if found is None else SearchSignals(**found)
-        return cls(**known | {"kinds": tuple(known.get("kinds", ()))})
+        for name, made in (("search", SearchSignals), ("load", Load), ("pricing", Pricing)):
+            if known.get(name) is not None:
+                known[name] = made(**known[name])
+        for name in ("kinds", "wait_s"):
+            if name in known:
+                known[name] = tuple(known[name])
+        return cls(**known)
 
     def searched(self, found: SearchSignals) -> Signals:
         """These signals with those of a search."""
@@ -90,6 +107,7 @@ def gather(
     free_memory_bytes: int | None,
     namespace: str | None = None,
     windows: Mapping[str, int | None] = MappingProxyType({}),
+    pricing: Pricing = UNPRICED,
 ) -> Signals:
     """Collects the signals of one question over one corpus, without a search.
 
@@ -124,8 +142,16 @@ def gather(
         kinds=kinds,
         options=bool(listed(question.text)),
         digits=_digits(corpus),
+        code=sum(map(is_code, corpus.documents)) / max(len(corpus.documents), 1),
         effective_window=windows.get(_MEASURED_AS.get(likeliest, "")),
+        pricing=pricing,
+        load=engine.in_flight() if isinstance(engine, TellsLoad) else None,
     )
+
+
+def is_code(document: Document) -> bool:
+    """Whether it is source code: by how it was read, or by its name where it was given as text."""
+    return document.kind == "code" or kind_of(document.title) == "code"
 
 
 # The kind of task of `turnout calibrate window` that comes nearest.

@@ -13,6 +13,7 @@ from turnout.router import citations
 from turnout.router.check import is_refusal
 from turnout.router.clock import Clock
 from turnout.router.cost import candidate
+from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
@@ -106,9 +107,9 @@ class Reply:
     usage: Usage
 
 
-def closed_book(question: Question, engine: Engine, namespace: str | None) -> Reply:
+def closed_book(question: Question, machinery: Machinery, namespace: str | None) -> Reply:
     """Asks the model without documents: what it scores here it did not get from them."""
-    clock = Clock()
+    clock, engine = Clock(), machinery.engine
     engine.open()
     context = Context((), question.text, question.history, CLOSED_BOOK_TASK)
     params = GenerationParams(max_tokens=new_tokens(question)[0], cache_namespace=namespace)
@@ -121,14 +122,16 @@ def closed_book(question: Question, engine: Engine, namespace: str | None) -> Re
         elif isinstance(event, Finished):
             finished = event
     text = citations.split_quotes("".join(pieces))[0].strip()
+    total_s = clock.total_s()
+    here = total_s if engine.memory_bytes(finished.prompt_tokens, finished.completion_tokens) is not None else None
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,
         completion_tokens=finished.completion_tokens,
         first_token_s=finished.first_token_s,
         ttft_s=clock.ttft_s,
-        total_s=clock.total_s(),
+        total_s=total_s,
         peak_memory_bytes=finished.peak_memory_bytes,
-        cost=clock.total_s() if engine.free_memory_bytes() is not None else None,
+        cost=machinery.pricing.cost(finished.prompt_tokens, finished.cached_tokens, finished.completion_tokens, here),
     )
     return Reply(text, is_refusal(text), usage)

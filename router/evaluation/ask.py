@@ -63,7 +63,8 @@ def prepare(
     )
     request = Request(question, corpus(unique), sum(map(tokens, unique)), budget)
     clock = Clock()
-    known = pipeline.signals(request, machinery)
+    # Other questions of the run are no others': they would make decisions depend on how it is run.
+    known = dataclasses.replace(pipeline.signals(request, machinery), load=None, wait_s=(0.0, 0.0, 0.0))
     gathered = clock.total_s()
     if machinery.search is not None:
         machinery.search.warm(request.corpus)  # indexing is not part of deciding
@@ -100,7 +101,7 @@ def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespa
     try:
         candidate = strategy.estimate(asked.signals, machinery.profile, budget)
         row["predicted"] = _predicted(candidate)
-        decision = policy.decide([candidate], budget, asked.signals, machinery.profile)
+        decision = policy.decide([candidate], budget, asked.signals, machinery.profile, strategy.name)
         answer, engine_s = _answer(decision, request, alone)
     except ConfigurationError:
         raise
@@ -117,7 +118,7 @@ def run_closed_book(asked: Asked, machinery: Machinery, namespace: str) -> tuple
     """The model's row without any document, and the seconds that the engine took of it."""
     row = _blank(asked, CLOSED)
     try:
-        reply = closed_book(asked.request.question, machinery.engine, namespace)
+        reply = closed_book(asked.request.question, machinery, namespace)
     except ConfigurationError:
         raise
     except TurnoutError as error:
@@ -130,7 +131,9 @@ def router_row(chosen: Row, decision: Decision, decide_s: float) -> Row:
     """The chosen strategy's row with the decision's own seconds; it is never run again."""
     candidate = decision[decision.chosen]
     usage = dict(chosen["usage"])
-    for name in ("ttft_s", "total_s", "cost"):
+    # Deciding takes this machine's seconds: a cost only where there are no prices.
+    priced = bool(decision.signals["pricing"]["currency"])
+    for name in ("ttft_s", "total_s") if priced else ("ttft_s", "total_s", "cost"):
         if usage.get(name) is not None:
             usage[name] += decide_s
     return chosen | {
@@ -166,7 +169,7 @@ _SUMMED = (
     "prompt_tokens", "cached_tokens", "soft_tokens", "completion_tokens", "first_token_s", "ttft_s", "total_s",
     "load_s", "index_s", "cost",
 )  # fmt: skip
-_UNPREDICTED = {"ttft_s": None, "total_s": None, "prompt_tokens": None, "quality": None}
+_UNPREDICTED = {"ttft_s": None, "total_s": None, "prompt_tokens": None, "cost": None, "quality": None}
 
 
 def refused_row(asked: Asked, error: BudgetError, decide_s: float) -> Row:
@@ -226,7 +229,7 @@ def _failed(error: TurnoutError) -> Row:
 
 
 def _predicted(candidate: Candidate) -> Row:
-    return {name: getattr(candidate, name) for name in ("ttft_s", "total_s", "prompt_tokens", "quality")}
+    return {name: getattr(candidate, name) for name in _UNPREDICTED}
 
 
 def _citations(asked: Asked, cited: Sequence[Citation]) -> dict[str, int | None]:

@@ -32,7 +32,7 @@ from turnout.types import LIMITS
 
 FACTS = (
     "turnout", "created", "finished", "command", "model", "device", "cores", "versions", "seed", "cache", "parallel",
-    "set", "limit", "budget", "questions", "documents", "malformed", "overhead",
+    "set", "limit", "budget", "questions", "documents", "malformed", "overhead", "prices",
 )  # fmt: skip
 """What a report repeats of run.json."""
 

@@ -51,6 +51,11 @@ def _asked(counted_in: int, planned: int | None) -> str:
     )
 
 
+def currency(figures: Mapping[str, Any]) -> str:
+    """Of a run's costs; "" where it had no prices."""
+    return str((figures["run"]["prices"] or {}).get("currency", ""))
+
+
 def gpus(device: str | None) -> list[str]:
     """The GPUs of a run's `device`, which names processor, cores and memory first."""
     return [name for name in (device or "").partition(" GiB, ")[2].split(", ") if name]
@@ -127,6 +132,9 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
             )
     for name, failed in figures["unusable"].items():
         lines += _keyed(name, [unusable_line(failed)])
+    if figures["unit"] == "cost" and currency(figures):
+        costs = ", ".join(f"{entry['name']} {number(entry['cost'], '.3g')}" for entry in entries)
+        lines += _keyed("cost", [f"{costs} {currency(figures)} a question"])
     return lines + _keyed("budget", budget_lines(entries))
 
 

@@ -23,6 +23,8 @@ from turnout.router.evaluation.derived import DERIVED
 from turnout.router.evaluation.items import Item
 from turnout.router.evaluation.run_store import Key, RunStore
 from turnout.router.pipeline import Machinery
+from turnout.router.quality import QualityModel
+from turnout.router.strategies import UNPROVEN
 from turnout.types import Budget, Context, Document, GenerationParams, Question
 
 CacheMode = Literal["cold", "session"]
@@ -32,8 +34,11 @@ COPIED = (ROUTER, SELF_ROUTE)
 GIVE_UP_AFTER = 5
 
 
-def choose(names: Sequence[str], strategies: Sequence[Strategy]) -> list[str]:
+def choose(names: Sequence[str], strategies: Sequence[Strategy], quality: QualityModel | None = None) -> list[str]:
     """The rows that a run has, by name: those asked for, and those that the copied ones are put together from.
+
+    Args:
+        quality: what was measured of the model; of strategies in preview it tells which are chosen among unasked.
 
     Raises:
         UnknownNameError: no such strategy or baseline.
@@ -45,9 +50,12 @@ def choose(names: Sequence[str], strategies: Sequence[Strategy]) -> list[str]:
     for name in names:
         if name not in (*known, *DERIVED, "all"):
             raise UnknownNameError("strategy", name, [*known, *DERIVED, "all"])
-    wanted = set(known if "all" in names else names)
+    usual = [name for name in own if name not in UNPROVEN or (quality is not None and quality.knows(name))]
+    wanted = set(names)
+    if "all" in wanted:
+        wanted |= {ROUTER, *usual, CLOSED, SELF_ROUTE}
     if wanted & {ROUTER, *DERIVED}:
-        wanted |= {ROUTER, *own}
+        wanted |= {ROUTER, *usual}
     if SELF_ROUTE in wanted:
         wanted |= {"full", "rag"}
     return [name for name in known if name in wanted]

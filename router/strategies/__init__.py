@@ -10,16 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from turnout.contracts import Engine, Retriever, Strategy
+from turnout.compression.memory_cache import MemoryCache
+from turnout.compression.scorers import ByWords
+from turnout.contracts import Engine, Retriever, SegmentCache, Strategy, UnitScorer
+from turnout.router.strategies.attention import RagByAttention
+from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.rag import Rag
+from turnout.router.strategies.scans import by_functions, by_reader, by_scorer
 
 Tier = Literal["stable", "preview", "research"]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What `turnout strategies` shows: only stable ones are candidates by default."""
+    """What `turnout strategies` shows. One that is not stable is taken where it is asked for by name, or where it was
+    measured with the model (`turnout calibrate quality`); a variant, "name:variant", is not even shown otherwise."""
 
     name: str
     tier: Tier
@@ -32,9 +38,51 @@ STRATEGIES: tuple[Entry, ...] = (
     Entry(
         "rag", "stable", "give it the passages that match, in document order", "LaRA; order: OP-RAG (arXiv 2409.01666)"
     ),
+    Entry(
+        "rag:attention",
+        "preview",
+        "as rag; the model itself reads everything once, and what it looks at are the passages",
+        "InfiniRetri (arXiv 2502.12962); not measured here yet",
+    ),
+    Entry(
+        "extract",
+        "preview",
+        "give it the sentences that match, of whole documents or of many passages",
+        "Provence (arXiv 2501.16214), RECOMP (arXiv 2310.04408); not measured here yet",
+    ),
+    Entry(
+        "extract:exit",
+        "preview",
+        "as extract; the model itself judges each sentence",
+        "EXIT (arXiv 2412.12559); not measured here yet",
+    ),
+    Entry(
+        "extract:code",
+        "preview",
+        "give it the functions and lines of source code that help most",
+        "LongCodeZip (arXiv 2510.00446); not measured here yet",
+    ),
 )
 
+UNPROVEN = frozenset(entry.name for entry in STRATEGIES if entry.tier != "stable")
+"""Names of those that are no default."""
 
-def build(engine: Engine, retriever: Retriever) -> Sequence[Strategy]:
-    """The strategies that this engine can run, in the order of the table."""
-    return (Full(engine), Rag(engine, retriever))
+
+def build(
+    engine: Engine, retriever: Retriever, scorer: UnitScorer | None = None, cache: SegmentCache | None = None
+) -> Sequence[Strategy]:
+    """All strategies, in the order of the table; those that this engine can't run exclude themselves.
+
+    Args:
+        scorer: judges sentences for `extract`; by words by default.
+        cache: keeps what was said of sentences; in memory by default.
+    """
+    kept = MemoryCache() if cache is None else cache
+    return (
+        Full(engine),
+        Rag(engine, retriever),
+        RagByAttention(engine, retriever),
+        Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
+        Extract(engine, retriever, by_reader(engine, kept)),
+        Extract(engine, retriever, by_functions(engine)),
+    )

@@ -49,8 +49,16 @@ class Rag:
             signals.overhead_tokens + read,
             signals,
             profile,
-            self._engine.memory_bytes,
+            self._memory_bytes,
+            before_s=self._before_s(signals, profile),
         )
+
+    def _before_s(self, signals: Signals, profile: ModelProfile) -> float:
+        """Seconds of searching, beyond what every search takes."""
+        return 0.0
+
+    def _memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int | None:
+        return self._engine.memory_bytes(prompt_tokens, new_tokens)
 
     def warm(self, corpus: Corpus) -> None:
         """Loads the embedder and indexes the corpus."""

@@ -33,6 +33,7 @@ _PUBLIC = {
     "DocumentInfo": "turnout.types",
     "Done": "turnout.types",
     "EngineError": "turnout.errors",
+    "Excerpt": "turnout.asking",
     "Hit": "turnout.asking",
     "Message": "turnout.types",
     "Reading": "turnout.types",
@@ -60,6 +61,7 @@ __all__ = [
     "DocumentInfo",
     "Done",
     "EngineError",
+    "Excerpt",
     "Hit",
     "Message",
     "Reading",
@@ -73,7 +75,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from turnout.asking import Decoding, Hit
+    from turnout.asking import Decoding, Excerpt, Hit
     from turnout.client import Turnout
     from turnout.errors import BudgetError, DocumentError, EngineError, TurnoutError
     from turnout.inputs import Added

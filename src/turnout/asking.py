@@ -1,4 +1,5 @@
-"""What a caller may say of an answer beside its question, and what a search gives. Frozen values, as `types`."""
+"""What a caller may say of an answer beside its question, and what searches and compressors give. Frozen values, as
+`types`."""
 
 from __future__ import annotations
 
@@ -23,6 +24,19 @@ class Decoding:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     timeout_s: float | None = None
+
+
+BETWEEN = "\n\n"
+"""What stands between excerpts of one text where they are read together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What is kept of a text: its characters [start, end), as they stand there."""
+
+    text: str
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from turnout.asking import Decoding
+from turnout.asking import Decoding, Excerpt
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings, is_url
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
@@ -28,6 +28,7 @@ from turnout.types import (
     Done,
     ModelInfo,
     StreamEvent,
+    Text,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Turnout(Shelf):
         kv_disk_mb: most megabytes of keys and values of read prompts that a local model keeps on disk; none by default.
         yarn: how many times its window a local model shall read; 1 by default.
         int8: whether a local model writes with weights in int8; where that is faster by default.
+        prices: file with prices of tokens (docs/configuration.md); costs are seconds of this machine by default.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -74,6 +76,7 @@ class Turnout(Shelf):
         kv_disk_mb: float | None = None,
         yarn: float | None = None,
         int8: bool | None = None,
+        prices: str | os.PathLike[str] | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -90,6 +93,7 @@ class Turnout(Shelf):
             "kv_disk_mb": kv_disk_mb,
             "yarn": yarn,
             "int8": int8,
+            "prices": prices,
         }
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -262,9 +266,10 @@ class Turnout(Shelf):
             read = self.read(documents)
         with contextlib.ExitStack() as stack:
             with clock.step("wait"):
-                gave_up = stack.enter_context(self._turn.taken(stopped))
+                gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
                 request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
+            request = dataclasses.replace(request, waited_s=round(clock.step_seconds("wait"), 2))
             with clock.aside("load"):
                 machinery = self._opened().machinery()
             yield from answer(request, machinery, clock, gave_up)
@@ -365,6 +370,38 @@ class Turnout(Shelf):
             gone.set()
             await ended.wait()
 
+    # --- texts that others have found --------------------------------------------------------------------------------
+
+    def compress(
+        self,
+        question: str,
+        texts: Sequence[str | Text],
+        *,
+        strategy: str = "extract",
+        threshold: float | None = None,
+        max_tokens: int | None = None,
+    ) -> list[tuple[Excerpt, ...]]:
+        """What a question wants of each text, word for word; nothing of a text that it wants nothing of.
+
+        Args:
+            texts: a `Text` has a title, whose suffix tells the language of source code.
+            strategy: "extract", or what asks the model: "extract:exit", "extract:code" (docs/compression.md).
+            threshold: score, 0 to 1, from which a sentence is kept; the scorer's own by default.
+            max_tokens: most that is kept of all texts together, the best first, in the model's tokens (estimated where
+                it is not here); no limit by default.
+
+        Raises:
+            ConfigurationError: an option can't be meant, or the model can't do it.
+        """
+        from turnout.excerpts import asks_model, excerpts
+
+        with self._turn.taken() if asks_model(strategy) else contextlib.nullcontext():
+            return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens)
+
+    async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
+        """`compress` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.compress(question, texts, **options))
+
     # --- the ledger --------------------------------------------------------------------------------------------------
 
     def explain(self, answer_id: str) -> Entry:
@@ -404,6 +441,7 @@ class Turnout(Shelf):
         if strategy is not None and strategy not in known:
             raise UnknownNameError("strategy", strategy, known)
         check_decoding(decoding or Decoding())
+        _ = self._opened().prices
 
     def _request(
         self,
@@ -429,6 +467,12 @@ class Turnout(Shelf):
             decoding=decoding,
             steady=steady,
         )
+
+
+def _soonest(budget: Budget | None) -> float | None:
+    """Seconds after which no answer can be inside the budget any more."""
+    limits = (budget.max_ttft_s, budget.max_total_s) if budget else ()
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _last(events: Iterable[StreamEvent]) -> Answer:

@@ -34,6 +34,7 @@ class Settings:
         kv_disk_mb: most of what local models keep on disk of the prompts that they have read; 0 for nothing.
         yarn: how many times its window a local model shall read.
         int8: whether a local model writes with weights in int8; None for where that is faster.
+        prices: file with prices of tokens; None where costs are seconds of this machine.
     """
 
     home: Path
@@ -47,6 +48,7 @@ class Settings:
     kv_disk_mb: float = 0.0
     yarn: float = 1.0
     int8: bool | None = None
+    prices: Path | None = None
 
     @property
     def database(self) -> Path:
@@ -81,11 +83,13 @@ class Settings:
         kv_disk_mb: float | None = None,
         yarn: float | None = None,
         int8: bool | None = None,
+        prices: str | os.PathLike[str] | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
-        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN and TURNOUT_INT8, which
-        win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8 and
+        TURNOUT_PRICES, which win over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
+        priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
         if level not in LOG_LEVELS:
@@ -115,6 +119,7 @@ class Settings:
             kv_disk_mb=kept,
             yarn=stretch,
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
+            prices=None if priced is None else Path(priced).expanduser().absolute(),
         )
 
     def ensure_home(self) -> Path:

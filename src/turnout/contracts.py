@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from turnout.compression.selection import PassageScores, Target
+    from turnout.engines.in_flight import Load
     from turnout.engines.prompt import PromptFormat
     from turnout.retrieval.corpus import Corpus
     from turnout.retrieval.search_signals import SearchSignals
@@ -112,6 +113,22 @@ class Surprises(Protocol):
 
 
 @runtime_checkable
+class Attends(Protocol):
+    """What an engine may do besides: show what a question's tokens look at."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def open(self) -> None: ...
+
+    def count_text(self, text: str) -> int: ...
+
+    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+        """[texts][tokens]: the question's attention to each token of the texts, in a layer, from 0; by default the one
+        in the middle."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """What an engine may do besides: keep what it has read."""
 
@@ -120,6 +137,14 @@ class Remembers(Protocol):
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""
+
+
+@runtime_checkable
+class TellsLoad(Protocol):
+    """What an engine may do besides: say what it still has to do for other requests."""
+
+    def in_flight(self) -> Load:
+        """What waits and runs now, by this process's own count: no model call, no network."""
 
 
 class ChatModel(Protocol):
@@ -178,9 +203,11 @@ class Looks(Protocol):
 
 
 class UnitScorer(Protocol):
-    """Says how much an answer wants each sentence, table or list of a passage. `fingerprint` is part of cache keys."""
+    """Says how much an answer wants each sentence, table or list of a passage. `fingerprint` is part of cache keys;
+    `threshold` is the score, 0 to 1, from which one is worth keeping where nobody says otherwise."""
 
     name: str
+    threshold: float
 
     @property
     def fingerprint(self) -> str: ...

@@ -88,7 +88,7 @@ def run(
     with contextlib.ExitStack() as stack:
         parts = stack.enter_context(contextlib.closing(Parts(settings, engine, embedder, progress)))
         store = stack.enter_context(contextlib.closing(RunStore(Path(out))))
-        names = runner.choose(strategies, parts.strategies)
+        names = runner.choose(strategies, parts.strategies, parts.quality)
         runner.check_parallel(parts.engine, cache, parallel)
         store.open(
             _facts(parts, given)
@@ -106,8 +106,10 @@ def run(
         if decide_again:
             profile = dataclasses.replace(profile, quality=parts.profile.quality)
             store.facts["profile"] = profile.record()
+        # The router chooses among strategies that have rows.
+        own = [strategy for strategy in index.strategies if strategy.name in store.facts["strategies"]]
         bench = runner.Bench(
-            machinery=Machinery(parts.engine, index.strategies, profile, index.ledger, index.retriever),
+            machinery=Machinery(parts.engine, own, profile, index.ledger, index.retriever, parts.pricing),
             documents=given.documents,
             corpus=index.corpus,
             tokens=index.tokens,
@@ -150,6 +152,7 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
             "window": model.window,
             "parameters": model.parameters,
         },
+        "prices": parts.pricing.record() if parts.prices else None,
         "embedder": parts.embedder.fingerprint if parts.embedder else None,
         "device": system.device(),
         "cores": psutil.cpu_count(),

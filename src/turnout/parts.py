@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from turnout.compression.choice import best_scorer
+from turnout.compression.file_cache import FileCache
 from turnout.config import DEFAULT_EMBEDDER, Settings
-from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, Strategy
+from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, Strategy, UnitScorer
 from turnout.database import Database
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
@@ -21,17 +23,22 @@ from turnout.progress import Progress
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.library import Library
-from turnout.router import strategies
+from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
 from turnout.router.ledger import Ledger
 from turnout.router.pipeline import Machinery
+from turnout.router.prices import Prices, Pricing, pricing_of
 from turnout.router.profile import ModelProfile, load_or_measure
+from turnout.router.quality import QualityModel
 from turnout.sentences import units
 from turnout.types import Document, DocumentInfo
 
 CORPORA = 4
 """Corpora kept in memory between questions; one of a 300-page document takes a few megabytes."""
+
+SCORES_BYTES = 16 << 20
+"""Most of the scores of sentences that are kept on disk: some 30,000 small files, those of a thousand questions."""
 
 
 class Parts:
@@ -63,7 +70,17 @@ class Parts:
     @cached_property
     def strategies(self) -> Sequence[Strategy]:
         """The strategies over this engine and embedder."""
-        return strategies.build(self.engine, self.retriever)
+        return strategies.build(self.engine, self.retriever, self.scorer, self.scores)
+
+    @cached_property
+    def scorer(self) -> UnitScorer:
+        """The best one that is here, for sentences."""
+        return best_scorer(self.embedder)
+
+    @cached_property
+    def scores(self) -> FileCache:
+        """What was said of sentences for a question; no text is in it."""
+        return FileCache(self.settings.home / "scores", SCORES_BYTES)
 
     @cached_property
     def retriever(self) -> HybridRetriever:
@@ -154,12 +171,30 @@ class Parts:
         """What was measured of the model, without the ledger's corrections. The first use of a model on this machine
         loads and measures it."""
         costs = load_or_measure(self.database, self.engine.model, self._probe())
-        fingerprint = self.engine.model.fingerprint
         return dataclasses.replace(
             costs,
             windows=windows(self.database, self.engine.model),
-            quality=quality_store.load(self.database, fingerprint, self.prompt_format, self.embedding),
+            quality=self.quality,
         )
+
+    @cached_property
+    def quality(self) -> QualityModel | None:
+        """What was measured of the strategies with this model; None where nothing was."""
+        return quality_store.load(self.database, self.engine.model.fingerprint, self.prompt_format, self.embedding)
+
+    @cached_property
+    def prices(self) -> Prices | None:
+        """What the price file holds; None without one.
+
+        Raises:
+            ConfigurationError: it can't be read, or something in it is wrong.
+        """
+        return price_file.read(self.settings.prices) if self.settings.prices else None
+
+    @property
+    def pricing(self) -> Pricing:
+        """What the model's tokens cost."""
+        return pricing_of(self.engine.model.name, self.prices)
 
     @property
     def prompt_format(self) -> str:
@@ -179,6 +214,7 @@ class Parts:
             profile=self.ledger.corrected(self.profile, self.engine.model),
             ledger=self.ledger,
             search=self.retriever,
+            pricing=self.pricing,
         )
 
 

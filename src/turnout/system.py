@@ -82,6 +82,13 @@ def doctor(**options: Any) -> dict[str, Any]:
             Database.at(settings).close()
     except TurnoutError as error:
         problems.append(f"{error.message} ({error.hint})")
+    try:
+        if settings.prices:
+            from turnout.router import price_file
+
+            price_file.read(settings.prices)
+    except TurnoutError as error:
+        problems.append(f"{error.message} ({error.hint})")
     if settings.home.exists() and settings.home.stat().st_mode & 0o077:
         problems.append(f"others can look into {_tilde(settings.home)}: chmod 700 {_tilde(settings.home)}")
     return {"lines": lines, "problems": problems}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from turnout.errors import Cancelled, ConfigurationError
+from turnout.errors import Cancelled, ConfigurationError, EngineTimeoutError
 
 CLOSE_WAIT_S = 10.0
 
@@ -20,13 +21,20 @@ class Turn:
         self._closing = threading.Event()
 
     @contextmanager
-    def taken(self, stopped: Callable[[], bool] | None = None) -> Iterator[Callable[[], bool]]:
+    def taken(
+        self, stopped: Callable[[], bool] | None = None, most_s: float | None = None
+    ) -> Iterator[Callable[[], bool]]:
         """Waits for the turn; gives a `stopped` that is also true while closing.
+
+        Args:
+            most_s: seconds of waiting after which an answer would come too late.
 
         Raises:
             Cancelled: `stopped` said so before the turn came.
+            EngineTimeoutError: the turn did not come in `most_s`.
             ConfigurationError: this very thread is in the middle of another answer, so the turn would never come.
         """
+        begin = time.monotonic()
 
         def gave_up() -> bool:
             return self._closing.is_set() or (stopped is not None and stopped())
@@ -39,6 +47,11 @@ class Turn:
                 )
             if gave_up():
                 raise Cancelled("given up while another question was being answered")
+            if most_s is not None and time.monotonic() - begin > most_s:
+                raise EngineTimeoutError(
+                    f"the limit of {most_s:g} s was over while other questions were being answered",
+                    hint="ask again later, or allow more time",
+                )
         self._owner = threading.get_ident()
         try:
             yield gave_up

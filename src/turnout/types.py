@@ -320,7 +320,7 @@ class Exclusion:
 class Candidate:
     """A strategy with its estimates. None means unknown, which counts as a risk and never as zero.
 
-    `ttft_s` and `total_s` are the middle of what is expected; between their low and their high lie 80%.
+    `ttft_s`, `total_s` and `cost` are the middle of what is expected; between their low and their high lie 80%.
     """
 
     strategy: str
@@ -339,6 +339,8 @@ class Candidate:
     ttft_high_s: float | None = None
     total_low_s: float | None = None
     total_high_s: float | None = None
+    cost_low: float | None = None
+    cost_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Every strategy, as its contract says: estimates from signals alone, and a context that never cuts a part."""
 
 import pytest
+from support.able import AbleEngine
 from support.library import BOOK, corpus_of
 from support.routing import PROFILE, signals
 
@@ -15,7 +16,7 @@ NAMES = [entry.name for entry in STRATEGIES]
 
 @pytest.fixture(params=NAMES)
 def strategy(request: pytest.FixtureRequest):
-    engine = FakeEngine(window=8192)
+    engine = AbleEngine(window=8192)
     built = {s.name: s for s in build(engine, HybridRetriever(None))}
     return built[request.param], engine
 
@@ -25,7 +26,8 @@ def test_the_table_and_the_builder_name_the_same_strategies() -> None:
 
 
 def test_estimates_are_whole(strategy) -> None:
-    candidate = strategy[0].estimate(signals(), PROFILE, Budget())
+    candidate = strategy[0].estimate(signals(code=1.0), PROFILE, Budget())
+    assert candidate.excluded_by is None
     assert candidate.strategy == strategy[0].name
     assert 0 <= candidate.quality_low <= candidate.quality <= candidate.quality_high <= 1
     assert 0 < candidate.ttft_s < candidate.total_s
@@ -33,17 +35,17 @@ def test_estimates_are_whole(strategy) -> None:
 
 
 def test_what_is_over_the_window_excludes_itself(strategy) -> None:
-    candidate = strategy[0].estimate(signals(window=90), PROFILE, Budget())
+    candidate = strategy[0].estimate(signals(window=90, code=1.0), PROFILE, Budget())
     assert candidate.excluded_by.limit == "window"
     assert candidate.excluded_by.needed > 90
-    huge = strategy[0].estimate(signals(document_tokens=10**6), PROFILE, Budget())
+    huge = strategy[0].estimate(signals(document_tokens=10**6, code=1.0), PROFILE, Budget())
     assert (huge.excluded_by is not None) == (strategy[0].name == "full")
 
 
 def test_what_would_not_fit_the_memory_excludes_itself(strategy) -> None:
-    candidate = strategy[0].estimate(signals(free_memory_bytes=1), PROFILE, Budget())
+    candidate = strategy[0].estimate(signals(free_memory_bytes=1, code=1.0), PROFILE, Budget())
     assert candidate.excluded_by.limit == "memory"
-    assert strategy[0].estimate(signals(free_memory_bytes=None), PROFILE, Budget()).excluded_by is None
+    assert strategy[0].estimate(signals(free_memory_bytes=None, code=1.0), PROFILE, Budget()).excluded_by is None
 
 
 def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
@@ -61,7 +63,7 @@ def test_a_prompt_limit_is_kept_by_the_context_or_excludes_the_strategy(strategy
     member, engine = strategy
     corpus = corpus_of(tmp_path, BOOK)
     budget = Budget(max_prompt_tokens=600)
-    estimate = member.estimate(signals(), PROFILE, budget)
+    estimate = member.estimate(signals(code=1.0), PROFILE, budget)
     if estimate.prompt_tokens <= 600:
         context = member.prepare(read("Who repaired the lighthouse lamp?", [], len), corpus, budget)
         assert context.parts

@@ -16,6 +16,7 @@ PUBLIC = [
     "EngineFailure",
     "ForeignEmbedder",
     "RequestError",
+    "TurnoutCompressor",
     "TurnoutEmbeddings",
     "TurnoutLoader",
     "TurnoutRetriever",

@@ -18,6 +18,7 @@ PUBLIC = [
     "DocumentInfo",
     "Done",
     "EngineError",
+    "Excerpt",
     "Hit",
     "Message",
     "Reading",

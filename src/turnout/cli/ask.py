@@ -100,9 +100,10 @@ def _plan(decision: Any, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(record, indent=2))
     else:
-        click.echo("\n".join(render.candidate_table(record["candidates"])))
-        for line in record["would_flip"]:
-            click.echo(f"would flip  {line}")
+        click.echo("\n".join(render.candidate_table(record["candidates"], render.currency_of(decision.signals))))
+        for name, key in (("because", "because"), ("would flip", "would_flip")):
+            for line in record[key]:
+                click.echo(f"{name:12}{line}")
     return 0
 
 

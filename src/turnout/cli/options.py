@@ -54,8 +54,13 @@ def model_options(command: Command) -> Command:
 
 
 def budget_options(command: Command) -> Command:
-    """One flag per Budget field."""
+    """One flag per Budget field, and the prices that costs are counted with."""
     for option in (
+        click.option(
+            "--prices",
+            metavar="FILE",
+            help="What the model's tokens cost (TURNOUT_PRICES); costs are seconds of this machine without.",
+        ),
         click.option(
             "--optimize",
             type=click.Choice(["quality", "balanced", "latency", "cost"]),
@@ -64,7 +69,7 @@ def budget_options(command: Command) -> Command:
             help="What to prefer inside the limits.",
         ),
         click.option("--max-memory-bytes", type=int, metavar="BYTES", help="Hard limit on peak memory."),
-        click.option("--max-cost", type=float, metavar="COST", help="Hard limit on cost (seconds without prices)."),
+        click.option("--max-cost", type=float, metavar="COST", help="Hard limit on cost (seconds without --prices)."),
         click.option("--max-prompt-tokens", type=int, metavar="N", help="Hard limit on prompt tokens."),
         click.option("--max-ttft-s", type=float, metavar="SECONDS", help="Hard limit on time to the first word."),
         click.option("--max-total-s", type=float, metavar="SECONDS", help="Hard limit on time to the whole answer."),

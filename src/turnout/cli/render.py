@@ -60,6 +60,8 @@ def usage_line(answer: Answer, *, kept: bool = True) -> str:
         f"{usage.total_s:.1f} s{first_use}"
         f"  {usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached) + {usage.completion_tokens}"
     )
+    if currency := currency_of(answer.decision.signals):
+        line += f"  {money(usage.cost, currency)}"
     if kept:
         line += f"  id {answer.id}  why: turnout explain {answer.id}"
     if answer.budget.broken:
@@ -87,27 +89,44 @@ def decision_line(decision: Decision) -> str:
     others = [
         f"{name} needs {_number(broken.needed)}, {_limit(broken.limit)} is {_number(broken.allowed)}"
         for name, broken in lacking
+        if broken.allowed is not None
     ]
     beside = f"  ({'; '.join(others)})" if others else ""
     return f"{decision.chosen}: {about}{beside}"
 
 
-def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The candidates of a decision (their JSON form), chosen first, excluded last."""
-    rows = [("", "quality", "first word", "total", "prompt", "memory", "")]
+def currency_of(signals: Mapping[str, Any]) -> str:
+    """The currency of a decision's costs; "" where they are seconds of this machine, as those of old records are."""
+    return str(signals.get("pricing", {}).get("currency", ""))
+
+
+def money(cost: float | None, currency: str) -> str:
+    """A cost with its currency."""
+    return f"- {currency}" if cost is None else f"{cost:.3g} {currency}"
+
+
+def candidate_table(candidates: Sequence[Mapping[str, Any]], currency: str = "") -> list[str]:
+    """The candidates of a decision (their JSON form), chosen first, excluded last.
+
+    Args:
+        currency: of costs, which are shown where they are more than seconds.
+    """
+    priced = ("cost",) if currency else ()
+    rows = [("", "quality", "first word", "total", "prompt", "memory", *priced, "")]
     for c in candidates:
-        broken = c["excluded_by"]
+        broken, reasons = c["excluded_by"], "; ".join(reason for reason in c["reasons"] if reason)
         name = f"{'>' if c['chosen'] else ' '} {c['strategy']}"
         prompt = f"{c['prompt_tokens']:,}" if c["prompt_tokens"] is not None else "-"
-        if broken:
+        if broken and broken["limit"] == "tier":
+            reasons = f"excluded: {broken['why']}"  # what it would take is known
+        elif broken:
             why = (
                 broken["why"] or f"{_number(broken['needed'])} > {_limit(broken['limit'])} {_number(broken['allowed'])}"
             )
-            rows.append((name, "-", "-", "-", prompt, "-", f"excluded: {why}"))
+            rows.append((name, "-", "-", "-", prompt, "-", *("-" for _ in priced), f"excluded: {why}"))
             continue
         spread = (c["quality_high"] - c["quality_low"]) / 2 if c["quality_high"] is not None else 0.0
         quality = "-" if c["quality"] is None else f"{c['quality']:.2f} ±{spread:.2f}"
-        reasons = "; ".join(reason for reason in c["reasons"] if reason)
         rows.append(
             (
                 name,
@@ -116,13 +135,14 @@ def candidate_table(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
                 _seconds(c["total_s"]),
                 prompt,
                 "-" if c["memory_bytes"] is None else f"{c['memory_bytes'] / 2**30:.1f} GiB",
+                *(money(c["cost"], currency) for _ in priced),
                 f"chosen: {reasons}" if c["chosen"] else reasons,
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    widths = [max(len(row[i]) for row in rows) for i in range(6 + len(priced))]
     widths[0] = max(widths[0], 10)
     return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[6]]).rstrip()
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
         for row in rows
     ]
 
@@ -139,6 +159,8 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
         f" total {_seconds(usage['total_s'])} ({_seconds(chosen['total_s'])}),"
         f" prompt {usage['prompt_tokens']:,} ({chosen['prompt_tokens']:,})"
     )
+    if currency := currency_of(signals):
+        measured += f", cost {money(usage['cost'], currency)} ({money(chosen['cost'], currency)})"
     if limits:
         measured += ", budget met" if kept["met"] else f", budget not met: {', '.join(kept['broken'])}"
     head = [
@@ -163,7 +185,7 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
         ("steps", ", ".join(record["trace"])),
         ("based on", signals["basis"]),
     ]
-    table = candidate_table(decision["candidates"])
+    table = candidate_table(decision["candidates"], currency_of(signals))
     return [*(f"{name:12}{text}" for name, text in head), *table, *(f"{name:12}{text}" for name, text in tail)]
 
 
@@ -188,7 +210,9 @@ def _seconds(value: float | None) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "unknown"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+    if float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _limit(name: str) -> str:

@@ -1,4 +1,4 @@
-"""turnout inside LangChain: a chat model, a retriever, embeddings, a vector store, a loader and a tool.
+"""turnout inside LangChain: a chat model, a retriever, a compressor, embeddings, a vector store, a loader and a tool.
 
     from turnout.langchain import ChatTurnout
 
@@ -20,6 +20,7 @@ _PUBLIC = {
     "EngineFailure": "turnout.langchain.errors",
     "ForeignEmbedder": "turnout.langchain.embeddings",
     "RequestError": "turnout.langchain.errors",
+    "TurnoutCompressor": "turnout.langchain.compressor",
     "TurnoutEmbeddings": "turnout.langchain.embeddings",
     "TurnoutLoader": "turnout.langchain.loader",
     "TurnoutRetriever": "turnout.langchain.retriever",
@@ -33,6 +34,7 @@ __all__ = [
     "EngineFailure",
     "ForeignEmbedder",
     "RequestError",
+    "TurnoutCompressor",
     "TurnoutEmbeddings",
     "TurnoutLoader",
     "TurnoutRetriever",
@@ -43,6 +45,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from turnout.langchain.chat import ChatTurnout
+    from turnout.langchain.compressor import TurnoutCompressor
     from turnout.langchain.embeddings import ForeignEmbedder, TurnoutEmbeddings
     from turnout.langchain.errors import EngineFailure, RequestError, UnsupportedError
     from turnout.langchain.loader import TurnoutLoader

@@ -26,7 +26,7 @@ a run that was stopped on one device goes on on another."""
 SAVES = 20
 """Checkpoints in a run; the last two are kept."""
 
-LOOKS = 12
+LOOKS = 6
 """Times that the valid fold is looked at in a run."""
 
 

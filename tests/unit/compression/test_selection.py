@@ -1,5 +1,8 @@
 """What is kept: byte for byte, in order, with headings, within the target."""
 
+import re
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +45,21 @@ class Given:
     def score(self, question: str, passages: list[str]) -> list[PassageScores]:
         self.asked += len(passages)
         return [PassageScores(0.5, units_of(text), self.scores[: len(units_of(text))]) for text in passages]
+
+
+class ByPassage(Given):
+    """Scores as they are given for each passage, 0 for others."""
+
+    def __init__(self, scores: dict[str, tuple[float, ...]]) -> None:
+        super().__init__()
+        self.of = scores
+
+    def score(self, question: str, passages: list[str]) -> list[PassageScores]:
+        units = [units_of(text) for text in passages]
+        return [
+            PassageScores(0.5, each, self.of.get(text, (0.0,) * len(each)))
+            for text, each in zip(passages, units, strict=True)
+        ]
 
 
 def kept(scorer: Given, target: Target, *parts: Part) -> list[str]:
@@ -137,3 +155,45 @@ def test_what_is_kept_stands_in_the_source_in_order_and_never_costs_more(
     assert sum(count(each.text) for each in found) <= min(count(PAGE), most if most is not None else count(PAGE))
     again = select([part()], [PassageScores(1.0, units_of(PAGE), tuple(scores))], target, count)
     assert again == found
+
+
+def test_blanks_between_what_is_kept_are_of_the_tokens_that_it_may_have() -> None:
+    def with_blanks(text: str) -> int:
+        return len(re.findall(r"\w+|[^\w\s]|\n\n", text))
+
+    text = "".join(f"Lamp {n} is lit.\n\n" for n in range(40))
+    given = Part(text, Span("doc", 0, len(text)), "Lamps")
+    scorer = Given(*(0.9 - n / 100 for n in range(40)))
+    for most in (5, 50, 100):
+        found = Extractive(scorer, with_blanks).compress("?", [given], Target(0.0, most))
+        assert most - 6 < sum(with_blanks(each.text) for each in found) <= most
+        assert found[0].text.startswith("Lamp 0 is lit.")
+
+
+def test_the_best_may_be_larger_than_the_rest_may_be_together_and_is_then_alone() -> None:
+    table = "| a | b |\n" + "| x | y |\n" * 8
+    text = f"# Lamps\n\nThe lamp is lit.\n\n{table}\nIt rained.\n"
+    given = Part(text, Span("doc", 0, len(text)), "Lamps")
+    scorer = Given(0.0, 0.6, 0.9, 0.1)
+
+    def found(**target: int) -> list[str]:
+        return [each.text for each in Extractive(scorer, count).compress("?", [given], Target(0.5, **target))]
+
+    assert found(max_tokens=count(table) - 1) == ["# Lamps\n\nThe lamp is lit."]
+    assert found(max_tokens=count(table) - 1, best_tokens=count(text)) == ["# Lamps", table.strip()]
+    assert found(max_tokens=count(text) - 1, best_tokens=count(text)) == [text[: text.index("\nIt rained")].strip()]
+
+
+def test_parts_that_follow_each_other_are_one_with_headings_and_tables_across_them() -> None:
+    text = "# Lamps\n\nIt rained. The lamp was mended.\n\n| a | b |\n| 1 | 2 |\n| 3 | 4 |\n\nNobody came.\n"
+    cuts = [0, text.index("The lamp"), text.index("| 3"), len(text)]
+    pieces = [Part(text[start:end], Span("doc", start, end), "Lamps") for start, end in pairwise(cuts)]
+    scores = ByPassage({pieces[1].text: (0.9, 0.0), pieces[2].text: (0.7, 0.0)})
+    found = Extractive(scores, count).compress("?", pieces, Target(0.5))
+    assert [each.text for each in found] == [
+        "# Lamps",
+        "The lamp was mended.\n\n| a | b |\n| 1 | 2 |\n| 3 | 4 |",
+    ]
+    assert all(text[each.span.start : each.span.end] == each.text for each in found)
+    # Those that do not follow each other stay apart.
+    assert len(Extractive(scores, count).compress("?", [pieces[1], pieces[1]], Target(0.5))) == 2

@@ -1,11 +1,15 @@
 """Estimates of seconds: a middle, and an interval that limits are held against at its high end."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from support.routing import PROFILE, signals
 
 from turnout.errors import BudgetError
-from turnout.router.cost import LENGTHS, SPREAD, candidate
+from turnout.router.cost import LENGTHS, SPREAD, affordable, candidate
 from turnout.router.policy import decide
+from turnout.router.prices import Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import Estimate
 from turnout.types import Budget, Candidate
@@ -13,8 +17,11 @@ from turnout.types import Budget, Candidate
 SURE = Estimate(0.6, 0.5, 0.7)
 
 
-def estimated(profile: ModelProfile = PROFILE, **changes: int) -> Candidate:
-    return candidate("rag", SURE, 1000, signals(**changes), profile, lambda *_: None)
+PRICED = Pricing("model-a", "/etc/prices.toml", "EUR", 0.5, 0.1, 2.0)
+
+
+def estimated(profile: ModelProfile = PROFILE, resident: int = 0, **changes: Any) -> Candidate:
+    return candidate("rag", SURE, 1000, signals(**changes), profile, lambda *_: None, resident_tokens=resident)
 
 
 def test_seconds_have_an_interval_around_their_middle() -> None:
@@ -34,8 +41,6 @@ def test_the_high_end_of_writing_is_never_more_than_is_allowed() -> None:
 
 
 def test_what_the_ledger_saw_narrows_the_interval_and_moves_the_length() -> None:
-    from dataclasses import replace
-
     seen = replace(PROFILE, spreads={"rag": (0.95, 1.1)}, lengths={"rag": (0.2, 0.4, 0.6)})
     before, after = estimated(), estimated(seen)
     assert after.total_s < before.total_s  # type: ignore[operator]
@@ -51,3 +56,74 @@ def test_a_limit_is_held_against_the_high_end_and_the_refusal_names_it() -> None
         decide([found], Budget(max_total_s=between), signals(), PROFILE)
     assert "nearest possible: rag with max_total_s=" in (refused.value.hint or "")
     assert decide([found], Budget(max_total_s=found.total_high_s + 0.01), signals(), PROFILE).chosen == "rag"
+
+
+def test_a_cost_has_an_interval_by_how_long_answers_get() -> None:
+    found = estimated(pricing=PRICED, expected_new_tokens=24, max_new_tokens=48)
+    read = 1000 * 0.5 / 1e6
+    assert found.cost_low == pytest.approx(read + LENGTHS[0] * 24 * 2 / 1e6)
+    assert found.cost == pytest.approx(read + 24 * 2 / 1e6)
+    assert found.cost_high == pytest.approx(read + 48 * 2 / 1e6)
+
+
+def test_resident_tokens_cost_what_cached_ones_do() -> None:
+    cold, resident = estimated(pricing=PRICED), estimated(pricing=PRICED, resident=900)
+    assert cold.cost - resident.cost == pytest.approx(900 * (0.5 - 0.1) / 1e6)  # type: ignore[operator]
+
+
+def test_without_prices_a_cost_is_this_machines_seconds_and_elsewhere_not_known() -> None:
+    here = candidate("rag", SURE, 1000, signals(), PROFILE, lambda *_: 2**30)
+    assert (here.cost_low, here.cost, here.cost_high) == (here.total_low_s, here.total_s, here.total_high_s)
+    assert (estimated().cost, estimated().cost_high) == (None, None)
+
+
+def test_a_model_without_a_price_is_excluded_by_a_limit_on_cost_and_the_refusal_says_which_and_what_to_do() -> None:
+    unknown = Pricing("model-b", "/etc/prices.toml", "EUR")
+    at = signals(pricing=unknown)
+    assert decide([estimated(pricing=unknown)], Budget(), at, PROFILE).chosen == "rag"
+    with pytest.raises(BudgetError, match=r"rag: max_cost .*no price of 'model-b' in prices\.toml") as refused:
+        decide([estimated(pricing=unknown)], Budget(max_cost=1.0), at, PROFILE)
+    assert 'add [models."model-b"]' in refused.value.hint
+    assert not refused.value.retryable
+
+
+def test_the_cheapest_without_prices_is_the_one_that_reads_least_and_says_so() -> None:
+    at = signals()
+    pair = [candidate(n, SURE, tokens, at, PROFILE, lambda *_: None) for n, tokens in (("full", 4000), ("rag", 1000))]
+    decision = decide(pair, Budget(optimize="cost"), at, PROFILE)
+    assert decision.chosen == "rag"
+    assert decision["rag"].reasons[0].startswith("fewest prompt tokens of those within 0.05 of the best quality: no pr")
+
+
+def test_the_cheapest_is_found_by_price_and_the_others_say_how_much_dearer_they_are() -> None:
+    # What is resident is so cheap here that reading all of it costs less than a few passages that are not.
+    at = signals(pricing=Pricing("m", "f", "EUR", 10.0, 0.1, 1.0))
+    full = candidate("full", SURE, 4000, at, PROFILE, lambda *_: None, resident_tokens=3950)
+    rag = candidate("rag", SURE, 1000, at, PROFILE, lambda *_: None)
+    decision = decide([full, rag], Budget(optimize="cost"), at, PROFILE)
+    assert decision.chosen == "full"
+    assert decision["rag"].reasons[0].endswith("0.0091 EUR dearer")
+
+
+def test_a_limit_on_cost_is_held_against_the_high_end() -> None:
+    found = estimated(pricing=PRICED)
+    assert found.cost is not None and found.cost_high is not None
+    at = signals(pricing=PRICED)
+    with pytest.raises(BudgetError, match="max_cost") as refused:
+        decide([found], Budget(max_cost=(found.cost + found.cost_high) / 2), at, PROFILE)
+    assert "nearest possible: rag with max_cost=0.000602" in refused.value.hint
+    assert decide([found], Budget(max_cost=0.000602), at, PROFILE).chosen == "rag"
+
+
+def test_no_more_is_written_than_a_limit_on_cost_pays_for() -> None:
+    at = signals(pricing=PRICED, expected_new_tokens=24, max_new_tokens=480)
+    found = candidate("rag", SURE, 1000, at, PROFILE, lambda *_: None)
+    assert found.cost_high is not None
+    assert affordable(found, Budget(), at, PROFILE) == 480
+    assert affordable(found, Budget(max_cost=1.0), at, PROFILE) == 480
+    for tokens in (48, 100, 479):
+        limit = PRICED.cost(1000, 0, tokens, None)
+        assert limit is not None
+        assert affordable(found, Budget(max_cost=limit * 1.0001), at, PROFILE) == tokens
+    free = replace(PRICED, output=0.0)
+    assert affordable(found, Budget(max_cost=1e-9), signals(pricing=free, max_new_tokens=480), PROFILE) == 480

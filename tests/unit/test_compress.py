@@ -1,0 +1,147 @@
+"""`Turnout.compress`: texts that somebody else found, and what a question wants of them."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.able import AbleEngine
+from support.embedders import WordEmbedder
+from support.library import BOOK
+
+from turnout import Excerpt, Text, Turnout
+from turnout.engines.fake import FakeEngine
+from turnout.entries import Entry
+from turnout.errors import ConfigurationError, EngineError, UnknownNameError
+from turnout.types import GenerationParams
+
+QUESTION = "Who repaired the lighthouse lamp?"
+LAMP = "Marta Lindqvist repaired the lighthouse lamp. Coal came by cart. A dog slept there."
+FERRY = "The ferry to Osterholm costs four crowns."
+CODE = "def mend(lamp):\n    # the lighthouse lamp is repaired\n    return lamp\n\n\n" + "".join(
+    f"def other{n}(x):\n    return x * {n}\n\n\n" for n in range(30)
+)
+
+
+@pytest.fixture
+def t(tmp_path: Path) -> Iterator[Turnout]:
+    with Turnout(engine=AbleEngine(), embedder=WordEmbedder(dimension=4096), home=tmp_path / "home") as turnout:
+        yield turnout
+
+
+@pytest.mark.parametrize("strategy", ["extract", "extract:exit"])
+def test_each_text_keeps_what_is_wanted_of_it(t: Turnout, strategy: str) -> None:
+    first, second, third = t.compress(QUESTION, [LAMP, Text(FERRY, "ferry.txt"), "  \n "], strategy=strategy)
+    assert first == (Excerpt("Marta Lindqvist repaired the lighthouse lamp.", 0, 45),)
+    assert second == third == ()
+
+
+def test_long_texts_are_scored_by_segments_as_in_the_library(t: Turnout) -> None:
+    (kept,) = t.compress(QUESTION, [BOOK], max_tokens=60)
+    assert any("Marta Lindqvist" in excerpt.text for excerpt in kept)
+    assert all(excerpt.text == BOOK[excerpt.start : excerpt.end] for excerpt in kept)
+    before = t._opened().scores.statistics()
+    assert before.entries > 3
+    t.ask(QUESTION, [Text(BOOK)], strategy="extract")
+    assert t._opened().scores.statistics().entries == before.entries
+
+
+def test_the_best_of_all_texts_fills_the_room(t: Turnout) -> None:
+    texts = [FERRY, LAMP, LAMP.replace("repaired", "saw")]
+    kept = t.compress(QUESTION, texts, threshold=0.1, max_tokens=14)
+    assert [len(each) for each in kept] == [0, 1, 0]
+    assert t.compress(QUESTION, texts, threshold=0.0)[0] == (Excerpt(FERRY, 0, len(FERRY)),)
+
+
+def test_code_by_its_functions(t: Turnout) -> None:
+    (kept,) = t.compress(QUESTION, [Text(CODE, "lamp.py")], strategy="extract:code", max_tokens=60)
+    assert any("def mend(lamp)" in excerpt.text for excerpt in kept)
+    assert sum(t.count_tokens(excerpt.text) for excerpt in kept) <= 60
+
+
+def test_without_a_model_sentences_are_judged_all_the_same(tmp_path: Path) -> None:
+    with Turnout(model="smollm2-135m", embedder=WordEmbedder(), home=tmp_path / "home") as t:
+        assert t.compress(QUESTION, [LAMP])[0][0].text.startswith("Marta")
+        assert t.compress(QUESTION, [LAMP], max_tokens=0) == [()]
+
+
+def test_nor_does_its_server_have_to_be_there(tmp_path: Path) -> None:
+    class Away(FakeEngine):
+        def count_text(self, text: str) -> int:
+            raise EngineError("no server")
+
+    with Turnout(engine=Away(), embedder=WordEmbedder(), home=tmp_path / "home") as t:
+        assert t.compress(QUESTION, [LAMP])[0][0].text.startswith("Marta")
+
+
+def test_what_can_not_be_encoded_is_kept_as_it_stands(t: Turnout) -> None:
+    broken = "Oil \ud83d\ude00 came. Marta \ud800 repaired the lighthouse lamp. Coal came by cart."
+    (kept,) = t.compress(f"{QUESTION} \udfff", [broken])
+    assert [excerpt.text for excerpt in kept] == ["Marta \ud800 repaired the lighthouse lamp."]
+    assert all(excerpt.text == broken[excerpt.start : excerpt.end] for excerpt in kept)
+
+
+async def test_async_gives_the_same(t: Turnout) -> None:
+    assert await t.acompress(QUESTION, [LAMP], threshold=0.3) == t.compress(QUESTION, [LAMP], threshold=0.3)
+
+
+def test_what_asks_the_model_waits_for_its_turn_and_the_rest_does_not(tmp_path: Path) -> None:
+    engine = AbleEngine(token_s=0.05)
+    with Turnout(engine=engine, embedder=WordEmbedder(), home=tmp_path / "home") as t:
+        stream = t.stream(QUESTION, [Text(LAMP)])
+        next(stream)
+        assert t.compress(QUESTION, [LAMP])
+        done = threading.Event()
+        waiting = threading.Thread(
+            target=lambda: (t.compress(QUESTION, [LAMP], strategy="extract:exit"), done.set()), daemon=True
+        )
+        waiting.start()
+        assert not done.wait(0.2)
+        stream.close()
+        assert done.wait(5)
+    assert GenerationParams() not in engine.params
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "said"),
+    [
+        (LAMP, {}, "one text is given"),
+        ([3], {}, "3 is no text"),
+        ([LAMP], {"threshold": 2.0}, "threshold is 2.0"),
+        ([LAMP], {"threshold": "high"}, "threshold is 'high'"),
+        ([LAMP], {"max_tokens": -1}, "max_tokens is -1"),
+        ([LAMP], {"max_tokens": 2.5}, "max_tokens is 2.5"),
+        ([LAMP], {"max_tokens": ""}, "max_tokens is ''"),
+        ([LAMP], {"strategy": "extract:code", "threshold": 0.5}, "threshold would change nothing"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(t: Turnout, texts: object, options: dict, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        t.compress(QUESTION, texts, **options)  # type: ignore[arg-type]
+
+
+def test_other_refusals(t: Turnout, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="the question is empty"):
+        t.compress(" ", [LAMP])
+    with pytest.raises(UnknownNameError, match="extract:exit"):
+        t.compress(QUESTION, [LAMP], strategy="exit")
+    plain = Turnout(engine=FakeEngine(), home=tmp_path / "other")
+    with plain, pytest.raises(ConfigurationError, match="needs a model that this machine runs"):
+        plain.compress(QUESTION, [LAMP], strategy="extract:exit")
+
+
+def test_removing_an_entry_of_a_store_removes_the_scores(t: Turnout) -> None:
+    entries = t.entries("notes")
+    entries.put([Entry("lamp", LAMP)])
+    t.compress(QUESTION, [LAMP])
+    assert t._opened().scores.statistics().entries
+    entries.remove(["lamp"])
+    assert not t._opened().scores.statistics().entries
+
+
+def test_removing_a_document_removes_the_scores(t: Turnout) -> None:
+    (document,) = t.add(Text(BOOK, "book.md")).documents
+    t.ask(QUESTION, [document], strategy="extract")
+    assert t._opened().scores.statistics().entries
+    t.remove(document)
+    assert not t._opened().scores.statistics().entries
