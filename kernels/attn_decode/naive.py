@@ -15,25 +15,41 @@ def attn_decode(
     scale: float,
     page: int,
     window: int | None = None,
+    page_ids: torch.Tensor | None = None,
+    tree_mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See `api.attn_decode`; computes in the query's precision, float64 if that is what it gets."""
     batch, rows, heads, dim = query.shape
-    group = heads // keys.shape[1]
+    keys, values = by_page(keys, page), by_page(values, page)
+    kv_heads = keys.shape[2]
+    group = heads // kv_heads
     output = torch.zeros(batch, rows, heads, dim, dtype=query.dtype, device=query.device)
     sums = torch.full((batch, rows, heads), -torch.inf, dtype=torch.float32, device=query.device)
     for item in range(batch):
         length = int(seq_lens[item])
-        at = torch.arange(length, device=query.device)
-        slots = block_table[item].long()[at // page] * page + at % page
-        key = keys[slots].repeat_interleave(group, 1).to(query.dtype)
-        value = values[slots].repeat_interleave(group, 1).to(query.dtype)
-        for row in range(rows):
-            newest = length - rows + row
-            first = 0 if window is None else max(newest + 1 - window, 0)
-            if newest < first:
-                continue
-            scores = torch.einsum("hd,khd->hk", query[item, row], key[first : newest + 1]) * scale
-            weights = torch.softmax(scores, -1)
-            output[item, row] = torch.einsum("hk,khd->hd", weights, value[first : newest + 1])
-            sums[item, row] = torch.logsumexp(scores, -1).float()
+        for kv_head in range(kv_heads):
+            at = torch.arange(length, device=query.device)
+            if page_ids is not None:
+                at = at[torch.isin(at // page, page_ids[item, kv_head])]
+            pages = block_table[item].long()[at // page]
+            key, value = (pool[pages, at % page, kv_head].to(query.dtype) for pool in (keys, values))
+            own = slice(kv_head * group, (kv_head + 1) * group)
+            for row in range(rows):
+                place = length - rows + row
+                seen = at <= place
+                if tree_mask is not None:
+                    drafted = (at - (length - rows)).clamp(min=0)
+                    seen = (at < length - rows) | (int(tree_mask[item, row]) >> drafted & 1 == 1)
+                if window is not None:
+                    seen = seen & (at > place - window)
+                if not bool(seen.any()):
+                    continue
+                scores = query[item, row, own] @ key[seen].T * scale
+                output[item, row, own] = torch.softmax(scores, -1) @ value[seen]
+                sums[item, row, own] = torch.logsumexp(scores, -1).float()
     return output, sums
+
+
+def by_page(pool: torch.Tensor, page: int) -> torch.Tensor:
+    """[pages, tokens, heads, dim] of a pool that is so already, or [slots, heads, dim]."""
+    return pool if pool.dim() == 4 else pool[: len(pool) // page * page].view(-1, page, *pool.shape[1:])

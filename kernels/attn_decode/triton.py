@@ -14,27 +14,32 @@ import torch
 import triton
 import triton.language as tl
 
+from turnout.kernels.attn_decode.naive import by_page
+
 LOG2_E = 1.4426950408889634
 
 
 @triton.jit
 def _partial(
-    query, keys, values, tables, lengths, partial, sums,
-    scale, window,
-    stride_item, stride_row, stride_head, stride_slot, stride_kv_head, stride_table,
+    query, keys, values, tables, lengths, chosen, tree, partial, sums,
+    scale, window, width, listed, count,
+    stride_item, stride_row, stride_head, stride_page, stride_slot, stride_kv_head, stride_table,
     NEWEST: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, DIM: tl.constexpr, PAGE: tl.constexpr,
-    WINDOWED: tl.constexpr, UPCAST: tl.constexpr,
+    WINDOWED: tl.constexpr, SELECTED: tl.constexpr, TREE: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """partial [items, kv heads, parts, ROWS, DIM] and sums [items, kv heads, parts, ROWS], float32, base 2.
 
     Args:
+        chosen: int32 [items, kv heads, listed], the sequence's pages that are read, where SELECTED.
+        tree: int64 [items, NEWEST], bit c of row r: whether it sees newest token c, where TREE.
+        width: pages of a table; count: pages of the pool. What is out of range is not read.
         NEWEST: query tokens of a sequence; ROWS: NEWEST * GROUP, rounded up to what a tile can be.
         UPCAST: multiply in float32, for the interpreter, whose products in bfloat16 are wrong.
     """
     item, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     heads, parts = tl.num_programs(1), tl.num_programs(2)
-    length = tl.load(lengths + item)
-    pages = tl.cdiv(length, PAGE)
+    length = tl.minimum(tl.load(lengths + item), width * PAGE)
+    pages = listed if SELECTED else tl.cdiv(length, PAGE)
     each = tl.cdiv(pages, parts)
     first = part * each
     last = tl.minimum(first + each, pages)
@@ -44,23 +49,33 @@ def _partial(
     source = item.to(tl.int64) * stride_item + newest * stride_row + (head * GROUP + rows % GROUP) * stride_head
     tile = tl.load(query + source[:, None] + dims[None], mask=real[:, None], other=0.0)
     position = length - NEWEST + newest
-    if WINDOWED:
+    if TREE:
+        bits = tl.load(tree + item * NEWEST + newest, mask=real, other=0)
+    if WINDOWED and not SELECTED:
         first = tl.maximum(first, tl.maximum(length - NEWEST + 1 - window, 0) // PAGE)
     most = tl.full([ROWS], -float("inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     output = tl.zeros([ROWS, DIM], tl.float32)
     for index in range(first, last):
-        page = tl.load(tables + item.to(tl.int64) * stride_table + index).to(tl.int64)
-        at = index * PAGE + places
-        inside = at < length
-        where = (page * PAGE + places)[:, None] * stride_slot + head * stride_kv_head + dims[None]
+        logical = tl.load(chosen + (item * heads + head).to(tl.int64) * listed + index) if SELECTED else index
+        there = (logical >= 0) & (logical * PAGE < length)
+        page = tl.load(tables + item.to(tl.int64) * stride_table + logical, mask=there, other=-1).to(tl.int64)
+        at = tl.where((page >= 0) & (page < count), logical * PAGE, -PAGE) + places
+        inside = (at >= 0) & (at < length)
+        where = page * stride_page + places * stride_slot
+        where = where[:, None] + head * stride_kv_head + dims[None]
         key = tl.load(keys + where, mask=inside[:, None], other=0.0)
         value = tl.load(values + where, mask=inside[:, None], other=0.0)
         if UPCAST:
             scores = tl.dot(tile.to(tl.float32), tl.trans(key.to(tl.float32)), input_precision="ieee") * scale
         else:
             scores = tl.dot(tile, tl.trans(key), input_precision="ieee") * scale
-        visible = inside[None] & (at[None] <= position[:, None]) & real[:, None]
+        if TREE:
+            drafted = at - (length - NEWEST)
+            bit = bits[:, None] >> tl.minimum(tl.maximum(drafted, 0), 63).to(tl.int64)[None] & 1
+            visible = inside[None] & ((drafted < 0)[None] | (bit == 1)) & real[:, None]
+        else:
+            visible = inside[None] & (at[None] <= position[:, None]) & real[:, None]
         if WINDOWED:
             visible = visible & (at[None] > position[:, None] - window)
         scores = tl.where(visible, scores, -float("inf"))
@@ -129,6 +144,8 @@ def attn_decode(
     scale: float,
     page: int,
     window: int | None = None,
+    page_ids: torch.Tensor | None = None,
+    tree_mask: torch.Tensor | None = None,
     parts: int = 16,
     interpreted: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,17 +155,20 @@ def attn_decode(
         parts: programs that share the keys of a sequence, a power of two.
     """
     items, newest, heads, dim = query.shape
-    kv_heads = keys.shape[1]
+    keys, values = by_page(keys, page), by_page(values, page)
+    kv_heads = keys.shape[2]
     group = heads // kv_heads
     rows = tile_rows(newest, group)
     made = partial_(torch.empty, dtype=torch.float32, device=query.device)
     partial, sums = made((items, kv_heads, parts, rows, dim)), made((items, kv_heads, parts, rows))
     output, natural = torch.empty_like(query, memory_format=torch.contiguous_format), made((items, newest, heads))
     _partial[(items, kv_heads, parts)](
-        query, keys, values, block_table, seq_lens, partial, sums,
-        scale * LOG2_E, window or 0,
-        query.stride(0), query.stride(1), query.stride(2), keys.stride(0), keys.stride(1), block_table.stride(0),
-        NEWEST=newest, GROUP=group, ROWS=rows, DIM=dim, PAGE=page, WINDOWED=window is not None, UPCAST=interpreted,
+        query, keys, values, block_table, seq_lens,
+        seq_lens if page_ids is None else page_ids, seq_lens if tree_mask is None else tree_mask, partial, sums,
+        scale * LOG2_E, window or 0, block_table.shape[1], 0 if page_ids is None else page_ids.shape[2], len(keys),
+        query.stride(0), query.stride(1), query.stride(2), *keys.stride()[:3], block_table.stride(0),
+        NEWEST=newest, GROUP=group, ROWS=rows, DIM=dim, PAGE=page, WINDOWED=window is not None,
+        SELECTED=page_ids is not None, TREE=tree_mask is not None, UPCAST=interpreted,
         **config(rows, dim),
     )  # fmt: skip
     _merge[(items, newest, heads)](
