@@ -49,7 +49,7 @@ def test_the_model_is_what_it_should_be(engine: LocalEngine):
     assert engine.model.window == 8192
     assert engine.model.parameters == 134_515_008
     assert engine.model.is_demonstration
-    assert engine.prompt_format.name == "plain"
+    assert engine.prompt_format.name == "numbered"  # as its adapter was trained
 
 
 def test_tokens_are_those_that_the_model_was_trained_on(engine: LocalEngine):
