@@ -334,7 +334,7 @@ class LocalEngine:
         session = self._with_pages("show its attention")
         layers = self._admission.footprint.kv_shape.layers
         if layer is None:
-            layer = (layers - 1) // 2
+            layer = layers // 2
         elif not 0 <= layer < layers:
             raise ConfigurationError(f"layer {layer} is not one of the model's {layers}", hint=f"0 to {layers - 1}")
         found = attending.weights(session, ids, asked, layer)

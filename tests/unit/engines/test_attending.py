@@ -57,7 +57,7 @@ def test_attention_is_that_of_the_eager_model(engine: LocalEngine, network: Any,
 
 
 def test_the_middle_layer_is_the_default_and_nothing_stays(engine: LocalEngine) -> None:
-    assert engine.attend(TEXTS, QUESTION) == engine.attend(TEXTS, QUESTION, 0)
+    assert engine.attend(TEXTS, QUESTION) == engine.attend(TEXTS, QUESTION, 1)
     assert isinstance(engine, Attends)
     with engine.sequence() as sequence:
         sequence.prefill(engine.tokenizer.encode([message()]))
