@@ -97,7 +97,7 @@ class VectorIndex:
     def _read(self) -> IndexIDMap2 | None:
         faiss = _faiss()
         try:
-            index = faiss.downcast_index(faiss.read_index(str(self.path)))
+            index = faiss.read_index(str(self.path))  # of its own class already; downcast_index would not own it
         except RuntimeError:  # missing or damaged: FAISS has no error class of its own
             return None
         fits = isinstance(index, faiss.IndexIDMap2) and index.d == self._dimension

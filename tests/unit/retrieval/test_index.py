@@ -54,6 +54,20 @@ def test_adding_and_removing_keep_the_file_in_step(index: VectorIndex, library: 
     assert index.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_in_step_is_read_and_left_as_it_is(
+    index: VectorIndex, database: Database, home: Path, embedder: WordEmbedder
+) -> None:
+    before = index.path.stat()
+    other = VectorIndex(database, home, embedder.fingerprint, embedder.dimension).sync()
+    assert other.this.own(), "a borrowed index dies with the one that was read"
+    _ = [np.ones(size, np.int64) for size in range(1, 400)]  # would land where a freed index was
+    ids, vectors = table(database)
+    assert faiss.vector_to_array(other.id_map).tolist() == ids.tolist()
+    assert np.allclose(other.index.reconstruct_n(0, ids.size), vectors)
+    after = index.path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_cosines_equal_the_plain_product(index: VectorIndex, database: Database, embedder: WordEmbedder) -> None:
     ids, vectors = table(database)
     query = embedder.embed(["the harbour lamp"])[0]
