@@ -22,7 +22,7 @@ def prompt(tokenizer: ChatTokenizer, texts: Sequence[str], question: str) -> tup
 def weights(session: Session, ids: Sequence[int], question: tuple[int, int], layer: int) -> list[float]:
     """[tokens before the question]: the attention of the question's tokens to each, summed over them and the heads."""
     start, end = question
-    sequence = session.sequence()
+    sequence = session.sequence(adapted=False)
     try:
         for at in range(0, start, sequence.chunk):
             # Not `prefill`, which keeps what it has read: no other prompt begins like this one.

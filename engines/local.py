@@ -61,9 +61,9 @@ class LocalEngine:
         disk: folder for keys and values that other processes, and later ones, find again; None for none.
         disk_bytes: most of it.
         yarn: how many times its window the model shall read, see `folder.stretched`; 1 leaves it as it is.
-        adapter: folder of an adapter that is merged into the weights when they are loaded.
-        switchable: keep the adapter beside the weights instead, so that each sequence reads with or without it, at the
-            price of two small products a matrix.
+        adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
+            `weigh`, `surprise` and `attend` read without. Where keys and values do not lie in pages it is merged into
+            the weights, and everything is read with it.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
     """
@@ -84,7 +84,6 @@ class LocalEngine:
         disk_bytes: int = DISK_BYTES,
         yarn: float = 1.0,
         int8: bool | None = None,
-        switchable: bool = False,
     ) -> None:
         self._path = path
         self._adapter_path = adapter
@@ -96,7 +95,6 @@ class LocalEngine:
         self._disk, self._disk_bytes = disk, disk_bytes
         self._yarn = yarn
         self._int8 = int8
-        self._switchable = switchable
         self._network: Any = None
         self._session: Session | None = None
         self._importing: threading.Thread | None = None
@@ -152,7 +150,7 @@ class LocalEngine:
             self._importing.join()
             self._importing = None
         if self._network is None:
-            merged = None if self._switchable else self._adapter
+            merged = None if self._admission.footprint.paged else self._adapter
             network = loading.load(self.folder, self.device, self.dtype, merged)
             self._admission.is_loaded = True
             self._admission.session = self._session = self._paged(network)
@@ -164,19 +162,12 @@ class LocalEngine:
             warm_up.close(keep=False)
 
     def _paged(self, network: Any) -> Session | None:
-        """Raises ModelError: an adapter is to be switched, of a model without pages."""
-        beside = self._adapter if self._switchable else None
         footprint = self._admission.footprint
         if not footprint.paged:
-            if beside is not None:
-                raise ModelError(
-                    f"{self._name} can't switch an adapter: its keys and values do not lie in pages",
-                    hint=f"merge it, or use a model of the types {', '.join(sorted(MODEL_TYPES))}",
-                )
             return None
         from turnout.engines.paged.session import Session
 
-        switch = adapters.attach(network, beside, self._name) if beside is not None else None
+        switch = adapters.attach(network, self._adapter, self._name) if self._adapter is not None else None
         return Session(
             network,
             footprint.kv_shape,
@@ -241,7 +232,7 @@ class LocalEngine:
         if self._network is None:
             self.open()
             self._admission.check(len(ids), params.max_tokens)  # the pool has its size only now
-        with self.sequence(params.cache_namespace) as sequence:
+        with self.sequence(params.cache_namespace, adapted=self._is_adapted(context)) as sequence:
             events = self._run(ids, params, stopped or (lambda: False), sequence)
             yield from self._requests.follow(events, len(ids), params.max_tokens)
 
@@ -261,13 +252,16 @@ class LocalEngine:
         self.open()
         if self._session is None:
             return [_text(self._run(ids, params, lambda: False, self.sequence())) for ids in prompts]
+        adapted = list(map(self._is_adapted, contexts))
         texts: list[str] = []
         while len(texts) < len(prompts):
             with contextlib.ExitStack() as stack:
                 answers = []
                 left = prompts[len(texts) :]
-                for ids in left[: self._admission.together(left, params.max_tokens, TOGETHER)]:
-                    sequence = stack.enter_context(self._session.sequence(params.cache_namespace))
+                together = self._admission.together(left, params.max_tokens, TOGETHER)
+                for ids, with_adapter in zip(left[:together], adapted[len(texts) :], strict=False):
+                    made = self._session.sequence(params.cache_namespace, adapted=with_adapter)
+                    sequence = stack.enter_context(made)
                     answers.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
                 texts += self._session.write_together(answers)
         return texts
@@ -369,12 +363,12 @@ class LocalEngine:
 
     def resident(self, context: Context, namespace: str | None = None) -> int:
         """Tokens at the beginning of a context's prompt that need not be read again."""
-        ids = self.encode(context)
+        ids, adapted = self.encode(context), self._is_adapted(context)
         if self._session is not None:
-            return self._session.resident(ids, namespace)
+            return self._session.resident(ids, namespace, adapted=adapted)
         if not self._admission.footprint.paged:
             return 0
-        return resident(self._tiers, rooted(self.model.fingerprint, namespace), ids[:-1])
+        return resident(self._tiers, rooted(self.model.fingerprint, namespace, adapted), ids[:-1])
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""
@@ -385,12 +379,16 @@ class LocalEngine:
         """An empty sequence on the loaded model.
 
         Args:
-            adapted: read with the adapter; without it only where it is `switchable`.
+            adapted: read with the adapter, if there is one; it can be left out only where keys and values lie in pages.
         """
         self.open()
         if self._session is not None:
             return self._session.sequence(namespace, adapted=adapted)
         return loading.Sequence(self._network, self.device, self.chunk)
+
+    def _is_adapted(self, context: Context) -> bool:
+        """Whether a context is read with the adapter: where it asks for what adapters are trained to give."""
+        return prompt.asks_for_facts(context, self.prompt_format)
 
     @cached_property
     def _admission(self) -> Admission:

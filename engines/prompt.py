@@ -48,7 +48,7 @@ class PromptFormat:
         name: "plain", "quoting" or "numbered"; `quotes` says that the model is asked for a line `Quote: "..."`.
         instruction: how to answer; `by_task` replaces it for a task cue.
         numbers: each sentence has its number before it, so that an answer can name it (`turnout.sentences.units`);
-            not where `by_task` has an instruction, as those answers rest on no one sentence.
+            only where `asks_for_facts`.
     """
 
     name: str
@@ -66,7 +66,10 @@ PLAIN = PromptFormat(
     system="",
     user="{documents}\n\n{instruction}\n\nQuestion: {question}",
     instruction=f'Answer the question from the text above in a few words. If the text does not say, answer "{REFUSAL}"',
-    by_task={"summarisation": "Summarise what the text above says about the question, in a few sentences."},
+    by_task={
+        "summarisation": "Summarise what the text above says about the question, in a few sentences.",
+        "choice": "Answer the question from the text above with one of the options below it.",
+    },
 )
 
 QUOTING = PromptFormat(
@@ -86,7 +89,12 @@ QUOTING = PromptFormat(
             "Summarise what the text above says on the question, in at most eight sentences. Then, on a line of its "
             'own, write Quote: "..." with the most important sentence, copied exactly. '
             f"If the text says nothing on it, reply only: {REFUSAL}"
-        )
+        ),
+        "choice": (
+            "Answer the question from the text above with one of the options below it: first the option, word for "
+            'word. Then, on a line of its own, write Quote: "..." with the words of the text that support it, copied '
+            "exactly, at most one sentence."
+        ),
     },
     quotes=True,
 )
@@ -156,7 +164,13 @@ def _spaced(given: list[Piece]) -> Iterator[Piece]:
 
 def has_numbers(context: Context, prompt_format: PromptFormat) -> bool:
     """Whether the sentences of a context's prompt are numbered."""
-    return prompt_format.numbers and context.task != CLOSED_BOOK_TASK and context.task not in prompt_format.by_task
+    return prompt_format.numbers and asks_for_facts(context, prompt_format)
+
+
+def asks_for_facts(context: Context, prompt_format: PromptFormat) -> bool:
+    """Whether a short answer is asked for that stands in the text: what adapters are trained to give. Summaries,
+    options and what is asked without a text have wordings of their own, and their answers rest on no one sentence."""
+    return context.task != CLOSED_BOOK_TASK and context.task not in prompt_format.by_task
 
 
 _FIELDS = re.compile(r"([^{]*)(?:\{(\w+)\}|$)")

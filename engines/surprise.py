@@ -76,7 +76,7 @@ def _read(session: Session, batch: Sequence[Asked]) -> list[list[float]]:
 
     found: list[list[float]] = [[] for _ in batch]
     with ExitStack() as stack:
-        sequences = [session.sequence() for _ in batch]
+        sequences = [session.sequence(adapted=False) for _ in batch]
         for sequence in sequences:
             stack.callback(sequence.close, keep=False)
         for slices in zip(*(_slices(*each) for each in batch), strict=True):

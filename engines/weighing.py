@@ -51,7 +51,7 @@ def weigh(session: Session, asked: Sequence[list[int]], columns: Sequence[int]) 
     # The last token of a prompt stays its own: what follows it is what is asked for.
     same = list(takewhile(lambda at: len({ids[at] for ids in asked}) == 1, range(min(map(len, asked)) - 1)))
     shares: list[list[float]] = []
-    with session.sequence() as text:
+    with session.sequence(adapted=False) as text:
         if same:
             text.prefill(asked[0][: len(same)])
         for batch in _batches(asked, len(same)):

@@ -28,6 +28,7 @@ _REFUSAL = re.compile(
 _REFUSAL_WORDS = 16
 """More words than the longest match of _REFUSAL has: what begins with so many others is none."""
 
+_IN_OWN_WORDS = ("reasoning", "comparison", "summarisation")
 _YES_NO = re.compile(r"^\W*(?:yes|no|true|false)\b", re.IGNORECASE)
 _HOLDS_ITS_ANSWERS = re.compile(
     r"^\W*(?:is|are|was|were|am|do|does|did|can|could|has|have|had|will|would|should|shall|may|must)\b"
@@ -76,7 +77,7 @@ def may_become_refusal(text: str) -> bool:
 
 def is_settled(text: str, question: Question) -> bool:
     """Whatever follows, an answer that begins so is not taken for an abstention."""
-    return question.task != "location" and len(_WORD.findall(text)) > _REFUSAL_WORDS and not is_refusal(text)
+    return question.task in _IN_OWN_WORDS and len(_WORD.findall(text)) > _REFUSAL_WORDS and not is_refusal(text)
 
 
 def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) -> bool:
@@ -87,7 +88,7 @@ def is_grounded(answer: str, question: str, task: str, parts: Sequence[Part]) ->
     the question holds its answers (is it allowed? A or B?). Answers that are reasoned, compared or summarised use
     words of their own and pass; so does yes or no.
     """
-    if task != "location" or _YES_NO.match(answer):
+    if task in _IN_OWN_WORDS or _YES_NO.match(answer):
         return True
     read = " ".join(part.text for part in parts)
     numbers = _numbers(answer) - _numbers(question)

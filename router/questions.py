@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from turnout.router.options import listed
 from turnout.types import Message, Question
 
 TASKS = ("location", "reasoning", "comparison", "summarisation")
 """LaRA's observable task kinds, and summarisation. Its fourth kind, hallucination, can't be seen in a question."""
 
+CHOICE = "choice"
+"""The task cue of a question that lists its options, whatever kind it is otherwise."""
+
 HISTORY_TOKENS = 512
 """Most tokens of earlier turns that go into a prompt; the latest turns are kept."""
 
 _SUMMARISATION = re.compile(
-    r"\b(summar\w*|overview|outline|main (points?|ideas?|topics?|themes?|arguments?)|key (points?|takeaways?)"
+    r"^\s*(please )?(describe|discuss)\b|\b(summar\w*|overview|outline"
+    r"|what(['’]s| is| was| were) the (plot|gist|discussions?) (of|on|about)"
+    r"|main (points?|ideas?|topics?|themes?|arguments?)|key (points?|takeaways?)"
     r"|what (is|are) (this|the|these) (\w+ )?(documents?|texts?|papers?|stor(y|ies)|reports?|meetings?|files?) about"
     r"|in (a )?(few|short) words|tl;?dr)\b",
     re.IGNORECASE,
@@ -37,11 +43,20 @@ _LEANS_ON_HISTORY = re.compile(
 )
 
 # New tokens by task: the cap is surface.md's, the expectation is what total time is predicted with.
-_NEW_TOKENS = {"location": (48, 24), "reasoning": (128, 48), "comparison": (128, 48), "summarisation": (256, 160)}
+_NEW_TOKENS = {
+    "location": (48, 24),
+    "reasoning": (128, 48),
+    "comparison": (128, 48),
+    "summarisation": (256, 160),
+    CHOICE: (48, 12),
+}
 
 
 def task_of(question: str) -> str:
-    """The task cue of a question; the most demanding kind whose words occur wins, "location" without any."""
+    """The task cue of a question: CHOICE where it lists options; else the most demanding kind whose words occur, and
+    "location" without any."""
+    if listed(question):
+        return CHOICE
     for task, cue in (("summarisation", _SUMMARISATION), ("comparison", _COMPARISON), ("reasoning", _REASONING)):
         if cue.search(question):
             return task

@@ -1,8 +1,8 @@
 """Steps of one token a sequence on a GPU, captured once for each number of sequences and replayed from then on.
 
 A step launches hundreds of kernels that take a few microseconds each; replayed as one graph they follow each other
-without waiting for Python. A graph repeats the same addresses and shapes, so what changes from step to step lies in
-buffers: tokens, positions, slots, page tables and lengths.
+without waiting for Python. A graph repeats the same branches, addresses and shapes, so there is one with an adapter and
+one without, and what changes from step to step lies in buffers: tokens, positions, slots, page tables and lengths.
 """
 
 from __future__ import annotations
@@ -59,24 +59,29 @@ class DecodeGraphs:
     def __init__(self, lean: LeanModel, pool: PagePool, device: str) -> None:
         self._lean, self._pool, self._device = lean, pool, device
         self._buffers: dict[int, Buffers] = {}
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[tuple[int, bool], Any] = {}
         # Idle rows write here.
         (self._idle,) = pool.take(1)
 
-    def step(self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]]) -> torch.Tensor:
+    def step(
+        self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]], *, adapted: bool = False
+    ) -> torch.Tensor:
         """[sequences, hidden] after one token of each; its keys and values go into the last of its pages.
 
         Args:
             pages: of each sequence, with room for the token.
+            adapted: how the model's switch stands.
         """
         import torch
 
         if not self._device.startswith("cuda"):
-            return self._step(ids, positions, pages)
+            return self._step(ids, positions, pages, adapted)
         with torch.cuda.device(self._device):  # where captures and kernels go by default
-            return self._step(ids, positions, pages)
+            return self._step(ids, positions, pages, adapted)
 
-    def _step(self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _step(
+        self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]], adapted: bool
+    ) -> torch.Tensor:
         size = next(size for size in SIZES if size >= len(ids))
         if size not in self._buffers:
             self._buffers[size] = self._made(size)
@@ -84,10 +89,10 @@ class DecodeGraphs:
         self._fill(buffers, ids, positions, pages)
         if not self._device.startswith("cuda"):
             self._run(buffers)
-        elif size in self._graphs:
-            self._graphs[size].replay()
+        elif (size, adapted) in self._graphs:
+            self._graphs[size, adapted].replay()
         else:
-            self._graphs[size] = self._captured(buffers)
+            self._graphs[size, adapted] = self._captured(buffers)
         assert buffers.hidden is not None  # noqa: S101 - every way above sets it
         return buffers.hidden[: len(ids)]
 

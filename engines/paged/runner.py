@@ -70,10 +70,9 @@ class Runner:
         self._network = network
         self.int8 = int8 and fits(network.config.to_dict())
         self._lean = LeanModel(network, int8) if fits(network.config.to_dict()) else None
-        # A graph repeats the branches of its capture: a switch that changes by the step is not for it.
         self._graphs = (
             DecodeGraphs(self._lean, pool, device)
-            if self._lean is not None and switch is None and can_capture(device, pool.shape.dim)
+            if self._lean is not None and can_capture(device, pool.shape.dim)
             else None
         )
         self._switch = switch
@@ -132,8 +131,9 @@ class Runner:
         soft = any(isinstance(fragment, torch.Tensor) for fragment in fragments)
         if lean is not None and len(positions) <= ROWS and not soft and not step.observed:
             ids = [int(token) for fragment in fragments for token in fragment]
-            if self._graphs is not None and all(feed.new == 1 for feed in feeds):
-                return self._graphs.step(ids, positions, [feed.pages for feed in feeds])
+            adapted = self._switch.rows if self._switch is not None else False
+            if self._graphs is not None and isinstance(adapted, bool) and all(feed.new == 1 for feed in feeds):
+                return self._graphs.step(ids, positions, [feed.pages for feed in feeds], adapted=adapted)
             tokens, at = torch.tensor([ids, positions], device=self._device)
             return lean.step(tokens, at, partial(attention.attend, step))
         hidden: torch.Tensor = self._network.base_model(

@@ -55,10 +55,11 @@ def prepare(
     """Gathers what every strategy needs of a question. Options are part of what the model is asked; retrieval searches
     for the question alone."""
     unique = list({documents[i].id: documents[i] for i in item.doc_ids}.values())
+    text = items.prompt_question(item)
     question = Question(
-        text=items.prompt_question(item),
+        text=text,
         standalone=item.question,
-        task=task_of(item.question),
+        task=task_of(text),
         max_new_tokens=max_new_tokens,
     )
     request = Request(question, corpus(unique), sum(map(tokens, unique)), budget)

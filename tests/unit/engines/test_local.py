@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import tiny_models
+from support import adapters, tiny_models
 from support.tiny_models import context, text_of
 
-from turnout.engines import loading, local
+from turnout.engines import adapter, loading, local
+from turnout.engines import folder as folders
 from turnout.engines.local import LocalEngine
 from turnout.engines.meter import Meter
 from turnout.engines.probe import measure
@@ -346,9 +347,32 @@ def test_positions_that_depend_on_the_whole_prompt_are_not_read_in_pages(tmp_pat
     assert text_of(run(engine)) and isinstance(engine.sequence(), loading.Sequence) and not engine.int8
 
 
-def test_an_adapter_that_is_switched_belongs_to_pages(tmp_path: Path, tiny_folder: Path, monkeypatch):
+@pytest.fixture
+def with_adapter(tiny_folder: Path, tmp_path: Path) -> Path:
+    network = loading.load(folders.read(tiny_folder), "cpu", "float32", None)
+    identity = adapter.identity(folders.read(tiny_folder), network)
+    return adapters.build(tmp_path / "adapter", network, identity, evidence="after")
+
+
+def test_an_adapter_reads_what_asks_for_facts_and_nothing_else(tiny_folder: Path, with_adapter: Path):
+    plain = LocalEngine(tiny_folder, device="cpu", dtype="float32")
+    both = LocalEngine(tiny_folder, device="cpu", dtype="float32", adapter=with_adapter)
+    asked = [context(task=task) for task in ("location", "summarisation", "choice", "closed_book")]
+    answers = both.answer_all(asked, GREEDY)
+    assert answers == [text_of(both.generate(one, cold())) for one in asked]
+    assert answers[1:] == plain.answer_all(asked[1:], GREEDY)
+    assert answers[0] != plain.answer_all(asked[:1], GREEDY)[0]
+    both.forget()
+    text_of(both.generate(context("the sea " * 120), GREEDY))
+    resident = both.resident(context("the sea " * 120))
+    assert resident > 0 and both.resident(context("the sea " * 120, task="summarisation")) == 0
+
+
+def test_without_pages_an_adapter_is_merged_and_reads_everything(tiny_folder: Path, with_adapter: Path, monkeypatch):
+    beside = LocalEngine(tiny_folder, device="cpu", dtype="float32", adapter=with_adapter)
+    ids = beside.encode(context(task="summarisation"))
+    wanted = beside.sequence().append(ids)
     monkeypatch.setattr(local, "are_pages_for", lambda model: False)
-    engine = LocalEngine(tiny_folder, device="cpu", dtype="float32", switchable=True)
-    monkeypatch.setattr(LocalEngine, "_adapter", object())
-    with pytest.raises(ModelError, match="can't switch an adapter"):
-        engine._paged(None)
+    merged = LocalEngine(tiny_folder, device="cpu", dtype="float32", adapter=with_adapter)
+    assert (merged.sequence().append(ids) - wanted).abs().max() < 1e-3
+    assert text_of(merged.generate(context(task="summarisation"), GREEDY))

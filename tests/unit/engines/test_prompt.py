@@ -47,7 +47,7 @@ def test_sentences_are_numbered_over_all_parts_for_a_reader_that_names_them():
     assert text.replace("[1] ", "").replace("[2] ", "").replace("[3] ", "") == user_text(given, prompt.PLAIN)
 
 
-@pytest.mark.parametrize("task", ["summarisation", prompt.CLOSED_BOOK_TASK])
+@pytest.mark.parametrize("task", ["summarisation", "choice", prompt.CLOSED_BOOK_TASK])
 def test_what_rests_on_no_one_sentence_has_no_numbers(task: str):
     assert "[1]" not in user_text(context("It rained. The sea rose.", task=task), prompt.NUMBERED)
 
@@ -68,3 +68,9 @@ def test_a_summary_is_asked_for_as_such_and_a_refusal_word_for_word():
     assert "ummar" in user_text(context(task="summarisation"), prompt.PLAIN)
     assert "ummar" not in user_text(context(task="location"), prompt.PLAIN)
     assert prompt.REFUSAL in user_text(context(), prompt.QUOTING)
+
+
+@pytest.mark.parametrize("wording", [prompt.PLAIN, prompt.QUOTING])
+def test_where_there_are_options_one_of_them_is_asked_for_and_no_refusal(wording: prompt.PromptFormat):
+    text = user_text(context(task="choice"), wording)
+    assert "one of the options" in text and prompt.REFUSAL not in text

@@ -1,12 +1,14 @@
 """Steps whose inputs lie in buffers compute what other steps do; here without being captured, which needs a GPU."""
 
 import random
+from pathlib import Path
 
 import pytest
-from support import kv
+from support import adapters, kv
 
 torch = pytest.importorskip("torch")
 
+from turnout.engines import adapter  # noqa: E402
 from turnout.engines.paged.graphs import SIZES, DecodeGraphs  # noqa: E402
 from turnout.engines.paged.pages import PagePool  # noqa: E402
 from turnout.engines.paged.residency import Residency  # noqa: E402
@@ -45,6 +47,24 @@ def played(runner: Runner, residency: Residency) -> list:
 def test_buffers_and_plans_compute_the_same(name: str) -> None:
     for found, wanted in zip(played(*bench(name, True)), played(*bench(name, False)), strict=True):
         assert found.shape == wanted.shape and (found - wanted).abs().max() < 1e-4
+
+
+def test_an_adapter_is_on_or_off_for_a_step_and_mixed_without_buffers(tmp_path: Path) -> None:
+    found = []
+    for graphs in (True, False):
+        model = kv.network("llama", **CONFIG)
+        switch = adapter.attach(model, adapter.read(adapters.build(tmp_path, model)), "tiny")
+        pool = PagePool(kv.shape(model), 40, torch.float32, "cpu")
+        runner, residency = Runner(model, pool, "cpu", switch=switch), Residency(pool)
+        runner._graphs = DecodeGraphs(runner._lean, pool, "cpu") if graphs else None
+        both = [KvSequence(runner, residency, adapted=adapted) for adapted in (True, False)]
+        for sequence in both:
+            sequence.prefill([7] * 70)
+        steps = [both[:1], both[1:], both, both[:1], both[1:]]
+        found.append([step(runner, [(sequence, [[5]], (-1,)) for sequence in fed]) for fed in steps])
+    for buffered, planned in zip(*found, strict=True):
+        assert (buffered - planned).abs().max() < 1e-4
+    assert (found[0][0] - found[0][1]).abs().max() > 0.1
 
 
 def test_idle_rows_touch_nobodys_pages() -> None:

@@ -1,16 +1,13 @@
 """An adapter beside the weights is on for some sequences of a step and off for others."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import kv
+from support import adapters, kv
 
 torch = pytest.importorskip("torch")
-
-from safetensors.torch import save_file  # noqa: E402
 
 from turnout.engines import adapter  # noqa: E402
 from turnout.engines.paged.sequence import step  # noqa: E402
@@ -22,19 +19,8 @@ IDS = random.Random(1).choices(range(400), k=300)
 @pytest.fixture(params=["all", "some"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> adapter.Adapter:
     """An adapter of random weights for every layer, or for queries alone."""
-    model, weights = kv.network(), {}
-    torch.manual_seed(3)
-    for name, module in model.named_modules():
-        if name.endswith("q_proj" if request.param == "some" else "_proj"):
-            weights[f"base_model.model.{name}.lora_A.weight"] = torch.randn(4, module.in_features) * 0.1
-            weights[f"base_model.model.{name}.lora_B.weight"] = torch.randn(module.out_features, 4) * 0.1
-    save_file(weights, tmp_path / adapter.WEIGHTS)
-    config = {"peft_type": "LORA", "lora_alpha": 8, "r": 4}
-    probe = adapter._probe(model)
-    card = {"name": "a", "base": {"name": "tiny", "shape": {}, "probe": probe}}
-    (tmp_path / adapter.CONFIG).write_text(json.dumps(config))
-    (tmp_path / adapter.CARD).write_text(json.dumps(card))
-    return adapter.read(tmp_path)
+    of = "q_proj" if request.param == "some" else "_proj"
+    return adapter.read(adapters.build(tmp_path, kv.network(), of=of))
 
 
 def merged(made: adapter.Adapter) -> Any:

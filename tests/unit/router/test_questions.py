@@ -17,6 +17,13 @@ def words(text: str) -> int:
         ("How does the second draft differ from the first?", "comparison"),
         ("Which of the two clauses is stricter?", "comparison"),
         ("Why did the king leave?", "reasoning"),
+        ("Describe the setting of the story.", "summarisation"),
+        ("How did the captain describe the storm?", "location"),
+        ("What is the plot of the story?", "summarisation"),
+        ("When was the discussion about the treaty held?", "location"),
+        ("Whose plot of land was sold?", "location"),
+        ("What was the discussion about the budget?", "summarisation"),
+        ("Why is that?\nA. It rained.\nB. It snowed.", "choice"),
         ("Calculate the total of both invoices", "comparison"),
     ],
 )
