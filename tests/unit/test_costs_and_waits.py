@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.library import BOOK
+from support.openai_stub import Stub, serve
 
 from turnout import Budget, BudgetError, Cut, Done, EngineError, Text, Turnout
 from turnout.config import Settings
@@ -15,6 +16,7 @@ from turnout.engines.fake import FakeEngine
 from turnout.engines.in_flight import Load
 from turnout.errors import ConfigurationError, EngineTimeoutError
 from turnout.langchain import ChatTurnout
+from turnout.langchain.errors import RequestError
 from turnout.router.ledger import ENOUGH
 from turnout.router.signals import Signals
 from turnout.system import doctor
@@ -154,6 +156,17 @@ def test_langchain_gets_the_cost_with_the_usage(prices: Path) -> None:
     usage = message.response_metadata["usage"]
     assert usage["cost"] == pytest.approx((usage["prompt_tokens"] * 3.0 + usage["completion_tokens"] * 200.0) / 1e6)
     assert message.response_metadata["decision"]["signals"]["pricing"]["currency"] == "EUR"
+
+
+def test_a_chat_model_of_its_own_takes_a_price_file(prices: Path) -> None:
+    server = Stub(models=[{"id": "fake", "max_model_len": 32768}], words=["Marta", " Lindqvist"])
+    with serve(server):
+        options = {"model": f"{server.url}/v1", "model_name": "fake", "documents": [Text(BOOK)], "strategy": "full"}
+        chat = ChatTurnout(**options, prices=prices)
+        assert chat.invoke(QUESTION).response_metadata["usage"]["cost"] > 0
+        with pytest.raises(RequestError, match="max_cost"):
+            chat.invoke(QUESTION, budget={"max_cost": 1e-9})
+        chat.close()
 
 
 def test_another_model_of_the_same_library_has_its_own_price(prices: Path) -> None:

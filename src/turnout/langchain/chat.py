@@ -39,12 +39,13 @@ class ChatTurnout(BaseChatModel):
         message = chat.invoke("How long does confidentiality last?")
 
     Attributes:
-        turnout: one that is open already, to share its model and library; the next five are then left out.
+        turnout: one that is open already, to share its model and library; the next six are then left out.
         model: packaged name, folder, Hugging Face id, or the base URL of a server; in a call, another one for the call.
         model_name: which model of the server.
         api_key: for the server.
         home: data directory.
         log: how much the ledger keeps.
+        prices: file with prices of tokens, for `max_cost` and `optimize="cost"` of a budget.
         documents: what to answer from: paths, texts, documents of LangChain or of the library.
         collection: a collection of the library to answer from instead; "library" is where `turnout add` puts documents.
         budget: limits of an answer, as a `turnout.Budget` or its mapping.
@@ -64,6 +65,7 @@ class ChatTurnout(BaseChatModel):
     api_key: SecretStr | None = None
     home: str | os.PathLike[str] | None = None
     log: str | None = None
+    prices: str | os.PathLike[str] | None = None
     documents: Any = Field(default=None, repr=False)
     collection: str | None = None
     budget: Budget | Mapping[str, Any] | None = None
@@ -89,7 +91,13 @@ class ChatTurnout(BaseChatModel):
         self.documents, _ = sources.chosen(self.documents, self.collection)
         key = self.api_key.get_secret_value() if self.api_key else None
         self._opened = Opened.of(
-            self.turnout, model=self.model, model_name=self.model_name, api_key=key, home=self.home, log=self.log
+            self.turnout,
+            model=self.model,
+            model_name=self.model_name,
+            api_key=key,
+            home=self.home,
+            log=self.log,
+            prices=self.prices,
         )
 
     # --- what it answers from ----------------------------------------------------------------------------------------
