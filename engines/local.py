@@ -68,7 +68,6 @@ class LocalEngine:
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
     """
 
-    capabilities: frozenset[str] = frozenset({"prefix_cache"})
     count_is_exact = True
 
     def __init__(
@@ -113,6 +112,11 @@ class LocalEngine:
             parameters=self.folder.parameters,
             is_demonstration=self._name == DEFAULT_MODEL,
         )
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """A model that is asked for a quote too gives it after the option, so its answers to choices are not bound."""
+        return frozenset({"prefix_cache"} if self.prompt_format.quotes else {"prefix_cache", "choices"})
 
     @cached_property
     def device(self) -> str:
@@ -359,7 +363,8 @@ class LocalEngine:
         return answered(sequence, ids, self._writing(params), meter, stopped, cache_bytes)
 
     def _writing(self, params: GenerationParams) -> Writing:
-        return Writing(params, self.tokenizer.decode, self.end_tokens, self.device)
+        choices = [ids for choice in params.choices if (ids := self.tokenizer.encode_text(choice))]
+        return Writing(params, self.tokenizer.decode, self.end_tokens, self.device, choices)
 
     def resident(self, context: Context, namespace: str | None = None) -> int:
         """Tokens at the beginning of a context's prompt that need not be read again."""

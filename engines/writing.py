@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
+from turnout.engines.choosing import Choosing
 from turnout.engines.decode import Detokenizer, StopFilter
 from turnout.types import FinishReason, GenerationParams
 
@@ -19,38 +20,65 @@ class Writing:
         decode: text of token ids.
         ends: tokens that end an answer.
         device: of the logits.
+        choices: token ids of the only answers that there are; any text by default.
 
     Attributes:
         most: tokens that it may get.
     """
 
     def __init__(
-        self, params: GenerationParams, decode: Callable[[Sequence[int]], str], ends: Collection[int], device: str
+        self,
+        params: GenerationParams,
+        decode: Callable[[Sequence[int]], str],
+        ends: Collection[int],
+        device: str,
+        choices: Sequence[Sequence[int]] = (),
     ) -> None:
         self._pick = sampler(params, device)
         self.most = params.max_tokens
         self._ends = ends
+        self._choosing = Choosing(choices, ends) if choices else None
         self._text, self._stops = Detokenizer(decode), StopFilter(params.stop)
         self.tokens = 0
         self.reason: FinishReason | None = None if params.max_tokens > 0 else "length"
 
     def next(self, logits: torch.Tensor) -> tuple[int, str]:
         """Picks a token by logits [vocabulary]; returns it with the text that is now certain."""
-        token = self._pick(logits)
+        if self._choosing is None:
+            token = self._pick(logits)
+            return token, self._write(token)
+        token = self._pick(_only(logits, self._choosing.allowed()))
+        shown = self._write(token)
+        for certain in self._choosing.take(token):
+            if self.reason is None:
+                shown += self._write(certain)
+        if not self._choosing.allowed():
+            self.reason = self.reason or "stop"
+        return token, shown
+
+    def _write(self, token: int) -> str:
+        """Adds a token; returns the text that is now certain."""
         self.tokens += 1
         if token in self._ends:
             self.reason = "stop"
-            return token, ""
+            return ""
         shown = self._stops.push(self._text.push(token))
         if self._stops.stopped:
             self.reason = "stop"
         elif self.tokens >= self.most:
             self.reason = "length"
-        return token, shown
+        return shown
 
     def rest(self) -> str:
         """What was held back until it was over."""
         return "" if self._stops.stopped else self._stops.push(self._text.finish()) + self._stops.finish()
+
+
+def _only(logits: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    """The logits of some tokens; all others can't be picked."""
+    kept = logits.new_full(logits.shape, float("-inf"))
+    kept[list(tokens)] = logits[list(tokens)]
+    return kept
 
 
 def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], int]:

@@ -17,6 +17,7 @@ from turnout.router.check import is_answer, is_refusal, is_settled
 from turnout.router.clock import Clock
 from turnout.router.cost import affordable
 from turnout.router.ledger import Ledger
+from turnout.router.options import listed
 from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import Signals, gather
@@ -236,6 +237,7 @@ def _params(request: Request, decision: Decision, machinery: Machinery, clock: C
         max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile),
         temperature=decoding.temperature,
         stop=decoding.stop,
+        choices=listed(request.question.text) if "choices" in machinery.engine.capabilities else (),
         seed=decoding.seed,
         timeout_s=min((time for time in (left, decoding.timeout_s) if time is not None), default=None),
         cache_namespace=request.cache_namespace,

@@ -39,7 +39,9 @@ Stopper = Callable[[], bool]
 class Engine(Protocol):
     """Runs a model. An engine belongs to one thread at a time; the facade serialises calls."""
 
-    capabilities: frozenset[str]
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What else it does: "prefix_cache", "concurrent", "choices" (see `GenerationParams`)."""
 
     @property
     def model(self) -> ModelInfo: ...

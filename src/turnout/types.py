@@ -215,7 +215,8 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class GenerationParams:
-    """How to decode. `temperature` 0 is greedy; `stop` strings never appear in the output.
+    """How to decode. `temperature` 0 is greedy; `stop` strings never appear in the output; where there are `choices`,
+    the answer is one of them, from an engine that has the capability "choices".
 
     `cache_namespace` separates prefix caches: a request re-uses only what requests of the same namespace have read.
     """
@@ -223,6 +224,7 @@ class GenerationParams:
     max_tokens: int = 128
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     seed: int | None = None
     timeout_s: float | None = None
     cache_namespace: str | None = None

@@ -32,6 +32,16 @@ def test_decoding_reaches_the_engine() -> None:
     assert params.timeout_s == 60.0
 
 
+@pytest.mark.parametrize(("able", "choices"), [({"choices"}, ("It rained.", "It snowed.")), (set(), ())])
+def test_an_engine_that_can_choose_is_given_the_options_that_the_question_lists(able: set[str], choices: tuple) -> None:
+    engine = FakeEngine(capabilities=frozenset(able))
+    with Turnout(engine=engine) as t:
+        t.ask(f"{WHY}\nA. It rained.\nB. It snowed.", Text(BOOK))
+        t.ask(WHY, Text(BOOK))
+    assert [params.choices for params in engine.params] == [choices, ()]
+    assert [context.task for context in engine.contexts] == ["choice", "reasoning"]
+
+
 def test_the_answer_ends_before_a_stop_string() -> None:
     with Turnout(engine=FakeEngine(answers=["Marta Lindqvist, with parts from a railway signal."])) as t:
         answer = t.ask(QUESTION, Text(BOOK), decoding=Decoding(stop=(", with",)))
