@@ -69,19 +69,25 @@ UNPROVEN = frozenset(entry.name for entry in STRATEGIES if entry.tier != "stable
 
 
 def build(
-    engine: Engine, retriever: Retriever, scorer: UnitScorer | None = None, cache: SegmentCache | None = None
+    engine: Engine,
+    retriever: Retriever,
+    scorer: UnitScorer | None = None,
+    cache: SegmentCache | None = None,
+    *,
+    passage_tokens: int | None = None,
 ) -> Sequence[Strategy]:
     """All strategies, in the order of the table; those that this engine can't run exclude themselves.
 
     Args:
         scorer: judges sentences for `extract`; by words by default.
         cache: keeps what was said of sentences; in memory by default.
+        passage_tokens: most of the passages that `rag` and its variants read.
     """
     kept = MemoryCache() if cache is None else cache
     return (
         Full(engine),
-        Rag(engine, retriever),
-        RagByAttention(engine, retriever),
+        Rag(engine, retriever, passage_tokens),
+        RagByAttention(engine, retriever, passage_tokens),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine)),

@@ -25,9 +25,10 @@ class RagByAttention(Rag):
 
     name = "rag:attention"
 
-    def __init__(self, engine: Engine, retriever: Retriever) -> None:
+    def __init__(self, engine: Engine, retriever: Retriever, passage_tokens: int | None = None) -> None:
         self._is_able = isinstance(engine, Attends)
-        super().__init__(engine, AttentionRetriever(engine) if isinstance(engine, Attends) else retriever)
+        inside = AttentionRetriever(engine) if isinstance(engine, Attends) else retriever
+        super().__init__(engine, inside, passage_tokens)
 
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """As `rag`'s, with the reading before the first word."""

@@ -14,7 +14,7 @@ from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Context, Part, Question
 
 PASSAGE_TOKENS = 1000
-"""Tokens of passages in a prompt: about five segments. LaRA's retrieval arm keeps five chunks of 600."""
+"""Tokens of passages in a prompt, by default: about five segments. LaRA's retrieval arm keeps five chunks of 600."""
 
 SEGMENT_TOKENS = MAX_TOKENS
 """The least that is worth reading: one segment. Where it does not fit, rag excludes itself."""
@@ -24,13 +24,18 @@ PASSAGES = 24
 
 
 class Rag:
-    """Searches, keeps the best passages that fit the budget, restores their order and joins neighbours."""
+    """Searches, keeps the best passages that fit the budget, restores their order and joins neighbours.
+
+    Args:
+        passage_tokens: most of the passages in a prompt; PASSAGE_TOKENS by default.
+    """
 
     name = "rag"
 
-    def __init__(self, engine: Engine, retriever: Retriever) -> None:
+    def __init__(self, engine: Engine, retriever: Retriever, passage_tokens: int | None = None) -> None:
         self._engine = engine
         self._retriever = retriever
+        self._passage_tokens = passage_tokens or PASSAGE_TOKENS
 
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """Reads what fits of the window, the passage budget and `max_prompt_tokens`, and at least one segment; short
@@ -41,7 +46,7 @@ class Rag:
         # In a prompt a text may take more than its own tokens, by the numbers of its sentences.
         text = signals.full_tokens - signals.overhead_tokens
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
-        read = min(text, max(min(room, PASSAGE_TOKENS), least))
+        read = min(text, max(min(room, self._passage_tokens), least))
         way = "full" if read >= text else self.name
         return candidate(
             self.name,
@@ -68,7 +73,7 @@ class Rag:
         """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
         passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES)
         empty = self._engine.count(Context((), question.text, question.history, question.task))
-        most = min(empty + PASSAGE_TOKENS, self._engine.model.window - new_tokens(question)[0])
+        most = min(empty + self._passage_tokens, self._engine.model.window - new_tokens(question)[0])
         if budget.max_prompt_tokens is not None:
             most = min(most, budget.max_prompt_tokens)
 

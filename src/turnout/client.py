@@ -55,6 +55,7 @@ class Turnout(Shelf):
         yarn: how many times its window a local model shall read; 1 by default.
         int8: whether a local model writes with weights in int8; where that is faster by default.
         prices: file with prices of tokens (docs/configuration.md); costs are seconds of this machine by default.
+        passage_tokens: most tokens of the passages that `rag` reads; 1000 by default.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -77,6 +78,7 @@ class Turnout(Shelf):
         yarn: float | None = None,
         int8: bool | None = None,
         prices: str | os.PathLike[str] | None = None,
+        passage_tokens: int | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -94,6 +96,7 @@ class Turnout(Shelf):
             "yarn": yarn,
             "int8": int8,
             "prices": prices,
+            "passage_tokens": passage_tokens,
         }
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine

@@ -35,6 +35,7 @@ class Settings:
         yarn: how many times its window a local model shall read.
         int8: whether a local model writes with weights in int8; None for where that is faster.
         prices: file with prices of tokens; None where costs are seconds of this machine.
+        passage_tokens: most of the passages that `rag` reads; None for its own default.
     """
 
     home: Path
@@ -49,6 +50,7 @@ class Settings:
     yarn: float = 1.0
     int8: bool | None = None
     prices: Path | None = None
+    passage_tokens: int | None = None
 
     @property
     def database(self) -> Path:
@@ -84,10 +86,12 @@ class Settings:
         yarn: float | None = None,
         int8: bool | None = None,
         prices: str | os.PathLike[str] | None = None,
+        passage_tokens: int | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
-        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8 and
-        TURNOUT_PRICES, which win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
+        TURNOUT_PRICES and TURNOUT_PASSAGE_TOKENS, which win over the defaults. A text that is empty wins too, and means
+        none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -120,6 +124,7 @@ class Settings:
             yarn=stretch,
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
             prices=None if priced is None else Path(priced).expanduser().absolute(),
+            passage_tokens=_tokens("TURNOUT_PASSAGE_TOKENS", passage_tokens),
         )
 
     def ensure_home(self) -> Path:
@@ -159,6 +164,17 @@ def _choice(variable: str) -> bool | None:
     if value not in (None, "0", "1"):
         raise ConfigurationError(f"{variable} is {value!r}", hint=f"set {variable}=1 or {variable}=0, or leave it out")
     return None if value is None else value == "1"
+
+
+def _tokens(variable: str, given: int | None) -> int | None:
+    value = given if given is not None else os.environ.get(variable) or None
+    if value is None:
+        return None
+    if not str(value).isdecimal() or int(value) < 1:
+        raise ConfigurationError(
+            f"{value!r} is no number of tokens", hint=f"give a whole number above 0, for example {variable}=1000"
+        )
+    return int(value)
 
 
 def _number(variable: str, given: float | None, default: float, example: str) -> float:

@@ -153,6 +153,7 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
             "parameters": model.parameters,
         },
         "prices": parts.pricing.record() if parts.prices else None,
+        "passage_tokens": parts.settings.passage_tokens,
         "embedder": parts.embedder.fingerprint if parts.embedder else None,
         "device": system.device(),
         "cores": psutil.cpu_count(),

@@ -70,7 +70,8 @@ class Parts:
     @cached_property
     def strategies(self) -> Sequence[Strategy]:
         """The strategies over this engine and embedder."""
-        return strategies.build(self.engine, self.retriever, self.scorer, self.scores)
+        tokens = self.settings.passage_tokens
+        return strategies.build(self.engine, self.retriever, self.scorer, self.scores, passage_tokens=tokens)
 
     @cached_property
     def scorer(self) -> UnitScorer:

@@ -42,6 +42,17 @@ def test_an_engine_that_can_choose_is_given_the_options_that_the_question_lists(
     assert [context.task for context in engine.contexts] == ["choice", "reasoning"]
 
 
+@pytest.mark.parametrize("tokens", [250, 600])
+def test_rag_reads_as_many_tokens_of_passages_as_it_is_told(tokens: int) -> None:
+    engine, book = FakeEngine(), Text("\n\n".join(f"{BOOK} ({number})" for number in range(40)))
+    with Turnout(engine=engine, embedder=WordEmbedder(), passage_tokens=tokens) as t:
+        foretold = t.plan(QUESTION, book)["rag"].prompt_tokens
+        answer = t.ask(QUESTION, book, strategy="rag")
+    read = sum(engine.count_text(part.text) for part in engine.contexts[-1].parts)
+    assert 0.5 * tokens < read <= tokens
+    assert foretold == pytest.approx(answer.usage.prompt_tokens, rel=0.5)
+
+
 def test_the_answer_ends_before_a_stop_string() -> None:
     with Turnout(engine=FakeEngine(answers=["Marta Lindqvist, with parts from a railway signal."])) as t:
         answer = t.ask(QUESTION, Text(BOOK), decoding=Decoding(stop=(", with",)))

@@ -11,6 +11,7 @@ OPTIONS = {
     "kv_disk_mb": ("TURNOUT_KV_DISK_MB", "250", 250.0, 10.0, 0.0),
     "yarn": ("TURNOUT_YARN", "4", 4.0, 2.0, 1.0),
     "max_file_mb": ("TURNOUT_MAX_FILE_MB", "7.5", 7.5, 9.0, 100.0),
+    "passage_tokens": ("TURNOUT_PASSAGE_TOKENS", "400", 400, 250, None),
     "int8": ("TURNOUT_INT8", "1", True, False, None),
 }
 
@@ -34,6 +35,8 @@ def test_an_argument_wins_over_the_environment_which_wins_over_the_default(
         ("TURNOUT_YARN", "0.5"),
         ("TURNOUT_YARN", "nan"),
         ("TURNOUT_INT8", "yes"),
+        ("TURNOUT_PASSAGE_TOKENS", "0"),
+        ("TURNOUT_PASSAGE_TOKENS", "2.5"),
         ("TURNOUT_MAX_FILE_MB", "0"),
     ],
 )

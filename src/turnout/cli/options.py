@@ -54,8 +54,14 @@ def model_options(command: Command) -> Command:
 
 
 def budget_options(command: Command) -> Command:
-    """One flag per Budget field, and the prices that costs are counted with."""
+    """One flag per Budget field, the prices that costs are counted with, and how much rag reads."""
     for option in (
+        click.option(
+            "--passage-tokens",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Most tokens of passages that rag reads; 1000 by default (TURNOUT_PASSAGE_TOKENS).",
+        ),
         click.option(
             "--prices",
             metavar="FILE",
