@@ -6,11 +6,13 @@ their softmax sums, which is exact: o = sum of o_i exp(l_i - l), l = log sum of 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 
+from turnout.engines.paged import sparse
 from turnout.engines.paged.plan import LONG_RUN, Piece, Run, StepPlan, Together
 from turnout.errors import EngineError
 
@@ -64,6 +66,8 @@ def attention(
     layer = Layer(plan, module.layer_idx, query[0], key[0], value[0], scale, sliding_window)
     if module.layer_idx in plan.observed:
         plan.observed[module.layer_idx] = [layer.weights(piece) for piece in plan.pieces]
+    if plan.watch is not None:
+        plan.watch(layer)
     return layer.output()[None], None
 
 
@@ -91,25 +95,66 @@ class Layer:
         scale: float,
         window: int | None,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
+        self.index = index
         self._keys, self._values = plan.pool.keys[index], plan.pool.values[index]
         self._query, self._key, self._value = query, key, value
         self._scale, self._window = scale, window
 
     def output(self) -> torch.Tensor:
         """[tokens, query heads, dim]"""
-        pieces = self._plan.pieces
+        pieces = self.plan.pieces
         if len(pieces) == 1:
             return self._piece(pieces[0]).transpose(0, 1)
-        if self._plan.together is not None and self._window is None:
-            return self._together(self._plan.together)
+        if self.plan.together is not None and self._window is None:
+            return self._together(self.plan.together)
         return torch.cat([self._piece(piece).transpose(0, 1) for piece in pieces])
 
     def _piece(self, piece: Piece) -> torch.Tensor:
         """[query heads, rows, dim]"""
-        if self._window is not None and piece.past + piece.end - piece.begin > self._window:
+        if self._window is not None and self.is_windowed(piece):
             return self._windowed(piece, self._window)
-        return accumulated(self._partials(piece))[0].to(self._query.dtype)
+        band = None if piece.policy is None else piece.policy.at(piece.past)
+        found = self.dense(piece) if band is None else sparse.attended(self, piece, band)
+        return found[0].to(self._query.dtype)
+
+    def is_windowed(self, piece: Piece) -> bool:
+        """The layer's own window hides something of a piece; it is not read by a policy then."""
+        return self._window is not None and piece.past + piece.end - piece.begin > self._window
+
+    def dense(self, piece: Piece) -> Partial:
+        """Of rows that look at all keys up to themselves; the output is in float32 where it is of several parts."""
+        return accumulated(self._partials(piece))
+
+    @property
+    def key_heads(self) -> int:
+        return self._key.shape[0]
+
+    @property
+    def query_heads(self) -> int:
+        return self._query.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self._query.device
+
+    def narrowed(self, heads: slice) -> Layer:
+        """The same of some key heads, and the query heads that share them."""
+        part = copy.copy(self)
+        group = self.query_heads // self.key_heads
+        part._query = self._query[heads.start * group : heads.stop * group]
+        part._key, part._value = self._key[heads], self._value[heads]
+        part._keys, part._values = self._keys[:, heads], self._values[:, heads]
+        return part
+
+    def rows(self, piece: Piece) -> sparse.Rows:
+        """A piece's queries and all keys, those of the step among them, which are in the pages by now; they are copied
+        only where its pages do not follow one another."""
+        key, value = (
+            kept[0] if len(kept) == 1 else torch.cat(kept)
+            for kept in ([pool[run.slots] for run in piece.whole] for pool in (self._keys, self._values))
+        )
+        return sparse.Rows(self._query[:, piece.rows].transpose(0, 1), key, value, piece.past, self._scale)
 
     def _partials(self, piece: Piece) -> Iterator[Partial]:
         """The long runs as they lie, the short ones in one copy if they are many, and the rows themselves."""

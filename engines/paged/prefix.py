@@ -29,18 +29,10 @@ class Node:
 
 
 class PrefixTree:
-    """Keeps pages of finished prompts until their memory is needed for others.
+    """Keeps pages of finished prompts until their memory is needed for others."""
 
-    Args:
-        grid: a beginning is only found in multiples of so many tokens. For dense attention that is a page; a sparse
-            policy, whose choice of keys depends on the chunk, gives its chunk size.
-    """
-
-    def __init__(self, pool: PagePool, grid: int = PAGE) -> None:
-        if grid % PAGE:
-            raise ValueError(f"grid is {grid}, not a multiple of {PAGE}")
+    def __init__(self, pool: PagePool) -> None:
         self._pool = pool
-        self._grid = grid // PAGE
         self._roots: dict[str, Node] = {}
         self._clock = count(1)
 
@@ -48,7 +40,6 @@ class PrefixTree:
         """The pages of the longest beginning of `ids` that is here. They are now shared with the caller, who drops them
         when done."""
         found = list(self._walk(root, ids))
-        found = found[: len(found) // self._grid * self._grid]
         now = next(self._clock)
         for node in found:
             node.used = now
@@ -58,7 +49,7 @@ class PrefixTree:
 
     def resident(self, root: str, ids: Sequence[int]) -> int:
         """How many tokens `match` would find; nothing is taken."""
-        return sum(1 for _ in self._walk(root, ids)) // self._grid * self._grid * PAGE
+        return sum(1 for _ in self._walk(root, ids)) * PAGE
 
     def insert(self, root: str, ids: Sequence[int], pages: Sequence[int]) -> int:
         """Keeps the whole pages of a beginning; where one is here already, it stays and the caller's is not kept.

@@ -44,12 +44,20 @@ class Residency:
         """Pages that `take` could give without more memory of the system."""
         return self.pool.idle + self._tree.evictable()
 
-    def resident(self, root: str, ids: Sequence[int]) -> int:
-        """Tokens of the longest beginning that need not be read again; nothing is loaded."""
-        return resident(self._tiers, root, ids, self._tree.resident(root, ids))
+    def resident(self, root: str, ids: Sequence[int], grid: int = PAGE) -> int:
+        """Tokens of the longest beginning that need not be read again; nothing is loaded.
 
-    def match(self, root: str, ids: Sequence[int]) -> list[int]:
-        """The pages of the longest resident beginning, loaded where it lay in a tier; the caller drops them."""
+        Args:
+            grid: only whole multiples of so many tokens, itself one of a page.
+        """
+        return resident(self._tiers, root, ids, self._tree.resident(root, ids)) // grid * grid
+
+    def match(self, root: str, ids: Sequence[int], grid: int = PAGE) -> list[int]:
+        """The pages of the longest resident beginning, loaded where it lay in a tier; the caller drops them.
+
+        Args:
+            grid: see `resident`.
+        """
         pages = self._tree.match(root, ids)
         try:
             for end, name, tokens in _blocks(root, ids) if self._tiers else ():
@@ -66,7 +74,9 @@ class Residency:
         except BaseException:
             self.pool.drop(pages)
             raise
-        return pages
+        whole = len(pages) * PAGE // grid * grid // PAGE
+        self.pool.drop(pages[whole:])
+        return pages[:whole]
 
     def keep(self, root: str, ids: Sequence[int], pages: Sequence[int]) -> None:
         """Makes the whole pages of a beginning resident."""

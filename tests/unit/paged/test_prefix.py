@@ -49,15 +49,6 @@ def test_what_is_here_already_is_not_kept_twice() -> None:
     assert tree.match("m", tokens(1, 2)) == first and pool.free == 8
 
 
-def test_a_grid_ends_beginnings_where_chunks_end() -> None:
-    pool = pool_of(10)
-    tree = PrefixTree(pool, grid=2 * PAGE)
-    put(tree, pool, tokens(1, 2, 3))
-    assert len(tree.match("m", tokens(1, 2, 3))) == 2 and tree.resident("m", tokens(1, 2, 3)) == 2 * PAGE
-    with pytest.raises(ValueError, match="not a multiple"):
-        PrefixTree(pool, grid=100)
-
-
 def test_the_least_recently_used_leaves_go_first_and_used_ones_stay() -> None:
     pool = pool_of(10)
     tree = PrefixTree(pool)
