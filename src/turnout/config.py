@@ -18,6 +18,7 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 NO_ADAPTER = "none"
+ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
@@ -35,6 +36,8 @@ class Settings:
         yarn: how many times its window a local model shall read.
         int8: whether a local model writes with weights in int8; None for where that is faster.
         prices: file with prices of tokens; None where costs are seconds of this machine.
+        attention: how a local model reads prompts: ATTENTION_AUTO as calibrated, where that is faster, ATTENTION_DENSE,
+            or by the file of a calibration.
     """
 
     home: Path
@@ -49,6 +52,7 @@ class Settings:
     yarn: float = 1.0
     int8: bool | None = None
     prices: Path | None = None
+    attention: str = ATTENTION_AUTO
 
     @property
     def database(self) -> Path:
@@ -84,10 +88,12 @@ class Settings:
         yarn: float | None = None,
         int8: bool | None = None,
         prices: str | os.PathLike[str] | None = None,
+        attention: str | os.PathLike[str] | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
-        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8 and
-        TURNOUT_PRICES, which win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
+        TURNOUT_PRICES and TURNOUT_ATTENTION, which win over the defaults. A text that is empty wins too, and means
+        none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -120,6 +126,7 @@ class Settings:
             yarn=stretch,
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
             prices=None if priced is None else Path(priced).expanduser().absolute(),
+            attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
         )
 
     def ensure_home(self) -> Path:

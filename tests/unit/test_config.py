@@ -12,6 +12,7 @@ OPTIONS = {
     "yarn": ("TURNOUT_YARN", "4", 4.0, 2.0, 1.0),
     "max_file_mb": ("TURNOUT_MAX_FILE_MB", "7.5", 7.5, 9.0, 100.0),
     "int8": ("TURNOUT_INT8", "1", True, False, None),
+    "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
 }
 
 
