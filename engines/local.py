@@ -400,7 +400,7 @@ class LocalEngine:
             return 0
         grid = grid_of(self.attention, self.chunk)
         root = rooted(self.dense_fingerprint, namespace, adapted, key_of(self.attention, self.chunk))
-        return resident(self._tiers, root, ids[:-1]) // grid * grid
+        return resident(self._tiers, root, ids[:-1], 0, grid)
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""

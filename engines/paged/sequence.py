@@ -130,11 +130,15 @@ class KvSequence:
             if self._policy is not None:
                 self._exact = self.length
             if self.length == len(ids):
-                self._residency.keep(self._root, self._kept(), self._pages)
+                self._residency.keep(self._root, self._kept(), self._pages, self._grid)
             yield self.length, logits[0]
 
     def append(
-        self, *fragments: Fragment, logits: Sequence[int] = (-1,), columns: Sequence[int] | None = None
+        self,
+        *fragments: Fragment,
+        logits: Sequence[int] = (-1,),
+        columns: Sequence[int] | None = None,
+        is_prompt: bool = False,
     ) -> torch.Tensor:
         """Reads tokens or embeddings in one step.
 
@@ -142,6 +146,7 @@ class KvSequence:
             logits: the new tokens after which logits are wanted, from 0, or from the end below 0.
             columns: the tokens of the vocabulary whose logits are wanted, by the weights as they are, also where
                 others are in int8; all by default.
+            is_prompt: read them as a chunk of a prompt is read.
 
         Returns:
             [wanted, columns]
@@ -150,7 +155,7 @@ class KvSequence:
             ValueError: nothing to read, or logits after a token that is not there.
             MemoryLimitError: no room for the keys and values; nothing is changed.
         """
-        return step(self._runner, [(self, fragments, logits)], columns)
+        return step(self._runner, [(self, fragments, logits)], columns, is_prompt=is_prompt)
 
     def attention_rows(self, layer: int, *fragments: Fragment) -> torch.Tensor:
         """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
@@ -209,8 +214,8 @@ class KvSequence:
         ids = self._kept()
         try:
             if keep:
-                self._residency.keep(self._root, ids, self._pages)
-                self._residency.save(self._root, ids, self._pages)
+                self._residency.keep(self._root, ids, self._pages, self._grid)
+                self._residency.save(self._root, ids, self._pages, self._grid)
         finally:
             self._residency.pool.drop(self._pages)
             self._pages, self.ids, self._exact = [], [], 0

@@ -12,8 +12,10 @@ from support.tiny_models import context, text_of
 from turnout.config import Settings
 from turnout.engines import calibrated, open_engine
 from turnout.engines.local import LocalEngine
+from turnout.engines.paged import sparse
 from turnout.engines.paged.patterns import Antidiagonal, Mass, Pattern, Span
 from turnout.engines.paged.policy import AttentionPolicy, everywhere, split
+from turnout.engines.probe import measure
 from turnout.errors import ConfigurationError, ModelError
 from turnout.types import GenerationParams
 
@@ -83,6 +85,18 @@ def test_what_a_model_can_not_be_read_with_is_refused_before_it_is_loaded(folder
     apart = LocalEngine(tiny_models.build(tmp_path / "dynamic", rope_parameters=other), attention=STREAMING)
     with pytest.raises(ModelError, match="do not lie in pages"):
         apart.model  # noqa: B018
+
+
+def test_costs_are_measured_as_prompts_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    attended = sparse.attended
+    monkeypatch.setattr(sparse, "attended", lambda layer, *rest: (seen.append(layer.index), attended(layer, *rest))[1])
+    for policy, layers in ((None, set()), (STREAMING, {0, 1})):
+        one = engine(folder, policy)
+        samples = measure(one, budget_s=0.0)
+        assert [offset for offset, _, _ in samples.prefill] == [0, 64] and len(samples.decode) >= 2
+        assert set(seen) == layers
+        assert one._session is not None and len(one._session._residency._tree) == 0
 
 
 def test_settings_choose_the_calibrated_policy_of_the_model_on_this_machine(folder: Path, home: Path) -> None:

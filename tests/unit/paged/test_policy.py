@@ -29,6 +29,7 @@ from turnout.engines.paged.policy import (  # noqa: E402
     split,
 )
 from turnout.engines.paged.session import Session  # noqa: E402
+from turnout.engines.paged.tiers import HostTier  # noqa: E402
 from turnout.errors import ConfigurationError, ModelError  # noqa: E402
 from turnout.kernels.shared import masks  # noqa: E402
 from turnout.kernels.shared.checks import DIMS  # noqa: E402
@@ -161,6 +162,26 @@ def test_what_was_read_with_a_policy_is_found_in_whole_chunks_and_by_it_alone(na
         warm = third.prefill(other)
         assert third.reused == 2 * CHUNK
     assert (warm - read(made(), other, policy)).abs().max() < CLOSE
+
+
+@pytest.mark.parametrize("name", SPARSE)
+@pytest.mark.parametrize("tiered", [False, True])
+def test_chunks_that_begin_alike_and_end_otherwise_are_kept_apart(name: str, tiered: bool) -> None:
+    chunk = 128 if not tiered else 512  # half of a block of a tier, or two of them
+    host = (HostTier(1 << 24),) if tiered else ()
+    session, policy, begin = made(chunk, host), everywhere(SPARSE[name]), words(chunk // 2)
+    one, other = ([*begin, *words(chunk, seed)] for seed in (5, 6))
+    for ids in (one, other):
+        with session.sequence(policy=policy) as sequence:
+            sequence.prefill(ids)
+            assert sequence.reused == 0
+    if tiered:
+        session.forget()
+    for ids in (one, other):
+        with session.sequence(policy=policy) as again:
+            warm = again.prefill(ids)
+            assert again.reused == chunk
+        assert (warm - read(made(chunk), ids, policy)).abs().max() < CLOSE
 
 
 def test_dense_keys_are_not_found_by_a_policy() -> None:
