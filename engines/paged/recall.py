@@ -17,7 +17,8 @@ from turnout.engines.paged import sparse
 from turnout.engines.paged.policy import AttentionPolicy
 
 if TYPE_CHECKING:
-    from turnout.engines.paged.attention import Layer, Partial
+    from turnout.engines.paged.attention import Layer
+    from turnout.engines.paged.dense import Partial
     from turnout.engines.paged.plan import Piece
     from turnout.engines.paged.session import Session
 

@@ -18,7 +18,8 @@ from turnout.kernels.vs_prefill.index import VsIndex, chosen_lines, vs_index
 from turnout.kernels.vs_probe.api import vs_probe
 
 if TYPE_CHECKING:
-    from turnout.engines.paged.attention import Layer, Partial
+    from turnout.engines.paged.attention import Layer
+    from turnout.engines.paged.dense import Partial
     from turnout.engines.paged.plan import Piece
     from turnout.engines.paged.policy import Band
 
@@ -52,7 +53,7 @@ class Choice(NamedTuple):
 
     def read(self, query: torch.Tensor, rows: Rows) -> Partial:
         """Args: query: as those of the rows. Returns output [query heads, tokens, dim] and sums [query heads, tokens],
-        see `attention.Partial`."""
+        see `dense.Partial`."""
         output, sums = self.kernel(
             query, rows.key, rows.value, self.places, scale=rows.scale, q_start=rows.past, **self.options
         )
