@@ -20,9 +20,9 @@ def model_options(command: Command) -> Command:
         click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
         click.option(
             "--attention",
-            metavar="auto|dense|FILE",
-            help="How a local model reads prompts: as calibrated where that is faster, densely, or by the calibration "
-            "in FILE (TURNOUT_ATTENTION).",
+            metavar="HOW",
+            help="How a local model reads prompts: auto (as calibrated, where that is faster), dense, or the file of a "
+            "calibration (TURNOUT_ATTENTION).",
         ),
         click.option(
             "--int8/--no-int8",
