@@ -71,7 +71,7 @@ def measure(
     """
     if not ids or repeats < 1:
         raise ValueError(f"{len(ids)} tokens can't be measured {repeats} times")
-    sequence = session.sequence(adapted=False)
+    sequence = session.sequence()
     try:
         for policy in policies:
             session.check(policy)
