@@ -22,7 +22,7 @@ import torch
 from turnout.config import DEFAULT_MODEL, Settings
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
-from turnout.engines.paged import attention
+from turnout.engines.paged import dense
 
 SEED = 1
 DATASETS = ("squad", "fairytaleqa", "covidqa", "qmsum", "evidence_inference", "contractnli", "sec_10q", "squality")
@@ -105,13 +105,13 @@ def products(folder: Path) -> dict[str, Any]:
         return {"skipped": "a GPU attends with its own kernels"}
     documents = sorted(dev_data.documents("squality").values(), key=lambda d: -len(d["text"]))[:BOOKS]
     found: dict[str, list[np.ndarray]] = {"products": [], "flash": [], "float32": []}
-    many = attention.MANY_KEYS
+    many = dense.MANY_KEYS
     for document in documents:
         ids = engine.tokenizer.encode_text(document["text"][: BOOK * 8])[:BOOK]
         found["products"].append(np.array(losses_of(engine, ids)[FIRST:]))
-        attention.MANY_KEYS = 1 << 40
+        dense.MANY_KEYS = 1 << 40
         found["flash"].append(np.array(losses_of(engine, ids)[FIRST:]))
-        attention.MANY_KEYS = many
+        dense.MANY_KEYS = many
         found["float32"].append(np.array(losses_of(exact, ids)[FIRST:]))
     losses = {name: np.concatenate(values) for name, values in found.items()}
     away = {name: float(abs(losses[name] - losses["float32"]).mean()) for name in ("products", "flash")}

@@ -34,6 +34,7 @@ def open_engine(settings: Settings) -> Engine:
         from turnout.engines.fake import FakeEngine
 
         return FakeEngine()
+    from turnout.engines import calibrated
     from turnout.engines.local import LocalEngine
     from turnout.engines.models import model_folder
 
@@ -48,6 +49,7 @@ def open_engine(settings: Settings) -> Engine:
         disk_bytes=int(settings.kv_disk_mb * 2**20),
         yarn=settings.yarn,
         int8=settings.int8,
+        attention=calibrated.chosen(settings),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -72,6 +73,12 @@ def pick_dtype(device: str) -> DtypeName:
 
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if has_fast_bf16() else "float32"
+
+
+def machine() -> str:
+    """What makes timings comparable: processor, cores and memory of this machine."""
+    gib = round(psutil.virtual_memory().total / 2**30)
+    return f"{platform.machine()}-{psutil.cpu_count(logical=True)}c-{gib}g"
 
 
 def available_memory_bytes(device: str | None = None) -> int:

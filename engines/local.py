@@ -17,6 +17,7 @@ from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
 from turnout.engines.answering import answered
+from turnout.engines.calibrated import Chosen
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
 from turnout.engines.in_flight import InFlight, Load
@@ -24,6 +25,7 @@ from turnout.engines.memory import Footprint, prefill_chunk
 from turnout.engines.meter import Meter
 from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
+from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
 from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
@@ -32,6 +34,7 @@ from turnout.errors import ConfigurationError, ModelError
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
+    from turnout.engines.paged.recall import Looked
     from turnout.engines.paged.sequence import KvSequence
     from turnout.engines.paged.session import Session
 
@@ -66,6 +69,7 @@ class LocalEngine:
             the weights, and everything is read with it.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
+        attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.
     """
 
     count_is_exact = True
@@ -83,6 +87,7 @@ class LocalEngine:
         disk_bytes: int = DISK_BYTES,
         yarn: float = 1.0,
         int8: bool | None = None,
+        attention: Chosen = None,
     ) -> None:
         self._path = path
         self._adapter_path = adapter
@@ -94,6 +99,7 @@ class LocalEngine:
         self._disk, self._disk_bytes = disk, disk_bytes
         self._yarn = yarn
         self._int8 = int8
+        self._attention = attention
         self._network: Any = None
         self._session: Session | None = None
         self._importing: threading.Thread | None = None
@@ -102,12 +108,11 @@ class LocalEngine:
     @cached_property
     def model(self) -> ModelInfo:
         """What the files say; read at first use, without loading the model."""
-        adapted = f"-{self._adapter.sha256[:16]}" if self._adapter else ""
-        precision = f"{self.dtype}+int8" if self.int8 else self.dtype
+        read = f"-{key_of(self.attention, self.chunk)}" if self.attention else ""
         return ModelInfo(
             name=self._name,
             window=self.folder.window,
-            fingerprint=f"{self.folder.fingerprint[:32]}{adapted}-{precision}-{self.device.partition(':')[0]}",
+            fingerprint=f"{self.dense_fingerprint}{read}",
             adapter=self._adapter.name if self._adapter else None,
             parameters=self.folder.parameters,
             is_demonstration=self._name == DEFAULT_MODEL,
@@ -117,6 +122,23 @@ class LocalEngine:
     def capabilities(self) -> frozenset[str]:
         """A model that is asked for a quote too gives it after the option, so its answers to choices are not bound."""
         return frozenset({"prefix_cache"} if self.prompt_format.quotes else {"prefix_cache", "choices"})
+
+    @cached_property
+    def dense_fingerprint(self) -> str:
+        """That of the model when it reads densely."""
+        adapted = f"-{self._adapter.sha256[:16]}" if self._adapter else ""
+        precision = f"{self.dtype}+int8" if self.int8 else self.dtype
+        return f"{self.folder.fingerprint[:32]}{adapted}-{precision}-{self.device.partition(':')[0]}"
+
+    @cached_property
+    def attention(self) -> AttentionPolicy | None:
+        """What prompts are read with; None for dense.
+
+        Raises:
+            ModelError, ConfigurationError: it is not for this model.
+        """
+        given = self._attention(self.dense_fingerprint) if callable(self._attention) else self._attention
+        return fitting(given, self.folder, self.chunk)
 
     @cached_property
     def device(self) -> str:
@@ -177,7 +199,7 @@ class LocalEngine:
             footprint.kv_shape,
             self._admission.pool_limit(),
             self.device,
-            self.model.fingerprint,
+            self.dense_fingerprint,
             self._tiers,
             chunk=self.chunk,
             int8=self.int8,
@@ -191,7 +213,7 @@ class LocalEngine:
         if self.device != "cpu":
             tiers.append(HostTier(min(HOST_BYTES, available_memory_bytes() // 4)))
         if self._disk is not None:
-            tiers.append(DiskTier(self._disk, self.model.fingerprint, self._disk_bytes))
+            tiers.append(DiskTier(self._disk, self.dense_fingerprint, self._disk_bytes))
         return tiers
 
     def close(self) -> None:
@@ -264,7 +286,7 @@ class LocalEngine:
                 left = prompts[len(texts) :]
                 together = self._admission.together(left, params.max_tokens, TOGETHER)
                 for ids, with_adapter in zip(left[:together], adapted[len(texts) :], strict=False):
-                    made = self._session.sequence(params.cache_namespace, adapted=with_adapter)
+                    made = self._session.sequence(params.cache_namespace, adapted=with_adapter, policy=self.attention)
                     sequence = stack.enter_context(made)
                     answers.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
                 texts += self._session.write_together(answers)
@@ -344,6 +366,14 @@ class LocalEngine:
             self._admission.check(len(ids), 0)
         return surprise.losses(self._with_pages("tell how unlikely a text is"), asked)
 
+    def look(self, ids: Sequence[int], policies: Sequence[AttentionPolicy], *args: Any, **options: Any) -> list[Looked]:
+        """What attention policies would look at in a prompt that is read densely; see `paged.recall.measure`."""
+        self._admission.check(len(ids), 0)
+        session = self._with_pages("show its attention")
+        from turnout.engines.paged import recall
+
+        return recall.measure(session, ids, policies, *args, **options)
+
     def _with_pages(self, doing: str) -> Session:
         """Raises ModelError: what is to be done needs keys and values in pages."""
         self.open()
@@ -370,10 +400,12 @@ class LocalEngine:
         """Tokens at the beginning of a context's prompt that need not be read again."""
         ids, adapted = self.encode(context), self._is_adapted(context)
         if self._session is not None:
-            return self._session.resident(ids, namespace, adapted=adapted)
+            return self._session.resident(ids, namespace, adapted=adapted, policy=self.attention)
         if not self._admission.footprint.paged:
             return 0
-        return resident(self._tiers, rooted(self.model.fingerprint, namespace, adapted), ids[:-1])
+        grid = grid_of(self.attention, self.chunk)
+        root = rooted(self.dense_fingerprint, namespace, adapted, key_of(self.attention, self.chunk))
+        return resident(self._tiers, root, ids[:-1], 0, grid)
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""
@@ -388,7 +420,7 @@ class LocalEngine:
         """
         self.open()
         if self._session is not None:
-            return self._session.sequence(namespace, adapted=adapted)
+            return self._session.sequence(namespace, adapted=adapted, policy=self.attention)
         return loading.Sequence(self._network, self.device, self.chunk)
 
     def _is_adapted(self, context: Context) -> bool:
@@ -398,7 +430,8 @@ class LocalEngine:
     @cached_property
     def _admission(self) -> Admission:
         paged = are_pages_for(self.folder)
-        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk)
+        sparse = self.attention is not None
+        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse)
         return Admission(footprint, self.device, self._pool_bytes)
 
     @cached_property

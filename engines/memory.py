@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from turnout.engines.folder import ModelFolder
 from turnout.engines.paged.pages import KvShape, pages_for
+from turnout.engines.paged.patterns import MOST_PROBES
 
 PREFILL_CHUNK = 512
 GPU_PREFILL_CHUNK = 4096
@@ -26,6 +27,7 @@ class Footprint:
         int8: matrices are there a second time in int8, see `paged.lean`.
         paged: keys and values lie in pages; else in a cache of transformers, which grows by copying.
         chunk: prompt tokens per forward pass.
+        sparse: prompts are read by an attention policy.
     """
 
     model: ModelFolder
@@ -33,6 +35,7 @@ class Footprint:
     int8: bool = False
     paged: bool = True
     chunk: int = PREFILL_CHUNK
+    sparse: bool = False
 
     @property
     def weights(self) -> int:
@@ -54,6 +57,8 @@ class Footprint:
         """Most that one request takes beyond the weights: keys and values, activations of a chunk, logits."""
         tokens = prompt_tokens + new_tokens
         needed = self.cache(tokens) + self._activations(prompt_tokens)
+        if self.sparse:
+            needed += self._choices(prompt_tokens)
         return needed if self.paged else needed + self._copies(prompt_tokens, tokens)
 
     def _activations(self, prompt_tokens: int) -> int:
@@ -62,6 +67,14 @@ class Footprint:
         # Residual, normed (once in float32), query, key, value, attention output; gate, up and their product.
         numbers = chunk * (10 * model.hidden + 3 * model.intermediate)
         return (numbers + model.vocabulary) * self.dtype_bytes + model.vocabulary * 4
+
+    def _choices(self, prompt_tokens: int) -> int:
+        """A layer's keys and values in two copies, and what is scored to choose from them: for each query head some
+        numbers a key, and for those of a key head the weights of as many rows as are looked at."""
+        model = self.model
+        heads = max(model.hidden // model.head_dim, model.kv_heads)
+        scores = prompt_tokens * (4 * heads + 2 * MOST_PROBES * heads // model.kv_heads)
+        return 2 * self.cache(prompt_tokens) // model.layers + 4 * scores
 
     def _copies(self, prompt_tokens: int, tokens: int) -> int:
         """What a cache that is no pages has twice for a moment: a layer's share while it grows, keys and values

@@ -65,7 +65,7 @@ def measure(
     read_s = 0.0
     while sequence.length + chunk <= room and (len(prefill) < 2 or read_s < budget_s):
         offset = sequence.length
-        seconds = _timed(sequence, [source.randrange(engine.vocabulary) for _ in range(chunk)])
+        seconds = _timed(sequence, [source.randrange(engine.vocabulary) for _ in range(chunk)], is_prompt=True)
         prefill.append((offset, chunk, seconds))
         read_s += seconds
         progress(chunk)
@@ -79,13 +79,17 @@ def measure(
 def _decode(sequence: Sequence | KvSequence) -> tuple[int, float]:
     context = sequence.length
     # The fastest step: whatever else the machine did meanwhile is not the model's cost.
-    return context, min(_timed(sequence, [0]) for _ in range(DECODE_STEPS))
+    least = min(_timed(sequence, [0]) for _ in range(DECODE_STEPS))
+    if not isinstance(sequence, Sequence):
+        sequence.truncate(context)  # chunks begin where those of a prompt do
+    return context, least
 
 
-def _timed(sequence: Sequence | KvSequence, ids: list[int]) -> float:
+def _timed(sequence: Sequence | KvSequence, ids: list[int], *, is_prompt: bool = False) -> float:
     begin = time.perf_counter()
+    logits = sequence.append(ids) if isinstance(sequence, Sequence) else sequence.append(ids, is_prompt=is_prompt)
     # Reading the result waits for the device.
-    float(sequence.append(ids)[0, 0])
+    float(logits[0, 0])
     return time.perf_counter() - begin
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import psutil
 import sqlalchemy as sa
 
 from turnout.database import Database
+from turnout.engines.device import machine
 from turnout.engines.probe import CostSamples
 from turnout.router.quality import QualityModel
 from turnout.types import ModelInfo
@@ -155,9 +154,3 @@ def save(database: Database, model: ModelInfo, profile: ModelProfile) -> None:
 
 def _key(model: ModelInfo) -> str:
     return f"cost/{VERSION}/{model.fingerprint}/{machine()}"
-
-
-def machine() -> str:
-    """What makes timings comparable: processor, cores and memory of this machine."""
-    gib = round(psutil.virtual_memory().total / 2**30)
-    return f"{platform.machine()}-{psutil.cpu_count(logical=True)}c-{gib}g"

@@ -2,9 +2,12 @@
 
     python benchmarks/gpu/run.py reader MODEL_FOLDER RUN [RUN ...]
     python benchmarks/gpu/run.py engine
+    python benchmarks/gpu/run.py attention [tiny]
 
 `reader` runs what `turnout train reader --prepare-only` prepared, one run after the other, and gives back what the same
 command without `--prepare-only` goes on from. `engine` checks the paged engine and measures it, see engine.py.
+`attention` does so with the kernels for dense and sparse attention, see attention.py; run again, it goes on after the
+rows that OUT/attention.json holds. `tiny` tries it out on a CPU.
 """
 
 from __future__ import annotations
@@ -59,6 +62,35 @@ def engine() -> None:
     paged.speed(partial(note, "speed"))
 
 
+def attention(size: str = "whole") -> None:
+    """Rows as they are measured. What fails is noted and tried again by the next run; the others go on without it."""
+    import attention as kernels
+
+    from turnout import system
+
+    sizes = kernels.TINY if size == "tiny" else kernels.Sizes()
+    file = OUT / "attention.json"
+    head = {"benchmark": "gpu_attention", "seed": kernels.SEED, "repeats": sizes.repeats, "device": system.device(),
+            "versions": system.versions(), "command": f"python benchmarks/gpu/run.py attention {size}"}  # fmt: skip
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if {name: record.get(name) for name in head} != head:
+        record = {**head, "rows": {}}  # of another machine, or of other versions
+    record["date"] = time.strftime("%Y-%m-%d")
+    for name, work in kernels.works(sizes):
+        if "failed" in record["rows"].get(name, {"failed": ""}):
+            try:
+                record["rows"][name] = work()
+            except Exception as error:
+                record["rows"][name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
+            new = file.with_suffix(".new")  # a run may be ended while it writes
+            new.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            new.replace(file)
+            print(name, record["rows"][name], flush=True)
+    failed = [name for name, row in record["rows"].items() if "failed" in row]
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
 def _printed() -> Callable[[str, int, int], None]:
     last = [0.0]
 
@@ -70,7 +102,7 @@ def _printed() -> Callable[[str, int, int], None]:
     return show
 
 
-JOBS = {"reader": reader, "engine": engine}
+JOBS = {"reader": reader, "engine": engine, "attention": attention}
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)

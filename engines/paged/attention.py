@@ -6,23 +6,18 @@ their softmax sums, which is exact: o = sum of o_i exp(l_i - l), l = log sum of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from turnout.engines.paged import sparse
+from turnout.engines.paged.dense import Partial, accumulated, flash, masked, products, products_pay
 from turnout.engines.paged.plan import LONG_RUN, Piece, Run, StepPlan, Together
 from turnout.errors import EngineError
 
-Partial = tuple[torch.Tensor, torch.Tensor]
-"""Output [query heads, rows, dim] and log of the softmax sums [query heads, rows], natural, float32."""
-
 NAME = "turnout"
-
-MANY_KEYS = 512
-"""From so many keys on, matrix products over blocks are faster on a CPU in bfloat16 than torch's flash attention."""
-BLOCK_ROWS, BLOCK_KEYS = 256, 1024
-"""What is worked on at once, so that it stays in the processor's cache; of fewer rows, as many more keys."""
 
 FEW_RUNS = 4
 """Of more runs than that, the short ones are copied together."""
@@ -64,6 +59,8 @@ def attention(
     layer = Layer(plan, module.layer_idx, query[0], key[0], value[0], scale, sliding_window)
     if module.layer_idx in plan.observed:
         plan.observed[module.layer_idx] = [layer.weights(piece) for piece in plan.pieces]
+    if plan.watch is not None:
+        plan.watch(layer)
     return layer.output()[None], None
 
 
@@ -91,25 +88,66 @@ class Layer:
         scale: float,
         window: int | None,
     ) -> None:
-        self._plan = plan
+        self.plan = plan
+        self.index = index
         self._keys, self._values = plan.pool.keys[index], plan.pool.values[index]
         self._query, self._key, self._value = query, key, value
         self._scale, self._window = scale, window
 
     def output(self) -> torch.Tensor:
         """[tokens, query heads, dim]"""
-        pieces = self._plan.pieces
+        pieces = self.plan.pieces
         if len(pieces) == 1:
             return self._piece(pieces[0]).transpose(0, 1)
-        if self._plan.together is not None and self._window is None:
-            return self._together(self._plan.together)
+        if self.plan.together is not None and self._window is None:
+            return self._together(self.plan.together)
         return torch.cat([self._piece(piece).transpose(0, 1) for piece in pieces])
 
     def _piece(self, piece: Piece) -> torch.Tensor:
         """[query heads, rows, dim]"""
-        if self._window is not None and piece.past + piece.end - piece.begin > self._window:
+        if self._window is not None and self.is_windowed(piece):
             return self._windowed(piece, self._window)
-        return accumulated(self._partials(piece))[0].to(self._query.dtype)
+        band = None if piece.policy is None else piece.policy.at(piece.past)
+        found = self.dense(piece) if band is None else sparse.attended(self, piece, band)
+        return found[0].to(self._query.dtype)
+
+    def is_windowed(self, piece: Piece) -> bool:
+        """The layer's own window hides something of a piece; it is not read by a policy then."""
+        return self._window is not None and piece.past + piece.end - piece.begin > self._window
+
+    def dense(self, piece: Piece) -> Partial:
+        """Of rows that look at all keys up to themselves; the output is in float32 where it is of several parts."""
+        return accumulated(self._partials(piece))
+
+    @property
+    def key_heads(self) -> int:
+        return self._key.shape[0]
+
+    @property
+    def query_heads(self) -> int:
+        return self._query.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self._query.device
+
+    def narrowed(self, heads: slice) -> Layer:
+        """The same of some key heads, and the query heads that share them."""
+        part = copy.copy(self)
+        group = self.query_heads // self.key_heads
+        part._query = self._query[heads.start * group : heads.stop * group]
+        part._key, part._value = self._key[heads], self._value[heads]
+        part._keys, part._values = self._keys[:, heads], self._values[:, heads]
+        return part
+
+    def rows(self, piece: Piece) -> sparse.Rows:
+        """A piece's queries and all keys, those of the step among them, which are in the pages by now; they are copied
+        only where its pages do not follow one another."""
+        key, value = (
+            kept[0] if len(kept) == 1 else torch.cat(kept)
+            for kept in ([pool[run.slots] for run in piece.whole] for pool in (self._keys, self._values))
+        )
+        return sparse.Rows(self._query[:, piece.rows].transpose(0, 1), key, value, piece.past, self._scale)
 
     def _partials(self, piece: Piece) -> Iterator[Partial]:
         """The long runs as they lie, the short ones in one copy if they are many, and the rows themselves."""
@@ -215,90 +253,3 @@ def _from(runs: Sequence[Run], first: int) -> Iterator[Run]:
         if run.tokens > first:
             yield Run(run.start + first, run.tokens - first)
         first = max(first - run.tokens, 0)
-
-
-def accumulated(partials: Iterable[Partial]) -> Partial:
-    """The partials as one; they are taken one after the other, so that never more than two are there."""
-    found = iter(partials)
-    output, sums = next(found)
-    for part, part_sums in found:
-        total = torch.logaddexp(sums, part_sums)
-        output = output * (sums - total).exp()[..., None] + part * (part_sums - total).exp()[..., None]
-        sums = total
-    return output, sums
-
-
-def flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool) -> Partial:
-    """Dense attention with the logarithm of its softmax sums, which the public function of torch does not give.
-
-    Args:
-        query: [query heads, rows, dim]; key and value: [heads, keys, dim]. A causal one is square.
-    """
-    ops: Any = torch.ops.aten
-    q, k, v = query[None], key[None], value[None]
-    if query.device.type == "cpu":
-        output, sums = ops._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
-        return output[0], sums[0]
-    repeats = q.shape[1] // k.shape[1]
-    if repeats > 1:
-        k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
-    if query.dtype == torch.float32:
-        output, sums, *_ = ops._scaled_dot_product_efficient_attention(q, k, v, None, True, 0.0, causal, scale=scale)
-        return output[0], sums[0, :, : query.shape[1]]
-    output, sums, *_ = ops._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
-    return output[0], sums[0, :, : query.shape[1]]
-
-
-def masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float) -> Partial:
-    """Dense attention over padded keys, with the logarithm of its softmax sums.
-
-    Args:
-        query: [sequences, heads, rows, dim]; key and value: [sequences, heads, keys, dim].
-        mask: [sequences, 1, 1, keys], 0 where there is a key, -inf where not.
-    """
-    if query.device.type == "cpu":
-        ops: Any = torch.ops.aten
-        rows = mask.expand(-1, -1, query.shape[2], -1)
-        output, sums = ops._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, False, attn_mask=rows, scale=scale
-        )
-        return output, sums
-    scores = torch.matmul(query, key.transpose(2, 3)).float().mul_(scale).add_(mask)
-    most = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(most).exp_()
-    total = weights.sum(-1, keepdim=True)
-    return torch.matmul(weights.to(value.dtype), value) / total, (most + total.log())[..., 0]
-
-
-def products_pay(query: torch.Tensor, keys: int) -> bool:
-    """Whether `products` is the faster way for query [heads, rows, dim]."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and keys >= MANY_KEYS
-
-
-def products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Partial:
-    """As `flash` computes where nothing is causal, by matrix products over blocks; scores are rounded to the inputs'
-    precision before the softmax.
-
-    Args:
-        query: [heads, rows, dim]; key and value: [heads, keys, dim].
-    """
-    width = BLOCK_KEYS * max(BLOCK_ROWS // query.shape[1], 1)
-    blocks = [
-        (key[:, begin : begin + width].contiguous().transpose(1, 2), value[:, begin : begin + width])
-        for begin in range(0, key.shape[1], width)
-    ]
-    outputs, sums = [], []
-    for rows in torch.split(query, BLOCK_ROWS, 1):
-        output, total = accumulated(_product(rows, *block, scale) for block in blocks)
-        outputs.append(output.to(value.dtype))
-        sums.append(total)
-    return torch.cat(outputs, 1), torch.cat(sums, 1)
-
-
-def _product(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Partial:
-    """One block; key is [heads, dim, keys]. The output is in float32."""
-    scores = torch.bmm(query, key).float().mul_(scale)
-    most = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(most).exp_()
-    total = weights.sum(-1, keepdim=True)
-    return torch.bmm(weights.to(value.dtype), value) / total, (most + total.log())[..., 0]

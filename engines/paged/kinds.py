@@ -17,6 +17,11 @@ def are_pages_for(model: ModelFolder) -> bool:
     return model.config.get("model_type") in MODEL_TYPES and model.rope_type in ROPE_TYPES
 
 
-def rooted(fingerprint: str, namespace: str | None, adapted: bool = True) -> str:
-    """What a beginning is kept under: two with different roots never find each other."""
-    return f"{fingerprint}/{'adapted' if adapted else 'plain'}/{namespace or ''}"
+def rooted(fingerprint: str, namespace: str | None, adapted: bool = True, attention: str = "") -> str:
+    """What a beginning is kept under: two with different roots never find each other.
+
+    Args:
+        attention: key of the policy that it is read with, see `policy.AttentionPolicy.key`; "" for dense.
+    """
+    read = f"{'adapted' if adapted else 'plain'}{'+' if attention else ''}{attention}"
+    return f"{fingerprint}/{read}/{namespace or ''}"

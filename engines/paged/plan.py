@@ -7,15 +7,20 @@ plan says where their keys and values go, and over which runs of pages each sequ
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from turnout.engines.paged.pages import PAGE, PagePool
 
 if TYPE_CHECKING:
     import torch
+
+    from turnout.engines.paged.attention import Layer
+    from turnout.engines.paged.policy import AttentionPolicy
+
+Watch: TypeAlias = "Callable[[Layer], None]"
 
 SHARED_TOKENS = 256
 """Length from which a run that several sequences have is read once for all of them."""
@@ -56,12 +61,16 @@ class Piece:
     Attributes:
         past: tokens of the sequence before them.
         runs: what every row sees whole: the past; of a single row, the row itself too.
+        policy: what several rows look at, if not at all that is before them.
+        whole: past and rows, where there is a policy.
     """
 
     begin: int
     end: int
     past: int
     runs: tuple[Run, ...]
+    policy: AttentionPolicy | None = None
+    whole: tuple[Run, ...] = ()
 
     @property
     def rows(self) -> slice:
@@ -81,6 +90,7 @@ class StepPlan:
         together: how single rows look at what they see; None for one by one.
         observed: layer -> attention weights of every piece's rows, [query heads, rows, keys], float32; layers that are
             wanted stand here with an empty list before the step.
+        watch: called with each layer's attention before it is computed.
     """
 
     pool: PagePool
@@ -88,6 +98,11 @@ class StepPlan:
     slots: torch.Tensor | slice
     together: Together | None = None
     observed: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+    watch: Watch | None = None
+
+    @property
+    def is_watched(self) -> bool:
+        return bool(self.observed) or self.watch is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +156,27 @@ def _together(pieces: Sequence[Piece], pool: PagePool, device: str) -> Together 
     return Together(shared, tuple(alone), list(rest), rows.flatten().to(device), mask.to(device))
 
 
-def plan(pool: PagePool, feeds: Sequence[tuple[Sequence[int], int, int]], device: str) -> StepPlan:
+def plan(
+    pool: PagePool, feeds: Sequence[tuple[Sequence[int], int, int, AttentionPolicy | None]], device: str
+) -> StepPlan:
     """The plan of a step.
 
     Args:
-        feeds: (pages, past tokens, new tokens) of each sequence; the pages hold past and new ones.
+        feeds: (pages, past tokens, new tokens, policy) of each sequence; the pages hold past and new ones. A single new
+            token looks at everything.
     """
     import torch
 
     pieces: list[Piece] = []
     slots: list[int] = []
-    for pages, past, new in feeds:
+    for pages, past, new, policy in feeds:
         begin = len(slots)
         slots += [pages[at // PAGE] * PAGE + at % PAGE for at in range(past, past + new)]
         seen = past + 1 if new == 1 else past
-        pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen)))
+        if policy is None or new == 1:
+            pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen)))
+        else:
+            pieces.append(Piece(begin, begin + new, past, runs_of(pages, past), policy, runs_of(pages, past + new)))
     together = slots[-1] - slots[0] == len(slots) - 1 and all(b - a == 1 for a, b in pairwise(slots))
     where = slice(slots[0], slots[-1] + 1) if together else torch.tensor(slots, device=device)
     return StepPlan(pool, tuple(pieces), where, _together(pieces, pool, device))

@@ -2,7 +2,8 @@
 
 Causal attention makes the cache of a beginning independent of what follows, so a page is found again by the tokens from
 the start of its sequence to its end. Children are kept by their tokens themselves: two different texts can't be taken
-for one another. What a beginning was computed with (the fingerprint of model, precision, positions and attention) is
+for one another. With an attention policy a page depends on all tokens of the chunk that it was read in, so it is found
+by those. What a beginning was computed with (the fingerprint of model, precision, positions and attention) is
 the root that it hangs from.
 """
 
@@ -19,7 +20,7 @@ from turnout.engines.paged.pages import PAGE, PagePool
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One whole page of tokens after its parent's."""
+    """One page after its parent's, and the tokens that it depends on besides."""
 
     page: int
     tokens: bytes
@@ -29,26 +30,22 @@ class Node:
 
 
 class PrefixTree:
-    """Keeps pages of finished prompts until their memory is needed for others.
+    """Keeps pages of finished prompts until their memory is needed for others."""
 
-    Args:
-        grid: a beginning is only found in multiples of so many tokens. For dense attention that is a page; a sparse
-            policy, whose choice of keys depends on the chunk, gives its chunk size.
-    """
-
-    def __init__(self, pool: PagePool, grid: int = PAGE) -> None:
-        if grid % PAGE:
-            raise ValueError(f"grid is {grid}, not a multiple of {PAGE}")
+    def __init__(self, pool: PagePool) -> None:
         self._pool = pool
-        self._grid = grid // PAGE
         self._roots: dict[str, Node] = {}
         self._clock = count(1)
 
-    def match(self, root: str, ids: Sequence[int]) -> list[int]:
+    def match(self, root: str, ids: Sequence[int], grid: int = PAGE) -> list[int]:
         """The pages of the longest beginning of `ids` that is here. They are now shared with the caller, who drops them
-        when done."""
-        found = list(self._walk(root, ids))
-        found = found[: len(found) // self._grid * self._grid]
+        when done.
+
+        Args:
+            grid: tokens that are computed together, a multiple of a page; the same in every call for a root.
+        """
+        found = list(self._walk(root, ids, grid))
+        found = found[: len(found) * PAGE // grid * grid // PAGE]
         now = next(self._clock)
         for node in found:
             node.used = now
@@ -56,19 +53,20 @@ class PrefixTree:
         self._pool.share(pages)
         return pages
 
-    def resident(self, root: str, ids: Sequence[int]) -> int:
+    def resident(self, root: str, ids: Sequence[int], grid: int = PAGE) -> int:
         """How many tokens `match` would find; nothing is taken."""
-        return sum(1 for _ in self._walk(root, ids)) // self._grid * self._grid * PAGE
+        return sum(1 for _ in self._walk(root, ids, grid)) * PAGE // grid * grid
 
-    def insert(self, root: str, ids: Sequence[int], pages: Sequence[int]) -> int:
-        """Keeps the whole pages of a beginning; where one is here already, it stays and the caller's is not kept.
+    def insert(self, root: str, ids: Sequence[int], pages: Sequence[int], grid: int = PAGE) -> int:
+        """Keeps the pages of a beginning's whole multiples of `grid`; where one is here already, it stays and the
+        caller's is not kept.
 
         Returns:
             How many pages are new.
         """
         node = self._roots.setdefault(root, Node(-1, b"", None))
         now, new = next(self._clock), 0
-        for tokens, page in zip(_pages(ids), pages, strict=False):
+        for tokens, page in zip(_pages(ids, grid), pages, strict=False):
             child = node.children.get(tokens)
             if child is None:
                 child = node.children[tokens] = Node(page, tokens, node)
@@ -115,9 +113,9 @@ class PrefixTree:
     def _idle(self, node: Node) -> bool:
         return self._pool.users(node.page) == 1
 
-    def _walk(self, root: str, ids: Sequence[int]) -> Iterator[Node]:
+    def _walk(self, root: str, ids: Sequence[int], grid: int) -> Iterator[Node]:
         node = self._roots.get(root)
-        for tokens in _pages(ids) if node else ():
+        for tokens in _pages(ids, grid) if node else ():
             node = node.children.get(tokens) if node else None
             if node is None:
                 return
@@ -132,6 +130,9 @@ class PrefixTree:
             open_.extend(node.children.values())
 
 
-def _pages(ids: Sequence[int]) -> Iterator[bytes]:
-    for begin in range(0, len(ids) - PAGE + 1, PAGE):
-        yield array("I", ids[begin : begin + PAGE]).tobytes()
+def _pages(ids: Sequence[int], grid: int) -> Iterator[bytes]:
+    """What each page depends on, besides the pages before it."""
+    for begin in range(0, len(ids) - grid + 1, grid):
+        tokens = array("I", ids[begin : begin + grid]).tobytes()
+        for _ in range(grid // PAGE):
+            yield tokens

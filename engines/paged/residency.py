@@ -44,15 +44,24 @@ class Residency:
         """Pages that `take` could give without more memory of the system."""
         return self.pool.idle + self._tree.evictable()
 
-    def resident(self, root: str, ids: Sequence[int]) -> int:
-        """Tokens of the longest beginning that need not be read again; nothing is loaded."""
-        return resident(self._tiers, root, ids, self._tree.resident(root, ids))
+    def resident(self, root: str, ids: Sequence[int], grid: int = PAGE) -> int:
+        """Tokens of the longest beginning that need not be read again; nothing is loaded.
 
-    def match(self, root: str, ids: Sequence[int]) -> list[int]:
-        """The pages of the longest resident beginning, loaded where it lay in a tier; the caller drops them."""
-        pages = self._tree.match(root, ids)
+        Args:
+            grid: tokens that are computed together, a multiple of a page: only whole ones are found. It is the same in
+                every call for a root.
+        """
+        return resident(self._tiers, root, ids, self._tree.resident(root, ids, grid), grid)
+
+    def match(self, root: str, ids: Sequence[int], grid: int = PAGE) -> list[int]:
+        """The pages of the longest resident beginning, loaded where it lay in a tier; the caller drops them.
+
+        Args:
+            grid: see `resident`.
+        """
+        pages = self._tree.match(root, ids, grid)
         try:
-            for end, name, tokens in _blocks(root, ids) if self._tiers else ():
+            for end, name, tokens in _blocks(root, ids, grid) if self._tiers else ():
                 if end <= len(pages) * PAGE:
                     continue
                 block = self._from_tiers(name, tokens)
@@ -62,23 +71,25 @@ class Residency:
                 self.pool.drop(pages[first:])
                 del pages[first:]
                 pages += self._fill(block, pages[-1] if pages else None)
-                self._tree.insert(root, ids[:end], pages)
+                self._tree.insert(root, ids[:end], pages, grid)
         except BaseException:
             self.pool.drop(pages)
             raise
-        return pages
+        whole = len(pages) * PAGE // grid * grid // PAGE
+        self.pool.drop(pages[whole:])
+        return pages[:whole]
 
-    def keep(self, root: str, ids: Sequence[int], pages: Sequence[int]) -> None:
-        """Makes the whole pages of a beginning resident."""
-        self._tree.insert(root, ids, pages)
+    def keep(self, root: str, ids: Sequence[int], pages: Sequence[int], grid: int = PAGE) -> None:
+        """Makes the whole pages of a beginning resident; `grid` as in `resident`."""
+        self._tree.insert(root, ids, pages, grid)
 
-    def save(self, root: str, ids: Sequence[int], pages: Sequence[int]) -> None:
+    def save(self, root: str, ids: Sequence[int], pages: Sequence[int], grid: int = PAGE) -> None:
         """Writes the whole blocks of a beginning into the tiers that lack them, as many as a tier has room for.
 
         The last ones first: a beginning is only as long as its first block that is missing, so those must be the last
         ones to go.
         """
-        blocks = _blocks(root, ids) if self._tiers else []
+        blocks = _blocks(root, ids, grid) if self._tiers else []
         block_bytes = BLOCK // PAGE * self.pool.page_bytes
         for place, (end, name, tokens) in reversed(list(enumerate(blocks))):
             missing = []
@@ -127,6 +138,6 @@ class Residency:
         return Block(tokens, keys, values)
 
 
-def _blocks(root: str, ids: Sequence[int]) -> list[tuple[int, str, tuple[int, ...]]]:
+def _blocks(root: str, ids: Sequence[int], grid: int) -> list[tuple[int, str, tuple[int, ...]]]:
     """(end, name, tokens) of each whole block."""
-    return [((place + 1) * BLOCK, name, tokens) for place, (name, tokens) in enumerate(names(root, ids))]
+    return [((place + 1) * BLOCK, name, tokens) for place, (name, tokens) in enumerate(names(root, ids, grid))]

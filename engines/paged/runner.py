@@ -13,12 +13,13 @@ from turnout.engines.paged import attention
 from turnout.engines.paged.graphs import DecodeGraphs, can_capture
 from turnout.engines.paged.lean import ROWS, LeanModel, fits
 from turnout.engines.paged.pages import PagePool
-from turnout.engines.paged.plan import StepPlan, plan
+from turnout.engines.paged.plan import StepPlan, Watch, plan
 from turnout.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
+    from turnout.engines.paged.policy import AttentionPolicy
     from turnout.engines.paged.switched import Switch
 
 
@@ -33,6 +34,7 @@ class Feed:
         new: how many tokens they are.
         logits: which of the new tokens' logits are wanted, counted from the first new one.
         adapted: reads with the adapter, where the model has one that can be switched.
+        policy: what the new tokens look at; None for everything.
     """
 
     pages: Sequence[int]
@@ -41,6 +43,7 @@ class Feed:
     new: int
     logits: Sequence[int]
     adapted: bool = True
+    policy: AttentionPolicy | None = None
 
 
 class Runner:
@@ -88,11 +91,13 @@ class Runner:
         columns: Sequence[int] | None = None,
         *,
         is_prompt: bool = False,
+        watch: Watch | None = None,
     ) -> tuple[torch.Tensor, StepPlan]:
         """One forward pass over all feeds.
 
         Args:
             observe: layers whose attention weights are wanted, see `StepPlan.observed`.
+            watch: called with each layer's attention before it is computed.
             columns: the tokens of the vocabulary whose logits are wanted, and computed; all by default.
             is_prompt: never with weights in int8, so that what is kept of a prompt does not depend on its chunks.
 
@@ -104,8 +109,8 @@ class Runner:
         """
         import torch
 
-        step = plan(self.pool, [(feed.pages, feed.past, feed.new) for feed in feeds], self._device)
-        step.observed = {layer: [] for layer in observe}
+        step = plan(self.pool, [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds], self._device)
+        step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]
         positions = [at for feed in feeds for at in range(feed.past, feed.past + feed.new)]
         self._cache.follow(step)
@@ -129,7 +134,7 @@ class Runner:
 
         fragments = [fragment for feed in feeds for fragment in feed.fragments]
         soft = any(isinstance(fragment, torch.Tensor) for fragment in fragments)
-        if lean is not None and len(positions) <= ROWS and not soft and not step.observed:
+        if lean is not None and len(positions) <= ROWS and not soft and not step.is_watched:
             ids = [int(token) for fragment in fragments for token in fragment]
             adapted = self._switch.rows if self._switch is not None else False
             if self._graphs is not None and isinstance(adapted, bool) and all(feed.new == 1 for feed in feeds):

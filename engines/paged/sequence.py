@@ -6,11 +6,14 @@ import copy
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from turnout.engines.memory import PREFILL_CHUNK
 from turnout.engines.paged.pages import PAGE, pages_for
+from turnout.engines.paged.plan import Watch
+from turnout.engines.paged.policy import AttentionPolicy, grid_of
 from turnout.engines.paged.residency import Residency
 from turnout.engines.paged.runner import Feed, Runner
 
@@ -53,6 +56,7 @@ class KvSequence:
     Args:
         root: what its keys and values may be found under again, see `Residency`.
         adapted: read with the model's adapter, where it has one that can be switched.
+        policy: what a prompt's tokens look at, in whole chunks; `append` looks at everything.
 
     Attributes:
         ids: what it has read; embeddings have ids of their own, see `Soft`.
@@ -68,8 +72,11 @@ class KvSequence:
         *,
         adapted: bool = True,
         chunk: int = PREFILL_CHUNK,
+        policy: AttentionPolicy | None = None,
     ) -> None:
         self.chunk = chunk
+        self._policy = policy
+        self._grid = grid_of(policy, chunk)
         self._runner = runner
         self._adapted = adapted
         self._residency = residency
@@ -114,18 +121,24 @@ class KvSequence:
             raise ValueError(f"a prompt is read into an empty sequence: {self.length:,} read, {len(ids):,} given")
         self._residency.pool.drop(self._pages)
         # The last token is always read: its logits are what an answer begins with.
-        self._pages = self._residency.match(self._root, ids[:-1])
+        self._pages = self._residency.match(self._root, ids[:-1], self._grid)
         self.reused = self._exact = len(self._pages) * PAGE
         self.ids = ids[: self.reused]
         self.reserve(len(ids) - self.length + more)
         for pieces in _chunks(fragments, self.length, self.chunk):
             logits = step(self._runner, [(self, pieces, (-1,))], is_prompt=True)
+            if self._policy is not None:
+                self._exact = self.length
             if self.length == len(ids):
-                self._residency.keep(self._root, self.ids, self._pages)
+                self._residency.keep(self._root, self._kept(), self._pages, self._grid)
             yield self.length, logits[0]
 
     def append(
-        self, *fragments: Fragment, logits: Sequence[int] = (-1,), columns: Sequence[int] | None = None
+        self,
+        *fragments: Fragment,
+        logits: Sequence[int] = (-1,),
+        columns: Sequence[int] | None = None,
+        is_prompt: bool = False,
     ) -> torch.Tensor:
         """Reads tokens or embeddings in one step.
 
@@ -133,6 +146,7 @@ class KvSequence:
             logits: the new tokens after which logits are wanted, from 0, or from the end below 0.
             columns: the tokens of the vocabulary whose logits are wanted, by the weights as they are, also where
                 others are in int8; all by default.
+            is_prompt: read them as a chunk of a prompt is read.
 
         Returns:
             [wanted, columns]
@@ -141,7 +155,7 @@ class KvSequence:
             ValueError: nothing to read, or logits after a token that is not there.
             MemoryLimitError: no room for the keys and values; nothing is changed.
         """
-        return step(self._runner, [(self, fragments, logits)], columns)
+        return step(self._runner, [(self, fragments, logits)], columns, is_prompt=is_prompt)
 
     def attention_rows(self, layer: int, *fragments: Fragment) -> torch.Tensor:
         """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
@@ -170,7 +184,14 @@ class KvSequence:
 
     def fork(self) -> KvSequence:
         """Another sequence that has read the same; nothing is copied until one of them goes on inside a page."""
-        other = KvSequence(self._runner, self._residency, self._root, adapted=self._adapted, chunk=self.chunk)
+        other = KvSequence(
+            self._runner,
+            self._residency,
+            self._root,
+            adapted=self._adapted,
+            chunk=self.chunk,
+            policy=self._policy,
+        )
         other.ids, other._exact = list(self.ids), self._exact
         other._pages = self._pages[: pages_for(self.length)]
         self._residency.pool.share(other._pages)
@@ -190,12 +211,11 @@ class KvSequence:
         Args:
             keep: leave what was read for others to find.
         """
-        # What was read with weights in int8 would be found in place of what a prompt is read with.
-        ids = self.ids[: self._exact]
+        ids = self._kept()
         try:
             if keep:
-                self._residency.keep(self._root, ids, self._pages)
-                self._residency.save(self._root, ids, self._pages)
+                self._residency.keep(self._root, ids, self._pages, self._grid)
+                self._residency.save(self._root, ids, self._pages, self._grid)
         finally:
             self._residency.pool.drop(self._pages)
             self._pages, self.ids, self._exact = [], [], 0
@@ -207,6 +227,11 @@ class KvSequence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _kept(self) -> list[int]:
+        """What others may find. What was read with weights in int8, or with a policy and not in whole chunks, would be
+        found in place of what a prompt is read with."""
+        return self.ids[: self._exact // self._grid * self._grid]
 
     def _make_room(self, tokens: int) -> None:
         """Pages of its own for the next tokens: a page that others have too is copied before it is written to."""
@@ -221,18 +246,19 @@ class KvSequence:
 
     def _has_read(self, fragments: Sequence[Fragment], *, exactly: bool) -> None:
         """Args: exactly: not with weights in int8."""
-        is_exact = exactly and self._exact == self.length
+        is_exact = exactly and self._exact == self.length and self._policy is None
         self.ids += _ids(fragments)
         if is_exact:
             self._exact = self.length
 
-    def _feed(self, fragments: Sequence[Fragment], logits: Sequence[int]) -> Feed:
+    def _feed(self, fragments: Sequence[Fragment], logits: Sequence[int], *, is_prompt: bool = False) -> Feed:
         new = len(_ids(fragments))
         wrong = [at for at in logits if not -new <= at < new]
         if wrong:
             raise ValueError(f"logits after token {wrong[0]} are wanted, of {new:,} new ones")
         values = [fragment.values if isinstance(fragment, Soft) else fragment for fragment in fragments]
-        return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted)
+        policy = self._policy if is_prompt and self.length % self._grid == 0 else None
+        return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted, policy)
 
 
 def step(
@@ -255,11 +281,20 @@ def step(
         if not any(map(len, fragments)):
             raise ValueError("a step without a token reads nothing")
         sequence._make_room(len(_ids(fragments)))
-    read = [sequence._feed(fragments, wanted) for sequence, fragments, wanted in feeds]
+    read = [sequence._feed(fragments, wanted, is_prompt=is_prompt) for sequence, fragments, wanted in feeds]
     logits, _ = runner.step(read, columns=columns, is_prompt=is_prompt)
     for sequence, fragments, _ in feeds:
         sequence._has_read(fragments, exactly=is_prompt or not runner.int8)
     return logits
+
+
+def watched(runner: Runner, sequence: KvSequence, ids: Sequence[int], watch: Watch) -> None:
+    """Reads tokens in one step, as of a prompt, and shows each layer's attention, see `Runner.step`."""
+    sequence._make_room(len(ids))
+    # A policy, though one that is dense: its chunks know where all of their keys lie.
+    feed = replace(sequence._feed([ids], ()), policy=AttentionPolicy())
+    runner.step([feed], is_prompt=True, watch=watch)
+    sequence._has_read([ids], exactly=True)
 
 
 def _ids(fragments: Iterable[Fragment]) -> list[int]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from turnout.engines.memory import PREFILL_CHUNK
 from turnout.engines.paged.kinds import rooted
 from turnout.engines.paged.pages import PAGE, KvShape, PagePool
+from turnout.engines.paged.plan import Watch
+from turnout.engines.paged.policy import AttentionPolicy, grid_of, key_of
 from turnout.engines.paged.residency import Residency
 from turnout.engines.paged.runner import Runner
-from turnout.engines.paged.sequence import Fragment, KvSequence, step
+from turnout.engines.paged.sequence import Fragment, KvSequence, step, watched
 from turnout.engines.paged.tiers import Tier
 from turnout.engines.writing import Writing
 
@@ -52,15 +54,34 @@ class Session:
         self._root = root
         self._chunk = chunk
 
-    def sequence(self, namespace: str | None = None, *, adapted: bool = True) -> KvSequence:
+    def sequence(
+        self, namespace: str | None = None, *, adapted: bool = True, policy: AttentionPolicy | None = None
+    ) -> KvSequence:
         """An empty sequence; it finds, and is found by, those of its namespace only, read with or without the adapter
-        as it is."""
-        root = rooted(self._root, namespace, adapted)
-        return KvSequence(self._runner, self._residency, root, adapted=adapted, chunk=self._chunk)
+        as it is, and by the same policy; None for dense.
 
-    def resident(self, ids: Sequence[int], namespace: str | None = None, *, adapted: bool = True) -> int:
+        Raises:
+            ModelError, ConfigurationError: see `AttentionPolicy.check`.
+        """
+        if policy is not None:
+            self.check(policy)
+        root = self._rooted(namespace, adapted, policy)
+        return KvSequence(self._runner, self._residency, root, adapted=adapted, chunk=self._chunk, policy=policy)
+
+    def resident(
+        self,
+        ids: Sequence[int],
+        namespace: str | None = None,
+        *,
+        adapted: bool = True,
+        policy: AttentionPolicy | None = None,
+    ) -> int:
         """Tokens of a prompt that need not be read again; the last one always is."""
-        return self._residency.resident(rooted(self._root, namespace, adapted), ids[:-1])
+        root = self._rooted(namespace, adapted, policy)
+        return self._residency.resident(root, ids[:-1], grid_of(policy, self._chunk))
+
+    def _rooted(self, namespace: str | None, adapted: bool, policy: AttentionPolicy | None) -> str:
+        return rooted(self._root, namespace, adapted, key_of(policy, self._chunk))
 
     def room(self) -> int:
         """Tokens that a new sequence could have at most."""
@@ -84,6 +105,14 @@ class Session:
     ) -> torch.Tensor:
         """Reads new tokens of several of its sequences in one step; see `sequence.step`."""
         return step(self._runner, feeds, columns, is_prompt=is_prompt)
+
+    def check(self, policy: AttentionPolicy) -> None:
+        """Raises ModelError, ConfigurationError: it is not for this model, see `AttentionPolicy.check`."""
+        policy.check(self._residency.pool.shape, self._chunk)
+
+    def watch(self, sequence: KvSequence, ids: Sequence[int], watch: Watch) -> None:
+        """Reads a prompt's tokens densely in one step, and shows each layer's attention."""
+        watched(self._runner, sequence, ids, watch)
 
     def write_together(self, answers: Sequence[tuple[KvSequence, torch.Tensor, Writing]]) -> list[str]:
         """Writes several answers in steps of one token each, all at once, until the last is over.

@@ -81,26 +81,37 @@ class Tier(Protocol):
         """Keeps a block, or not, where it can't be kept."""
 
 
-def names(root: str, ids: Sequence[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """(name, tokens) of each whole block of a beginning."""
-    chain = hashlib.sha256(root.encode())
+def names(root: str, ids: Sequence[int], grid: int = PAGE) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(name, tokens) of each whole block of a beginning.
+
+    Args:
+        grid: tokens that were computed together, so that a block depends on all of those that it has a part of.
+    """
+    chain, named = hashlib.sha256(root.encode()), 0
     for begin in range(0, len(ids) - BLOCK + 1, BLOCK):
-        tokens = tuple(ids[begin : begin + BLOCK])
-        chain.update(array("I", tokens).tobytes())
-        yield chain.hexdigest(), tokens
+        end = -(-(begin + BLOCK) // grid) * grid
+        if end > len(ids):
+            return
+        chain.update(array("I", ids[named:end]).tobytes())
+        named = end
+        name = chain.copy()
+        if BLOCK % grid:  # others may depend on the same tokens
+            name.update(begin.to_bytes(8, "little"))
+        yield name.hexdigest(), tuple(ids[begin : begin + BLOCK])
 
 
-def resident(tiers: Sequence[Tier], root: str, ids: Sequence[int], tokens: int = 0) -> int:
-    """Tokens of the longest beginning that lies in tiers, of which `tokens` are at hand without them."""
+def resident(tiers: Sequence[Tier], root: str, ids: Sequence[int], tokens: int = 0, grid: int = PAGE) -> int:
+    """Tokens of the longest beginning that lies in tiers, of which `tokens` are at hand without them; a multiple of
+    `grid`, see `names`."""
     if not tiers:
-        return tokens
-    for place, (name, _) in enumerate(names(root, ids)):
+        return tokens // grid * grid
+    for place, (name, _) in enumerate(names(root, ids, grid)):
         end = (place + 1) * BLOCK
         if end > tokens:
             if not any(tier.has(name) for tier in tiers):
                 break
             tokens = end
-    return tokens
+    return tokens // grid * grid
 
 
 class HostTier:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from turnout.config import Settings
+from turnout.config import ATTENTION_DENSE, Settings
 from turnout.contracts import AsksInWords, Engine, ReadsOnce
 from turnout.errors import ConfigurationError
 from turnout.progress import Progress, silent
@@ -258,6 +258,74 @@ def quality(
             "run": str(folder),
             "saved": str(settings.database),
         }
+    finally:
+        parts.close()
+
+
+def attention(
+    model: str | None = None,
+    *,
+    texts: str | os.PathLike[str] | None = None,
+    max_tokens: int | None = None,
+    min_recall: float | None = None,
+    prompts: int = 2,
+    repeats: int = 2,
+    seed: int = 1,
+    engine: Engine | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> dict[str, Any]:
+    """Finds which attention policy reads prompts faster than dense attention, by length, and keeps it in the data
+    directory, where the engine takes it from as long as nothing else is asked for.
+
+    Args:
+        model: as for `Turnout`, a local one; `options` are its other settings (home, device, adapter).
+        texts: filler, see `turnout.router.calibration.filler.read_texts`; this project's documentation by default.
+        max_tokens: of the longest prompt; by default 16 chunks, or what the window and the texts have.
+        min_recall: least mean share of the dense softmax that a policy must keep; 0.95 by default.
+        prompts: how many are measured, after one that tells which heads may stream.
+        repeats: how often each chunk is timed.
+        engine: a `LocalEngine` of your own instead of `model`.
+
+    Returns:
+        See `turnout.router.calibration.attention.measure`, and where it is `saved`.
+
+    Raises:
+        ConfigurationError: an option is wrong, the texts are too short, or the model runs on a server.
+        DocumentError: the texts can't be read.
+        ModelError: its keys and values do not lie in pages, or its heads have another size.
+    """
+    from turnout.engines import calibrated
+    from turnout.engines.local import LocalEngine
+    from turnout.engines.paged.policy import fitting
+    from turnout.parts import Parts
+    from turnout.router.calibration import attention as measuring
+    from turnout.router.calibration.filler import default_texts, read_texts
+
+    least = measuring.MIN_RECALL if min_recall is None else min_recall
+    if not 0 < least <= 1:
+        raise ConfigurationError(f"a recall of {least} can't be kept", hint="give a share above 0, up to 1")
+    for name, value in (("prompts", prompts), ("repeats", repeats)):
+        if value < 1:
+            raise ConfigurationError(f"{name} is {value}", hint="give 1 or more")
+    if options.get("attention") not in (None, ATTENTION_DENSE):
+        raise ConfigurationError("what is calibrated is compared with dense attention", hint="leave --attention out")
+    settings = Settings.load(model=model, **options | {"attention": ATTENTION_DENSE})
+    filler = read_texts(Path(texts)) if texts is not None else default_texts()
+    parts = Parts(settings, engine, None, progress)
+    try:
+        reader = parts.engine
+        if not isinstance(reader, LocalEngine):
+            raise ConfigurationError(
+                f"the attention of {reader.model.name} is not ours to choose", hint="give a model on this machine"
+            )
+        for policy in measuring.candidates(reader.chunk):
+            fitting(policy, reader.folder, reader.chunk)
+        found = measuring.places(reader.chunk, measuring.longest(reader, filler, max_tokens))
+        design = measuring.Design(found, prompts, repeats, least, seed)
+        record = measuring.measure(reader, filler, design, lambda done, total: progress("measuring", done, total))
+        settings.ensure_home()
+        return record | {"saved": str(calibrated.save(settings.home, reader.dense_fingerprint, record))}
     finally:
         parts.close()
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
-_OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8")
+_OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention")
 
 
 class Turnout(Shelf):
@@ -56,6 +56,7 @@ class Turnout(Shelf):
         int8: whether a local model writes with weights in int8; where that is faster by default.
         prices: file with prices of tokens (docs/configuration.md); costs are seconds of this machine by default.
         passage_tokens: most tokens of the passages that `rag` reads; 1000 by default.
+        attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -79,6 +80,7 @@ class Turnout(Shelf):
         int8: bool | None = None,
         prices: str | os.PathLike[str] | None = None,
         passage_tokens: int | None = None,
+        attention: str | os.PathLike[str] | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -97,6 +99,7 @@ class Turnout(Shelf):
             "int8": int8,
             "prices": prices,
             "passage_tokens": passage_tokens,
+            "attention": attention,
         }
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine

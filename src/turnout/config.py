@@ -18,6 +18,7 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 NO_ADAPTER = "none"
+ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
@@ -36,6 +37,8 @@ class Settings:
         int8: whether a local model writes with weights in int8; None for where that is faster.
         prices: file with prices of tokens; None where costs are seconds of this machine.
         passage_tokens: most of the passages that `rag` reads; None for its own default.
+        attention: how a local model reads prompts: ATTENTION_AUTO as calibrated, where that is faster, ATTENTION_DENSE,
+            or by the file of a calibration.
     """
 
     home: Path
@@ -51,6 +54,7 @@ class Settings:
     int8: bool | None = None
     prices: Path | None = None
     passage_tokens: int | None = None
+    attention: str = ATTENTION_AUTO
 
     @property
     def database(self) -> Path:
@@ -87,11 +91,12 @@ class Settings:
         int8: bool | None = None,
         prices: str | os.PathLike[str] | None = None,
         passage_tokens: int | None = None,
+        attention: str | os.PathLike[str] | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES and TURNOUT_PASSAGE_TOKENS, which win over the defaults. A text that is empty wins too, and means
-        none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION and TURNOUT_PASSAGE_TOKENS, which win over the defaults. A text that is empty
+        wins too, and means none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -125,6 +130,7 @@ class Settings:
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
             prices=None if priced is None else Path(priced).expanduser().absolute(),
             passage_tokens=_tokens("TURNOUT_PASSAGE_TOKENS", passage_tokens),
+            attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
         )
 
     def ensure_home(self) -> Path:

@@ -13,6 +13,7 @@ OPTIONS = {
     "max_file_mb": ("TURNOUT_MAX_FILE_MB", "7.5", 7.5, 9.0, 100.0),
     "passage_tokens": ("TURNOUT_PASSAGE_TOKENS", "400", 400, 250, None),
     "int8": ("TURNOUT_INT8", "1", True, False, None),
+    "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
 }
 
 

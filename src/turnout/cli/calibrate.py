@@ -161,6 +161,54 @@ def _quality_lines(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+@calibrate.command()
+@click.option("--texts", metavar="PATH", help="Filler: .jsonl(.gz) with a text field, a text file, or a folder.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest prompt; by default 16 chunks.")
+@click.option("--min-recall", type=float, metavar="SHARE", help="Of the dense softmax, kept at least; 0.95 by default.")
+@click.option("--prompts", type=click.IntRange(1), default=2, show_default=True, help="How many are measured.")
+@click.option("--repeats", type=click.IntRange(1), default=2, show_default=True, help="How often a chunk is timed.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Draws the prompts.")
+@click.option("--report", is_flag=True, help="Show every policy at every length.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@model_options
+def attention(as_json: bool, report: bool, **options: Any) -> int:
+    """Measure which sparse attention reads long prompts faster than dense attention, and let the engine use it there.
+
+    Between two lengths a policy is taken that kept enough of the dense softmax and was faster at both; elsewhere, and
+    beyond the longest prompt, prompts are read densely. Time is that of attention alone.
+    """
+    from turnout import calibrate as facade
+
+    with Bars() as bars:
+        found = facade.attention(progress=bars, **options)
+    click.echo(json.dumps(found) if as_json else "\n".join(_attention_lines(found, report)))
+    if not as_json:
+        click.echo(f"saved in {found['saved']}", err=True)
+        if found["policy"]["bands"]:
+            click.echo("note: the model reads otherwise now: measure its cost, window and quality anew", err=True)
+    return 0
+
+
+def _attention_lines(found: Mapping[str, Any], report: bool) -> list[str]:
+    """What is read how, by the tokens before a chunk; before it, if wanted, all that was measured."""
+    lines = [f"{found['model']}  chunks of {found['chunk']:,}  recall of at least {found['min_recall']:g}"]
+    columns = f"{'recall':>9}{'worst':>8}{'density':>9}{'speed-up':>10}"
+    for point in found["points"] if report else ():
+        lines.append(f"{point['tokens']:,} tokens, dense {point['dense_s']:.3f} s".ljust(34) + columns)
+        lines += [f"  {row['name']:32}{_kept(row)}" for row in point["policies"]]
+    lines.append(f"{'tokens before':34}{columns}")
+    for band in found["bands"]:
+        place = f"{band['start']:,} to {band['end']:,}"
+        lines.append(f"{place:18}{band['policy']:16}{_kept(band) if 'recall' in band else ''}".rstrip())
+    if not found["policy"]["bands"]:
+        lines.append("no policy kept enough and was faster: prompts are read densely")
+    return lines
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    return f"{row['recall']:>9.3f}{row['worst_recall']:>8.3f}{row['density']:>9.3f}{row['speedup']:>9.2f}x"
+
+
 def _show_plan(plan: Mapping[str, Any]) -> None:
     seconds = plan["seconds"]
     takes = "time unknown" if seconds is None else f"about {_duration(seconds)}"

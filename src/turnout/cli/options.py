@@ -14,10 +14,16 @@ Command = Callable[..., Any]
 
 
 def model_options(command: Command) -> Command:
-    """--model, --model-name, --adapter, --device, --kv-disk-mb, --yarn, --int8, --home: which model answers, and
-    where data lives."""
+    """--model, --model-name, --adapter, --device, --kv-disk-mb, --yarn, --int8, --attention, --home: which model
+    answers, and where data lives."""
     for option in (
         click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
+        click.option(
+            "--attention",
+            metavar="HOW",
+            help="How a local model reads prompts: auto (as calibrated, where that is faster), dense, or the file of a "
+            "calibration (TURNOUT_ATTENTION).",
+        ),
         click.option(
             "--int8/--no-int8",
             default=None,

@@ -49,13 +49,18 @@ def test_what_is_here_already_is_not_kept_twice() -> None:
     assert tree.match("m", tokens(1, 2)) == first and pool.free == 8
 
 
-def test_a_grid_ends_beginnings_where_chunks_end() -> None:
-    pool = pool_of(10)
-    tree = PrefixTree(pool, grid=2 * PAGE)
-    put(tree, pool, tokens(1, 2, 3))
-    assert len(tree.match("m", tokens(1, 2, 3))) == 2 and tree.resident("m", tokens(1, 2, 3)) == 2 * PAGE
-    with pytest.raises(ValueError, match="not a multiple"):
-        PrefixTree(pool, grid=100)
+def test_a_page_of_a_chunk_is_found_by_the_whole_chunk() -> None:
+    pool, grid = pool_of(10), 2 * PAGE
+    tree = PrefixTree(pool)
+    pages = pool.take(5)
+    assert tree.insert("m", tokens(1, 2, 3), pages[:3], grid) == 2, "whole chunks"
+    assert tree.insert("m", tokens(1, 4), pages[3:], grid) == 2, "the same first page, but not the same chunk"
+    assert tree.match("m", tokens(1, 2, 3), grid) == pages[:2] and tree.match("m", tokens(1, 4), grid) == pages[3:]
+    assert tree.match("m", tokens(1, 5), grid) == [] and tree.resident("m", tokens(1, 4, 4), grid) == grid
+    for held in (pages, pages[:2], pages[3:]):
+        pool.drop(held)
+    assert tree.evict(1) == 1
+    assert sorted(tree.resident("m", tokens(1, last), grid) for last in (2, 4)) == [0, grid]
 
 
 def test_the_least_recently_used_leaves_go_first_and_used_ones_stay() -> None:

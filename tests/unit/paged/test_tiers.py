@@ -13,7 +13,7 @@ from support import kv
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from turnout.engines.paged.pages import PagePool  # noqa: E402
+from turnout.engines.paged.pages import PAGE, PagePool  # noqa: E402
 from turnout.engines.paged.residency import Residency  # noqa: E402
 from turnout.engines.paged.runner import Runner  # noqa: E402
 from turnout.engines.paged.sequence import KvSequence  # noqa: E402
@@ -72,6 +72,15 @@ def test_names_chain(tmp_path: Path) -> None:
     other = [9, *ids[1:]]
     assert [name for name, _ in names("m", other)][1] != second, "the second block depends on the first"
     assert next(names("n", ids))[0] != first
+
+
+@pytest.mark.parametrize("grid", [PAGE, 2 * BLOCK, BLOCK + PAGE])
+def test_a_block_is_named_by_all_tokens_that_were_computed_with_it(grid: int) -> None:
+    ids = list(range(4 * BLOCK))
+    found = [name for name, _ in names("m", ids, grid)]
+    assert len(set(found)) == len(found) == len(ids) // grid * grid // BLOCK
+    other = [*ids[:BLOCK], 9999, *ids[BLOCK + 1 :]]
+    assert (next(names("m", other, grid))[0] == found[0]) == (grid == PAGE)
 
 
 def test_another_process_finds_the_files(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from turnout.config import Settings
 from turnout.database import Database
+from turnout.engines.device import machine
 from turnout.engines.probe import CostSamples
-from turnout.router.profile import UNMEASURED_REMOTE, fit, load_or_measure, machine
+from turnout.router.profile import UNMEASURED_REMOTE, fit, load_or_measure
 from turnout.types import ModelInfo
 
 MODEL = ModelInfo("m", 8192, "fp")

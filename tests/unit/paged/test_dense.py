@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from turnout.engines.paged import attention  # noqa: E402
+from turnout.engines.paged import dense  # noqa: E402
 
 
 def drawn(*shape: int, seed: int = 0) -> "torch.Tensor":
@@ -16,7 +16,7 @@ def expected(query: "torch.Tensor", key: "torch.Tensor", value: "torch.Tensor", 
     return torch.softmax(scores, -1) @ value.double(), torch.logsumexp(scores, -1)
 
 
-@pytest.mark.parametrize("way", [attention.products, lambda *args: attention.flash(*args, causal=False)])
+@pytest.mark.parametrize("way", [dense.products, lambda *args: dense.flash(*args, causal=False)])
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
 @pytest.mark.parametrize(("rows", "keys"), [(1, 1), (3, 1025), (24, 300), (300, 2100)])
 def test_a_part_has_its_output_and_the_logarithm_of_its_sum(
@@ -36,7 +36,7 @@ def test_padding_is_not_seen(dtype: "torch.dtype", close: float) -> None:
     lengths = torch.tensor([90, 7])
     mask = torch.zeros(2, 1, 1, 90, dtype=dtype)
     mask.masked_fill_(torch.arange(90) >= lengths[:, None, None, None], -torch.inf)
-    output, sums = attention.masked(query, key, value, mask, 0.125)
+    output, sums = dense.masked(query, key, value, mask, 0.125)
     for place, size in enumerate(lengths):
         wanted, wanted_sums = expected(query[place], key[place, :, :size], value[place, :, :size], 0.125)
         assert (output[place].double() - wanted).abs().max() < close
@@ -46,9 +46,9 @@ def test_padding_is_not_seen(dtype: "torch.dtype", close: float) -> None:
 def test_merged_parts_are_one_softmax() -> None:
     query, key, value = drawn(2, 5, 16, seed=1), drawn(2, 900, 16, seed=2), drawn(2, 900, 16, seed=3)
     parts = [
-        attention.flash(query, key[:, begin:end], value[:, begin:end], 0.25, causal=False)
+        dense.flash(query, key[:, begin:end], value[:, begin:end], 0.25, causal=False)
         for begin, end in ((0, 1), (1, 700), (700, 900))
     ]
     wanted, _ = expected(query, key, value, 0.25)
-    assert (attention.accumulated(parts)[0].double() - wanted).abs().max() < 1e-5
-    assert (attention.accumulated(parts[::-1])[0].double() - wanted).abs().max() < 1e-5
+    assert (dense.accumulated(parts)[0].double() - wanted).abs().max() < 1e-5
+    assert (dense.accumulated(parts[::-1])[0].double() - wanted).abs().max() < 1e-5
