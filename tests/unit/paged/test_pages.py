@@ -60,20 +60,20 @@ def test_runs_are_as_few_as_there_can_be() -> None:
 
 
 def test_a_plan_says_where_new_tokens_go(pool: PagePool) -> None:
-    one = plan(pool, [([3, 4], PAGE - 1, 3)], "cpu")
+    one = plan(pool, [([3, 4], PAGE - 1, 3, None)], "cpu")
     assert one.slots == slice(4 * PAGE - 1, 4 * PAGE + 2)
     assert one.pieces[0].runs == (Run(3 * PAGE, PAGE - 1),)
-    two = plan(pool, [([3, 9], PAGE - 1, 2), ([3, 5], PAGE, 1)], "cpu")
+    two = plan(pool, [([3, 9], PAGE - 1, 2, None), ([3, 5], PAGE, 1, None)], "cpu")
     assert two.slots.tolist() == [4 * PAGE - 1, 9 * PAGE, 5 * PAGE]
     assert two.pieces[1].runs == (Run(3 * PAGE, PAGE), Run(5 * PAGE, 1)), "a single row sees itself in the pages"
 
 
 def test_only_long_runs_of_single_rows_are_read_together(pool: PagePool) -> None:
     long = [0, 1, 2, 3]
-    feeds = [([*long, 8], 4 * PAGE, 1), ([*long, 10], 4 * PAGE, 1), ([6], 3, 1)]
+    feeds = [([*long, 8], 4 * PAGE, 1, None), ([*long, 10], 4 * PAGE, 1, None), ([6], 3, 1, None)]
     found = plan(pool, feeds, "cpu").together
     assert found.shared == ((Run(0, 4 * PAGE), [0, 1]),) and found.places == [0, 1, 2]
     assert (found.mask == 0).flatten(1).sum(1).tolist() == [1, 1, 4] and found.rows[0] == 8 * PAGE * pool.shape.heads
-    assert plan(pool, [([0, 8], PAGE, 1), ([0, 10], PAGE, 1)], "cpu").together.shared == ()
-    assert plan(pool, [*feeds, ([*long, 12], 4 * PAGE, 2)], "cpu").together is None
+    assert plan(pool, [([0, 8], PAGE, 1, None), ([0, 10], PAGE, 1, None)], "cpu").together.shared == ()
+    assert plan(pool, [*feeds, ([*long, 12], 4 * PAGE, 2, None)], "cpu").together is None
     assert plan(pool, feeds[:1], "cpu").together is None
