@@ -29,6 +29,7 @@ from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
 from turnout.errors import ConfigurationError, ModelError
+from turnout.progress import Watch
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
@@ -266,7 +267,9 @@ class LocalEngine:
                 texts += self._session.write_together(answers)
         return texts
 
-    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+    def weigh(
+        self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
+    ) -> list[list[float]]:
         """[questions][answers]: the shares of 1 that given answers have as what the model would say to each question
         about a text, by their first tokens. The text is read once, and nothing is written.
 
@@ -274,26 +277,28 @@ class LocalEngine:
             EngineError: text and question are over the window.
             ModelError: the model's keys and values do not lie in pages.
             ConfigurationError: two answers begin alike.
+            Cancelled: the watch said so after a step.
         """
         columns = weighing.first_tokens(self.tokenizer, answers)
         asked = weighing.prompts(self.tokenizer, text, questions)
         for ids in asked:
             self._admission.check(len(ids), 0)
         session = self._with_pages("weigh answers")
-        return weighing.weigh(session, asked, columns) if asked else []
+        return weighing.weigh(session, asked, columns, watch) if asked else []
 
-    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
         """[texts]: how unlikely a continuation is after each text, and without any after "": the mean negative natural
         logarithm of the probability of its tokens.
 
         Raises:
             EngineError: a text and the continuation are over the window.
             ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
         """
         asked = surprise.continued(self.tokenizer, texts, continuation)
-        return [surprise.mean(losses) for losses in self._losses(asked)]
+        return [surprise.mean(losses) for losses in self._losses(asked, watch)]
 
-    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
         """[lines]: the same of each line of one text; what stands after the last of them is not read.
 
         Args:
@@ -302,9 +307,10 @@ class LocalEngine:
         Raises:
             EngineError: the text is over the window.
             ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
         """
         asked, places = surprise.lined(self.tokenizer, text, lines)
-        (losses,) = self._losses([asked])
+        (losses,) = self._losses([asked], watch)
         return [surprise.mean(losses[start:end]) for start, end in places]
 
     def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
@@ -335,10 +341,10 @@ class LocalEngine:
         words = attending.words(self.tokenizer, ids[: asked[0]])
         return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
 
-    def _losses(self, asked: Sequence[Asked]) -> list[list[float]]:
+    def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:
             self._admission.check(len(ids), 0)
-        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked)
+        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked, watch)
 
     def _with_pages(self, doing: str) -> Session:
         """Raises ModelError: what is to be done needs keys and values in pages."""

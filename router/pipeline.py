@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
 from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
+from turnout.progress import Progress, Watch, silent
 from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals
@@ -70,6 +71,7 @@ class Machinery:
     ledger: Ledger
     search: Looks | None = None
     pricing: Pricing = UNPRICED
+    progress: Progress = silent
 
 
 def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
@@ -156,17 +158,17 @@ def carry_out(
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
-    go_on = _go_on(stopped)
+    watch = Watch(stopped, machinery.progress)
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
-    go_on()
+    watch.go_on()
     with clock.aside("load"):
         engine.open()
-    go_on()
+    watch.go_on()
     with clock.aside("index"):
         strategy.warm(corpus)
-    go_on()
+    watch.go_on()
     with clock.step("prepare"):
-        context = strategy.prepare(question, corpus, request.budget)
+        context = strategy.prepare(question, corpus, request.budget, watch)
 
     growing = Visible(lambda text: is_settled(text, question)) if request.steady else Visible()
     finished = NOTHING_READ

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from turnout.contracts import Engine, Strategy
 from turnout.engines.prompt import CLOSED_BOOK_TASK
 from turnout.errors import BudgetError, ConfigurationError, EngineError, UnknownNameError
-from turnout.progress import Progress
+from turnout.progress import Progress, Watch
 from turnout.record import decision_json
 from turnout.retrieval.corpus import Corpus
 from turnout.router.evaluation import ask
@@ -295,6 +295,6 @@ class _OneAtATime:
         with self._lock:
             self._strategy.warm(corpus)
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         with self._lock:
-            return self._strategy.prepare(question, corpus, budget)
+            return self._strategy.prepare(question, corpus, budget, watch)

@@ -84,5 +84,5 @@ def build(
         RagByAttention(engine, retriever),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),
-        Extract(engine, retriever, by_functions(engine)),
+        Extract(engine, retriever, by_functions(engine, kept)),
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from turnout.compression.selection import Target
 from turnout.contracts import Engine, Retriever
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import joined, whole
 from turnout.retrieval.segment import MAX_TOKENS, MIN_TOKENS
@@ -72,9 +73,13 @@ class Extract:
         if not self._is_scanned_whole(corpus):
             self._retriever.warm(corpus)
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """What is kept, in document order; no part at all where nothing is wanted. Never more prompt tokens than what
-        was scanned would take."""
+        was scanned would take.
+
+        Raises:
+            Cancelled: the watch said so in the middle of scanning; what was scored until then is cached.
+        """
 
         def context(parts: Sequence[Part]) -> Context:
             return Context(tuple(parts), question.text, question.history, question.task)
@@ -85,21 +90,27 @@ class Extract:
             most = min(most, budget.max_prompt_tokens)
         empty = self._engine.count(context(()))
         usual = share = most_kept(self._text_tokens(parts))
-        kept = self._kept(question.standalone, parts, share, most, context)
+        kept = self._kept(question.standalone, parts, share, most, context, watch)
         if self._scan.of_code:
             if not kept and usual < most - empty:  # the frame of a class may take more than the usual share
-                kept = self._kept(question.standalone, parts, most - empty, most, context)
+                kept = self._kept(question.standalone, parts, most - empty, most, context, watch)
         else:
             # In a prompt there are numbers of sentences too, and blank lines between parts.
             while (tokens := self._engine.count(context(kept)) - empty) > usual and self._text_tokens(kept) <= share:
                 share = min(share - 1, share * usual // tokens)
-                kept = self._kept(question.standalone, parts, share, most, context)
+                kept = self._kept(question.standalone, parts, share, most, context, watch)
         # Runs of sentences have blank lines between them, which can take more than was left out.
         saves = self._engine.count(context(kept)) < self._engine.count(context(uncut))
         return context(kept if saves else uncut)
 
     def _kept(
-        self, asked: str, parts: Sequence[Part], share: int, most: int, context: Callable[[Sequence[Part]], Context]
+        self,
+        asked: str,
+        parts: Sequence[Part],
+        share: int,
+        most: int,
+        context: Callable[[Sequence[Part]], Context],
+        watch: Watch | None,
     ) -> tuple[Part, ...]:
         """What is kept in `share` tokens of text, or of one table alone in more, so that the prompt has at most `most`
         tokens."""
@@ -109,7 +120,7 @@ class Extract:
         room = most - empty
         while room > 0:
             target = Target(self._scan.threshold, min(share, room), best_tokens=room)
-            kept = self._scan.compressor.compress(asked, parts, target)
+            kept = self._scan.compressor.compress(asked, parts, target, watch)
             tokens = self._engine.count(context(kept))
             if tokens <= most:
                 return kept

@@ -75,7 +75,7 @@ def by_scorer(count: Callable[[str], int], scorer: UnitScorer, cache: SegmentCac
     rate = RATES.get(scorer.name, RATE)
 
     def warm() -> None:
-        scorer.score("warm", ["warm"])
+        next(scorer.score("warm", ["warm"]))
 
     return Scan(
         "extract",
@@ -102,9 +102,9 @@ def by_reader(engine: Engine, cache: SegmentCache | None) -> Scan:
     )
 
 
-def by_functions(engine: Engine) -> Scan:
-    """`extract:code`: functions and lines by what they tell of the question. Its gains are not kept."""
-    compressor = CodeCompressor(engine, engine.count_text) if isinstance(engine, Surprises) else None
+def by_functions(engine: Engine, cache: SegmentCache | None) -> Scan:
+    """`extract:code`: functions and lines by what they tell of the question."""
+    compressor = CodeCompressor(engine, engine.count_text, cache=cache) if isinstance(engine, Surprises) else None
     return Scan(
         "extract:code",
         compressor,

@@ -17,6 +17,7 @@ from turnout.types import Document, Part, Span, Text
 
 if TYPE_CHECKING:
     from turnout.parts import Parts
+    from turnout.progress import Watch
 
 BY_SENTENCES, BY_READER, BY_FUNCTIONS = STRATEGIES = ("extract", "extract:exit", "extract:code")
 
@@ -31,6 +32,7 @@ def excerpts(
     strategy: str,
     threshold: float | None,
     max_tokens: int | None,
+    watch: Watch,
 ) -> list[tuple[Excerpt, ...]]:
     """See `Turnout.compress`."""
     if not question.strip():
@@ -46,7 +48,7 @@ def excerpts(
     target = Target(scan.threshold if threshold is None else threshold, max_tokens)
     pieces = [piece for number, text in enumerate(readable) for piece in _pieces(str(number), text, whole=scan.of_code)]
     found: list[list[Span]] = [[] for _ in given]
-    for kept in scan.compressor.compress(_readable(question), pieces, target):
+    for kept in scan.compressor.compress(_readable(question), pieces, target, watch):
         found[int(kept.span.document_id)].append(kept.span)
     return [
         tuple(
@@ -91,7 +93,7 @@ def _scan(parts: Parts, strategy: str, count: Callable[[str], int]) -> Scan:
         case "extract:exit":
             return by_reader(parts.engine, parts.scores)
         case "extract:code":
-            return by_functions(parts.engine)
+            return by_functions(parts.engine, parts.scores)
     raise UnknownNameError("strategy", strategy, STRATEGIES)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from turnout.engines.fake import FakeEngine
+from turnout.progress import Watch
 
 _WORD = re.compile(r"\w+")
 
@@ -16,8 +17,10 @@ class AbleEngine(FakeEngine):
 
     read = 0
 
-    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
-        self.read += self.count_text(text) + sum(map(self.count_text, questions))
+    def weigh(
+        self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
+    ) -> list[list[float]]:
+        self._reads([text, *questions], watch)
         found = []
         for asked in questions:
             question, _, sentence = asked.partition("\n")
@@ -25,19 +28,25 @@ class AbleEngine(FakeEngine):
             found.append([yes, 1 - yes])
         return found
 
-    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
-        self.read += sum(self.count_text(text) + self.count_text(continuation) for text in texts)
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
+        self._reads([text + continuation for text in texts], watch)
         wanted = _words(continuation)
         return [5.0 - len(wanted & _words(text)) for text in texts]
 
-    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
-        self.read += self.count_text(text)
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
+        self._reads([text], watch)
         return [float(len(_words(text[start:end]))) for start, end in lines]
 
     def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
-        self.read += sum(map(self.count_text, texts)) + self.count_text(question)
+        self._reads([*texts, question], None)
         wanted = _words(question)
         return [[float(len(wanted & _words(text)))] * self.count_text(text) for text in texts]
+
+    def _reads(self, texts: Sequence[str], watch: Watch | None) -> None:
+        tokens = sum(map(self.count_text, texts))
+        self.read += tokens
+        if watch is not None:
+            watch.read(tokens)
 
 
 def _words(text: str) -> set[str]:
