@@ -174,7 +174,7 @@ def carry_out(
     finished = NOTHING_READ
     with clock.step("generate"):
         # Nothing that could be read means nothing that could be answered: the model is not asked.
-        params = _params(request, decision, machinery, clock)
+        params = _params(request, decision, machinery, clock, watch.read_tokens)
         events = engine.generate(context, params, stopped) if context.parts else ()
         for event in events:
             match event:
@@ -214,28 +214,21 @@ def carry_out(
     if cut is not None:
         yield cut
     clock.first_word()
-    yield Done(_recorded(_answer(request, machinery, decision, finished, clock, checked), corpus, machinery))
+    result = _answer(request, machinery, decision, finished, clock, checked, watch.read_tokens)
+    yield Done(_recorded(result, corpus, machinery))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
 
 
-def _go_on(stopped: Stopper | None) -> Callable[[], None]:
-    def check() -> None:
-        if stopped is not None and stopped():
-            raise Cancelled("given up before the answer was complete")
-
-    return check
-
-
-def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock) -> GenerationParams:
+def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock, scanned: int) -> GenerationParams:
     """How to decode: at most the task's new tokens and those that `max_cost` pays for, and no longer than `max_total_s`
     and the caller's time leave."""
     known = Signals.from_record(decision.signals)
     limit, decoding = request.budget.max_total_s, request.decoding
     left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
     return GenerationParams(
-        max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile),
+        max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile, scanned),
         temperature=decoding.temperature,
         stop=decoding.stop,
         seed=decoding.seed,
@@ -285,10 +278,17 @@ def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, nu
 
 
 def _answer(
-    request: Request, machinery: Machinery, decision: Decision, finished: Finished, clock: Clock, checked: _Checked
+    request: Request,
+    machinery: Machinery,
+    decision: Decision,
+    finished: Finished,
+    clock: Clock,
+    checked: _Checked,
+    scanned: int,
 ) -> Answer:
     total_s = clock.total_s()
     here = total_s if decision[decision.chosen].memory_bytes is not None else None
+    read = finished.prompt_tokens + scanned
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,
@@ -299,7 +299,8 @@ def _answer(
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
         peak_memory_bytes=finished.peak_memory_bytes,
-        cost=machinery.pricing.cost(finished.prompt_tokens, finished.cached_tokens, finished.completion_tokens, here),
+        cost=machinery.pricing.cost(read, finished.cached_tokens, finished.completion_tokens, here),
+        scanned_tokens=scanned,
     )
     ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
     cut = None if checked.abstained else ways.get(finished.reason)

@@ -54,6 +54,10 @@ class Extract:
         text = signals.full_tokens - signals.overhead_tokens
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
         read = min(text, max(min(room, most_kept(scanned)), least))
+        reads = self._scan.reads(scanned, signals.question_tokens)
+        reasons = () if self.name in profile.outside_s else ("scanning time is a guess: not measured yet",)
+        if reads:
+            reasons += (f"the model reads about {reads:,} tokens to choose what it is given",)
         found = candidate(
             self.name,
             estimate(self.name, signals, profile),
@@ -61,8 +65,9 @@ class Extract:
             signals,
             profile,
             self._memory_bytes,
-            reasons=() if self.name in profile.outside_s else ("scanning time is a guess: not measured yet",),
-            before_s=self._scan.seconds(scanned, profile),
+            reasons=reasons,
+            before_s=reads * profile.per_token_s + scanned * self._scan.token_s,
+            scanned_tokens=reads,
         )
         why = self._scan.why_not or (NO_CODE if self._scan.of_code and not signals.code else "")
         return replace(found, excluded_by=Exclusion("unsupported", None, None, why)) if why else found
