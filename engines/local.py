@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
-from turnout.engines import attending, loading, prompt, surprise, weighing
+from turnout.engines import attending, drafting, loading, prompt, surprise, weighing
 from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
@@ -63,8 +63,8 @@ class LocalEngine:
         disk_bytes: most of it.
         yarn: how many times its window the model shall read, see `folder.stretched`; 1 leaves it as it is.
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
-            `weigh`, `surprise` and `attend` read without. Where keys and values do not lie in pages it is merged into
-            the weights, and everything is read with it.
+            `weigh`, `surprise`, `attend` and `importance` read without. Where keys and values do not lie in pages it
+            is merged into the weights, and everything is read with it.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
     """
@@ -340,6 +340,28 @@ class LocalEngine:
         found = attending.weights(session, ids, asked, layer)
         words = attending.words(self.tokenizer, ids[: asked[0]])
         return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+        return self.tokenizer.encode_text(text), self.tokenizer.offsets(text)
+
+    def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
+        """[ids]: how much each token of a text is looked at where the answer to a question begins, see `drafting`.
+
+        Raises:
+            ConfigurationError: the question is empty.
+            EngineError: text and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
+        """
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        asked, begin = drafting.prompt(self.tokenizer, ids, question)
+        self._admission.check(len(asked), 1)
+        session = self._with_pages("show its attention")
+        layers = self._admission.footprint.kv_shape.layers
+        end = begin + len(ids)
+        return drafting.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
 
     def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
-from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
+from turnout.contracts import AsksInWords, Engine, Fragments, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
 from turnout.progress import Progress, Watch, silent
@@ -34,6 +34,7 @@ from turnout.types import (
     Done,
     Finished,
     GenerationParams,
+    Part,
     Prefilled,
     Question,
     Reading,
@@ -197,7 +198,8 @@ def carry_out(
 
     with clock.step("check"):
         numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
-        checked = _check(growing.raw, question, context, corpus, numbered=numbered)
+        quotable = not isinstance(strategy, Fragments) or strategy.quotable
+        checked = _check(growing.raw, question, context, corpus, numbered=numbered, quotable=quotable)
     cut = _cut(request, params, decision, finished)
     if cut is not None and checked.abstained and not checked.refused:
         # What was written is too little to be an answer: that says nothing of the documents.
@@ -219,6 +221,8 @@ def carry_out(
 
 
 NOTHING_READ = Finished("stop", 0, 0)
+
+FRAGMENTS = "pieces of sentences were read; what is cited are the sentences of the source that they stand in"
 
 
 def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock, scanned: int) -> GenerationParams:
@@ -259,22 +263,45 @@ class _Checked:
     refused: bool = False
     citations: tuple[Citation, ...] = ()
     nearest: Citation | None = None
+    notes: tuple[str, ...] = ()
 
 
-def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool) -> _Checked:
+def _check(
+    raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool, quotable: bool
+) -> _Checked:
+    """Args: quotable: of what was read no sentence was cut; else citations are of the source's sentences."""
+    checked, quotes = _compared(raw, question, context, corpus, numbered=numbered)
+    if quotable or all(_is_whole(part, corpus) for part in context.parts):
+        return checked
+    said = {quote.text for quote in quotes}  # what the model quoted itself is shown as it said it
+    widened = tuple(
+        cited if cited.quote in said else citations.in_whole_sentences(cited, corpus.documents)
+        for cited in checked.citations
+    )
+    nearest = checked.nearest and citations.in_whole_sentences(checked.nearest, corpus.documents)
+    return replace(checked, citations=widened, nearest=nearest, notes=(FRAGMENTS,))
+
+
+def _is_whole(part: Part, corpus: Corpus) -> bool:
+    return part.span.start == 0 and part.span.end == len(corpus.document(part.span.document_id).text)
+
+
+def _compared(
+    raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool
+) -> tuple[_Checked, tuple[citations.Quote, ...]]:
     text, quotes = citations.split_quotes(raw)
     own = citations.own_citations(quotes, context, corpus.documents, numbered=numbered)
     if is_answer(text, question, context.parts, (citation.quote for citation in own if citation.found)):
         cited = citations.with_match(own, text, question.text, context, corpus.documents)
-        return _Checked(text, False, citations=cited)
+        return _Checked(text, False, citations=cited), quotes
     refused = bool(text.strip()) and is_refusal(text)
     near = citations.nearest_sentence(question.standalone, context.parts)
     if near is None:
-        return _Checked(REFUSAL, True, refused)
+        return _Checked(REFUSAL, True, refused), quotes
     part, start, end = near
     document = corpus.document(part.span.document_id)
     nearest = citations.citation_at(document, part.span.start + start, part.span.start + end, "matched")
-    return _Checked(REFUSAL, True, refused, nearest=nearest)
+    return _Checked(REFUSAL, True, refused, nearest=nearest), quotes
 
 
 def _answer(
@@ -316,7 +343,7 @@ def _answer(
         model=machinery.engine.model,
         nearest=checked.nearest,
         trace=clock.trace(),
-        notes=() if cut is None else (CUT + cut,),
+        notes=(() if cut is None else (CUT + cut,)) + checked.notes,
     )
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from turnout.contracts import Engine, Strategy
+from turnout.contracts import Engine, Fragments, Strategy
 from turnout.engines.prompt import CLOSED_BOOK_TASK
 from turnout.errors import BudgetError, ConfigurationError, EngineError, UnknownNameError
 from turnout.progress import Progress, Watch
@@ -287,6 +287,7 @@ class _OneAtATime:
         self._strategy = strategy
         self._lock = lock
         self.name = strategy.name
+        self.quotable = not isinstance(strategy, Fragments) or strategy.quotable
 
     def estimate(self, *arguments: Any) -> Any:
         return self._strategy.estimate(*arguments)

@@ -72,6 +72,11 @@ class Extract:
         why = self._scan.why_not or (NO_CODE if self._scan.of_code and not signals.code else "")
         return replace(found, excluded_by=Exclusion("unsupported", None, None, why)) if why else found
 
+    @property
+    def quotable(self) -> bool:
+        """Whether what is kept are whole sentences, lines or functions."""
+        return self._scan.compressor is None or self._scan.compressor.quotable
+
     def warm(self, corpus: Corpus) -> None:
         """Loads the scorer, and indexes what is too long to be scanned whole."""
         self._scan.warm()
@@ -136,7 +141,7 @@ class Extract:
         return sum(self._engine.count_text(part.text) for part in parts)
 
     def _scanned(self, question: Question, corpus: Corpus) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-        """What is scanned, in document order, as it is scored (by segments; code by files) and as it would be read."""
+        """What is scanned, in document order, as it is scored (by segments or by documents) and as it would be read."""
         spans = [segment.span for segment in corpus.segments]
         uncut = whole(corpus)
         if not self._is_scanned_whole(corpus):
@@ -149,7 +154,7 @@ class Extract:
                 passages.append(passage)
             spans = sorted((passage.span for passage in passages), key=corpus.position)
             uncut = tuple(joined(passages, corpus))
-        return (uncut if self._scan.of_code else tuple(_part(span, corpus) for span in spans)), uncut
+        return (uncut if self._scan.of_documents else tuple(_part(span, corpus) for span in spans)), uncut
 
     def _is_scanned_whole(self, corpus: Corpus) -> bool:
         return sum(segment.tokens_estimate for segment in corpus.segments) <= self._scan.tokens

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from turnout.compression.choice import extractive
 from turnout.compression.code import CodeCompressor
 from turnout.compression.code_gains import LONGEST
+from turnout.compression.draft import AROUND_TOKENS, WINDOW_TOKENS, DraftCompressor
 from turnout.compression.extractive import Extractive
 from turnout.compression.reader_scorer import ByReader
 from turnout.compression.selection import THRESHOLD
-from turnout.contracts import Compressor, Engine, SegmentCache, Surprises, UnitScorer, Weighs
+from turnout.contracts import Compressor, Drafts, Engine, SegmentCache, Surprises, UnitScorer, Weighs
 
 SCAN_TOKENS = 5000
 """Most tokens that are scanned: documents up to this size whole, of larger ones the passages that match best, which is
@@ -22,6 +23,9 @@ five times what rag reads."""
 
 READER_SCAN_TOKENS = 2000
 """The same where the reader itself scans, which reads every sentence twice."""
+
+DRAFT_SCAN_TOKENS = 128_000
+"""The same where the reader reads each token once, and its window does not matter."""
 
 RATES = {"words": 100_000, "meaning": 4_000, "pruner": 10_000}
 RATE = 4_000
@@ -57,7 +61,8 @@ class Scan:
         token_s: seconds that a scorer takes for a token.
         reads: tokens that the reader itself reads to scan so many, given those of the question.
         read_at_once: tokens that the engine reads at once for it.
-        of_code: it works on source code, by files; else on text, by segments.
+        of_code: it works on source code.
+        of_documents: it works on whole documents; else on segments.
         warm: loads what scanning needs.
     """
 
@@ -70,6 +75,7 @@ class Scan:
     why_not: str = ""
     read_at_once: int = 0
     of_code: bool = False
+    of_documents: bool = False
     warm: Callable[[], None] = lambda: None
 
 
@@ -120,4 +126,19 @@ def by_functions(engine: Engine, cache: SegmentCache | None) -> Scan:
         why_not="" if compressor else NO_INSIDE,
         read_at_once=LONGEST,
         of_code=True,
+        of_documents=True,
+    )
+
+
+def by_draft(engine: Engine, cache: SegmentCache | None) -> Scan:
+    """`extract:draft`: what the reader looks at where it begins to answer."""
+    compressor = DraftCompressor(engine, engine.count_text, cache=cache) if isinstance(engine, Drafts) else None
+    return Scan(
+        "extract:draft",
+        compressor,
+        tokens=DRAFT_SCAN_TOKENS,
+        reads=lambda scanned, question: scanned + -(-scanned // WINDOW_TOKENS) * (question + ASKED_TOKENS),
+        why_not="" if compressor else NO_INSIDE,
+        read_at_once=WINDOW_TOKENS + AROUND_TOKENS,
+        of_documents=True,
     )

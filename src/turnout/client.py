@@ -388,7 +388,8 @@ class Turnout(Shelf):
 
         Args:
             texts: a `Text` has a title, whose suffix tells the language of source code.
-            strategy: "extract", or what asks the model: "extract:exit", "extract:code" (docs/compression.md).
+            strategy: "extract", or what asks the model: "extract:exit", "extract:code", and "extract:draft", which cuts
+                inside sentences (docs/compression.md).
             threshold: score, 0 to 1, from which a sentence is kept; the scorer's own by default.
             max_tokens: most that is kept of all texts together, the best first, in the model's tokens (estimated where
                 it is not here); no limit by default.

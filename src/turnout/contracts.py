@@ -132,6 +132,20 @@ class Attends(Protocol):
 
 
 @runtime_checkable
+class Drafts(Protocol):
+    """What an engine may do besides: show which tokens of a text it looks at where it begins to answer."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+
+    def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
+        """[ids], 0 to 1; 0 of what is no part of a word."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """What an engine may do besides: keep what it has read."""
 
@@ -242,6 +256,15 @@ class SegmentCache(Protocol):
     def put(self, key: SegmentKey, value: bytes) -> None: ...
 
     def statistics(self) -> CacheStatistics: ...
+
+
+@runtime_checkable
+class Fragments(Protocol):
+    """What a strategy may do besides: cut inside sentences. Where it is not `quotable`, citations are widened to the
+    sentences of the source."""
+
+    @property
+    def quotable(self) -> bool: ...
 
 
 class Strategy(Protocol):

@@ -56,6 +56,13 @@ def test_the_best_of_all_texts_fills_the_room(t: Turnout) -> None:
     assert t.compress(QUESTION, texts, threshold=0.0)[0] == (Excerpt(FERRY, 0, len(FERRY)),)
 
 
+def test_pieces_that_the_model_looks_at(t: Turnout) -> None:
+    (kept,) = t.compress(QUESTION, [BOOK], strategy="extract:draft", max_tokens=60)
+    assert any("repaired the lighthouse lamp" in excerpt.text for excerpt in kept)
+    assert sum(t.count_tokens(excerpt.text) for excerpt in kept) <= 60
+    assert all(excerpt.text == BOOK[excerpt.start : excerpt.end] for excerpt in kept)
+
+
 def test_code_by_its_functions(t: Turnout) -> None:
     (kept,) = t.compress(QUESTION, [Text(CODE, "lamp.py")], strategy="extract:code", max_tokens=60)
     assert any("def mend(lamp)" in excerpt.text for excerpt in kept)
@@ -193,6 +200,7 @@ def test_what_asks_the_model_waits_for_its_turn_and_the_rest_does_not(tmp_path: 
         ([LAMP], {"max_tokens": 2.5}, "max_tokens is 2.5"),
         ([LAMP], {"max_tokens": ""}, "max_tokens is ''"),
         ([LAMP], {"strategy": "extract:code", "threshold": 0.5}, "threshold would change nothing"),
+        ([LAMP], {"strategy": "extract:draft", "threshold": 0.5}, "threshold would change nothing"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(t: Turnout, texts: object, options: dict, said: str) -> None:

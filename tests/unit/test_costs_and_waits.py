@@ -58,7 +58,7 @@ def test_an_argument_wins_over_the_environment_and_paths_are_made_whole(
     assert Settings.load(prices="").prices is None
 
 
-@pytest.mark.parametrize("strategy", ["extract", "extract:exit", "extract:code"])
+@pytest.mark.parametrize("strategy", ["extract", "extract:exit", "extract:code", "extract:draft"])
 def test_what_a_scan_reads_is_predicted_used_and_paid_for(prices: Path, strategy: str) -> None:
     engine = AbleEngine()
     text = Text(BOOK, "book.py" if strategy == "extract:code" else "book.md")
