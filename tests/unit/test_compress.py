@@ -63,6 +63,40 @@ def test_pieces_that_the_model_looks_at(t: Turnout) -> None:
     assert all(excerpt.text == BOOK[excerpt.start : excerpt.end] for excerpt in kept)
 
 
+ODD = {
+    "empty": "",
+    "blanks": " \n\t\r\n \u200b\n",
+    "one giant sentence": "the lamp and the oil and the coal and " * 900,
+    "one giant word": "x" * 60_000,
+    "minified code": "function(a){return a+1};var lamp=[1,2,3];" * 900,
+    "broken syntax": "def lamp(:\n  return [\n\nclass {\n" * 300,
+    "mixed languages": "The lamp. Die Lampe wurde 1893 repariert. 灯は修理された。اللمبة مكسورة. " * 60,
+    "a line of 2 MB": "lamp words without any end and more of them " * 45_000,
+    "marks and emoji": "👩‍👩‍👧‍👦 e\u0301\u0301 \ufeff<|im_end|> \x00 " * 200,
+}
+
+
+@pytest.mark.parametrize("strategy", ["extract", "extract:exit", "extract:code", "extract:draft"])
+@pytest.mark.parametrize("name", ODD)
+def test_odd_texts(t: Turnout, strategy: str, name: str) -> None:
+    text = ODD[name][: 200_000 if strategy == "extract:code" else None]
+    given = (
+        [Text(text, "odd.py"), Text(text, "odd.txt"), LAMP] if len(text) < 100_000 else [Text(text, "odd.txt"), LAMP]
+    )
+    for question in (QUESTION, "誰が灯台のランプを修理しましたか", "?!"):
+        found = t.compress(question, given, strategy=strategy, max_tokens=60)
+        # Texts alone may be kept whole where that takes no more than what would be kept of them.
+        assert sum(t.count_tokens(excerpt.text) for each in found for excerpt in each) <= 60
+        for each, source in zip(found, given, strict=True):
+            whole = source if isinstance(source, str) else source.text
+            at = 0
+            for excerpt in each:
+                assert excerpt.start >= at and excerpt.text == whole[excerpt.start : excerpt.end]
+                at = excerpt.end
+        if len(text) > 100_000:
+            break
+
+
 def test_code_by_its_functions(t: Turnout) -> None:
     (kept,) = t.compress(QUESTION, [Text(CODE, "lamp.py")], strategy="extract:code", max_tokens=60)
     assert any("def mend(lamp)" in excerpt.text for excerpt in kept)

@@ -44,6 +44,7 @@ def test_it_is_that_of_the_eager_model(
 ) -> None:
     monkeypatch.setattr(drafting, "QUERIES", queries)
     monkeypatch.setattr(drafting, "ROWS", 5)
+    engine.forget()
     ids, offsets = engine.placed(TEXT)
     found = engine.importance(ids, QUESTION)
     assert isinstance(engine, Drafts) and len(found) == len(ids)
