@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from turnout.compression.code_blocks import Block, Chars, blocks_of
 from turnout.compression.code_cuts import knapsack, rooms, runs
 from turnout.compression.code_gains import Foretelling
+from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.selection import Target
 from turnout.errors import ConfigurationError
+from turnout.progress import Watch
 from turnout.sentences import lines
 from turnout.types import Part, Span
 
 if TYPE_CHECKING:
-    from turnout.contracts import Compressor, Surprises
+    from turnout.contracts import Compressor, SegmentCache, Surprises
 
 KEEP = 0.5
 """Share of the tokens that is kept where nothing else is said."""
@@ -63,6 +65,7 @@ class CodeCompressor:
         keep: share of the tokens, 0 to 1, that is kept where a target has no `max_tokens`.
         fine: cut functions too. Without it they are kept or left as a whole, and what is left of a file parses where
             the file did.
+        cache: keeps what the engine said, by piece of code and question; in memory by default.
 
     Raises:
         ConfigurationError: `keep` is not between 0 and 1.
@@ -72,7 +75,13 @@ class CodeCompressor:
     quotable = True
 
     def __init__(
-        self, engine: Surprises, count: Callable[[str], int], *, keep: float = KEEP, fine: bool = True
+        self,
+        engine: Surprises,
+        count: Callable[[str], int],
+        *,
+        keep: float = KEEP,
+        fine: bool = True,
+        cache: SegmentCache | None = None,
     ) -> None:
         if not 0 <= keep <= 1:
             raise ConfigurationError(f"keep is {keep}, not between 0 and 1")
@@ -80,8 +89,11 @@ class CodeCompressor:
         self._count = count
         self._keep = keep
         self._fine = fine
+        self._cache = MemoryCache() if cache is None else cache
 
-    def compress(self, question: str, parts: Sequence[Part], target: Target) -> tuple[Part, ...]:
+    def compress(
+        self, question: str, parts: Sequence[Part], target: Target, watch: Watch | None = None
+    ) -> tuple[Part, ...]:
         """What is left of files, or of pieces of them; their titles tell the language.
 
         Gains are no probabilities: the target's `threshold` and `fill` do not count, and the budget is always filled.
@@ -90,6 +102,7 @@ class CodeCompressor:
             MissingExtraError: a language is one that is parsed, and its parser is not installed.
             EngineError: the question is over the window.
             ModelError: the engine's model can't be used for this.
+            Cancelled: the watch said so; what was found until then is cached.
         """
         before = sum(self._count(part.text) for part in parts)
         budget = int(before * self._keep) if target.max_tokens is None else target.max_tokens
@@ -97,7 +110,7 @@ class CodeCompressor:
             return tuple(parts)
         if budget == 0:
             return ()
-        asked = Foretelling(self._engine, self._count, question)
+        asked = Foretelling(self._engine, self._count, question, self._cache, watch or Watch())
         taken, left = self._taken(self._ranked(asked, parts), parts, budget)
         cut = [at for at, each in enumerate(taken) if each.fixed < each.tokens]
         kept = [each.kept for each in taken]

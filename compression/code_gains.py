@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from turnout.compression.code_blocks import Chars
 from turnout.contracts import Surprises
+from turnout.progress import Watch
 from turnout.sentences import lines
+from turnout.types import SegmentKey
+
+if TYPE_CHECKING:
+    from turnout.contracts import SegmentCache
+
+VERSION = "1"
+"""Of what is read; part of the fingerprint."""
+
+_VALUE = struct.Struct("<d")
 
 LONGEST = 2000
 """Tokens of code that are read at once; of what is longer the most helpful piece counts."""
@@ -21,12 +34,23 @@ class Foretelling:
 
     Args:
         count: tokens of a text.
+        cache: keeps what was said, by piece of code and question.
     """
 
-    def __init__(self, engine: Surprises, count: Callable[[str], int], question: str) -> None:
+    def __init__(
+        self,
+        engine: Surprises,
+        count: Callable[[str], int],
+        question: str,
+        cache: SegmentCache,
+        watch: Watch,
+    ) -> None:
         self._engine = engine
         self._count = count
         self._question = question
+        self._cache = cache
+        self._watch = watch
+        self._fingerprint = f"code/{VERSION}/{engine.model.fingerprint}"
         # Half of the window, because tokens may be counted for another model than the one that reads here.
         self._longest = min(LONGEST, max((engine.model.window - count(question)) // 2, 1))
 
@@ -35,14 +59,47 @@ class Foretelling:
 
         Raises:
             EngineError: the question is over the window.
+            Cancelled: the watch said so; what was found until then is cached.
         """
         if not texts:
             return []
         pieces = [self._pieces(text) for text in texts]
-        given = ["", *(f"{piece}\n\n" for each in pieces for piece in each)]
-        alone, *after = self._engine.surprise(given, self._question)
+        alone, *after = self._surprises(["", *(f"{piece}\n\n" for each in pieces for piece in each)])
         surprises = iter(after)
         return [max(alone - next(surprises) for _ in each) for each in pieces]
+
+    def _surprises(self, texts: Sequence[str]) -> list[float]:
+        """Of the question after each text."""
+        keys = [self._key(text, f"surprise/{_hash(self._question)}") for text in texts]
+        held = [self._cache.get(key) for key in keys]
+        found = {place: _VALUE.unpack(value)[0] for place, value in enumerate(held) if value is not None}
+        missing = [place for place in range(len(texts)) if place not in found]
+        done = 0
+        for few in self._together(missing, texts):
+            for place, value in zip(
+                few, self._engine.surprise([texts[at] for at in few], self._question, self._watch), strict=True
+            ):
+                self._cache.put(keys[place], _VALUE.pack(value))
+                found[place] = value
+            done += len(few)
+            self._watch.progress("scanning", done, len(missing))
+        return [found[place] for place in range(len(texts))]
+
+    def _together(self, places: Iterable[int], texts: Sequence[str]) -> Iterator[list[int]]:
+        """Those that are given to the engine at once."""
+        few: list[int] = []
+        tokens = 0
+        for place in places:
+            few.append(place)
+            tokens += self._count(texts[place])
+            if tokens >= self._longest:
+                yield few
+                few, tokens = [], 0
+        if few:
+            yield few
+
+    def _key(self, text: str, kind: str) -> SegmentKey:
+        return SegmentKey(_hash(text), kind, self._fingerprint)
 
     def perplexities(self, text: str, spans: Sequence[Chars]) -> list[float]:
         """Of each line of a text, after all before it that is read at once."""
@@ -50,9 +107,19 @@ class Foretelling:
         begin = 0
         for few in self._runs(text, spans):
             end = few[-1][1]
-            read = self._engine.line_surprises(text[begin:end], [(a - begin, b - begin) for a, b in few])
+            read = self._lines(text[begin:end], [(a - begin, b - begin) for a, b in few])
             found += (math.exp(min(surprise, STEEPEST)) for surprise in read)
             begin = end
+        return found
+
+    def _lines(self, text: str, spans: Sequence[Chars]) -> list[float]:
+        """Of each line of what is read at once; no question plays a part in it."""
+        key = self._key(text, f"lines/{_hash(repr(list(spans)))}")
+        held = self._cache.get(key)
+        if held is not None:
+            return [value for (value,) in _VALUE.iter_unpack(held)]
+        found = self._engine.line_surprises(text, spans, self._watch)
+        self._cache.put(key, b"".join(map(_VALUE.pack, found)))
         return found
 
     def _pieces(self, text: str) -> list[str]:
@@ -72,3 +139,7 @@ class Foretelling:
             found[-1].append((start, end))
             tokens += size
         return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

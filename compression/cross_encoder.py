@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ModelError
+from turnout.progress import Watch
 from turnout.retrieval.bert_encoder import load_bert
 from turnout.retrieval.embedder_folder import EmbedderFolder
 
@@ -58,7 +59,7 @@ class CrossEncoder:
     ) -> None:
         self._model, self._tokenizer, self._heads, self._device = model, tokenizer, heads, device
         self._positions = int(model.config.max_position_embeddings)
-        self._batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
+        self.batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
 
     @classmethod
     def load(cls, folder: EmbedderFolder, weights: Path, device: str | None, dtype: str) -> CrossEncoder:
@@ -101,14 +102,22 @@ class CrossEncoder:
         return found.ids, found.offsets
 
     def scores(
-        self, question: Sequence[int], passages: Sequence[Sequence[int]], cuts: Sequence[Sequence[int]]
+        self,
+        question: Sequence[int],
+        passages: Sequence[Sequence[int]],
+        cuts: Sequence[Sequence[int]],
+        watch: Watch | None = None,
     ) -> tuple[list[NDArray[np.float32]], list[float]]:
         """How much each token of each passage is wanted, and how relevant each passage is, all from 0 to 1.
 
         Args:
             question, passages: token ids.
             cuts: of each passage, the token numbers at which it may be cut where it is too long to be read at once.
+
+        Raises:
+            Cancelled: the watch said so before a pass.
         """
+        watch = watch or Watch()
         asked = list(question[: min(QUESTION_TOKENS, self._positions // 2)])
         room = self._positions - len(asked) - 3
         pieces = [
@@ -118,7 +127,8 @@ class CrossEncoder:
         ]
         keep = [np.zeros(len(tokens), np.float32) for tokens in passages]
         relevance = [0.0] * len(passages)
-        for batch in _batches(pieces, len(asked) + 3, self._batch_tokens):
+        for batch in _batches(pieces, len(asked) + 3, self.batch_tokens):
+            watch.go_on()
             for piece, (wanted, whole) in zip(batch, self._pass(asked, batch), strict=True):
                 keep[piece.passage][piece.first : piece.first + len(piece.tokens)] = wanted
                 relevance[piece.passage] = max(relevance[piece.passage], whole)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from turnout.compression.selection import PassageScores, Target, joined, select
 from turnout.compression.units import Unit
+from turnout.progress import Watch
 from turnout.types import Part, SegmentKey
 
 if TYPE_CHECKING:
@@ -34,24 +35,34 @@ class Extractive:
         self._count = count
         self._cache = cache
 
-    def compress(self, question: str, parts: Sequence[Part], target: Target) -> tuple[Part, ...]:
+    def compress(
+        self, question: str, parts: Sequence[Part], target: Target, watch: Watch | None = None
+    ) -> tuple[Part, ...]:
         """What is left of the parts, of which those that follow each other are one; all of them where leaving something
-        out saves nothing."""
-        whole, scored = joined(parts, self.scores(question, [part.text for part in parts]))
+        out saves nothing.
+
+        Raises:
+            Cancelled: the watch said so; what was scored until then is cached.
+        """
+        whole, scored = joined(parts, self.scores(question, [part.text for part in parts], watch))
         kept = select(whole, scored, target, self._count)
         before, after = (sum(self._count(part.text) for part in each) for each in (whole, kept))
         return kept if after < before else whole
 
-    def scores(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+    def scores(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> list[PassageScores]:
         """Of each passage, from the cache where it is there."""
+        watch = watch or Watch()
         if self._cache is None:
-            return self._scorer.score(question, passages)
+            return list(self._scorer.score(question, passages, watch))
         keys = [self._key(question, text) for text in passages]
         held = [self._cache.get(key) for key in keys]
         missing = [place for place, value in enumerate(held) if value is None]
-        made = dict(zip(missing, self._scorer.score(question, [passages[place] for place in missing]), strict=True))
-        for place, scored in made.items():
-            self._cache.put(keys[place], _packed(scored))
+        made: dict[int, PassageScores] = {}
+        scored = self._scorer.score(question, [passages[place] for place in missing], watch)
+        for done, (place, each) in enumerate(zip(missing, scored, strict=True), 1):
+            self._cache.put(keys[place], _packed(each))
+            made[place] = each
+            watch.progress("scanning", done, len(missing))
         return [made[place] if value is None else _unpacked(value) for place, value in enumerate(held)]
 
     def _key(self, question: str, text: str) -> SegmentKey:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from turnout.compression.cross_encoder import CARD, WEIGHTS, CrossEncoder
 from turnout.compression.selection import THRESHOLD, PassageScores
 from turnout.compression.units import Unit, units_of
 from turnout.errors import ModelError
+from turnout.progress import Watch
 from turnout.retrieval.embedder_folder import EmbedderFolder, has_fast_bf16
 
 if TYPE_CHECKING:
@@ -72,22 +73,36 @@ class Pruner:
         with self._lock:
             self._opened()
 
-    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
         """See `UnitScorer.score`.
 
         Raises:
             ModelError, MissingExtraError: see `open`.
         """
-        if not passages:
-            return []
-        # Tokenizers and the model's buffers are not safe to share between threads.
-        with self._lock:
-            encoder = self._opened()
-            asked, _ = encoder.encode(question)
-            units = [units_of(text) for text in passages]
-            encoded = [encoder.encode(text) for text in passages]
-            members = [_members(each, offsets) for each, (_, offsets) in zip(units, encoded, strict=True)]
-            keep, relevance = encoder.scores(asked, [ids for ids, _ in encoded], [_cuts(each) for each in members])
+        watch = watch or Watch()
+        first = 0
+        while first < len(passages):
+            # Tokenizers and the model's buffers are not safe to share between threads.
+            with self._lock:
+                found = self._batch(question, passages[first:], watch)
+            yield from found
+            first += len(found)
+
+    def _batch(self, question: str, passages: Sequence[str], watch: Watch) -> list[PassageScores]:
+        """Of the first passages: as many as fit a pass, and at least one."""
+        encoder = self._opened()
+        asked, _ = encoder.encode(question)
+        encoded: list[tuple[list[int], list[tuple[int, int]]]] = []
+        tokens = 0
+        for text in passages:
+            encoded.append(encoder.encode(text))
+            tokens += len(encoded[-1][0])
+            if tokens >= encoder.batch_tokens:
+                break
+        units = [units_of(text) for text in passages[: len(encoded)]]
+        members = [_members(each, offsets) for each, (_, offsets) in zip(units, encoded, strict=True)]
+        cuts = [_cuts(each) for each in members]
+        keep, relevance = encoder.scores(asked, [ids for ids, _ in encoded], cuts, watch)
         return [
             PassageScores(whole, each, tuple(_middle(wanted[first:last]) for first, last in inside))
             for each, inside, wanted, whole in zip(units, members, keep, relevance, strict=True)

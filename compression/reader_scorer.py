@@ -6,12 +6,13 @@ anew for each. Sentences are judged in their passage alone, as there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.compression.selection import THRESHOLD, PassageScores
 from turnout.compression.units import units_of
 from turnout.contracts import Weighs
+from turnout.progress import Watch
 
 if TYPE_CHECKING:
     from turnout.contracts import UnitScorer
@@ -37,20 +38,21 @@ class ByReader:
     def fingerprint(self) -> str:
         return f"exit/{VERSION}/{self._engine.model.fingerprint}"
 
-    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
         """See `UnitScorer.score`; a passage is as relevant as its best sentence.
 
         Raises:
             EngineError: see `Weighs.weigh`.
         """
-        return [self._of(question, text) for text in passages]
+        watch = watch or Watch()
+        for text in passages:
+            yield self._of(question, text, watch)
 
-    def _of(self, question: str, text: str) -> PassageScores:
+    def _of(self, question: str, text: str, watch: Watch) -> PassageScores:
         units = units_of(text)
         asked = [number for number, unit in enumerate(units) if not unit.level]
-        shares = self._engine.weigh(
-            text, [_asked(question, text[units[i].start : units[i].end]) for i in asked], ANSWERS
-        )
+        questions = [_asked(question, text[units[i].start : units[i].end]) for i in asked]
+        shares = self._engine.weigh(text, questions, ANSWERS, watch) if questions else []
         scores = [0.0] * len(units)
         for number, (yes, _) in zip(asked, shares, strict=True):
             scores[number] = yes

@@ -9,8 +9,12 @@ import numpy as np
 from turnout.compression.selection import PassageScores
 from turnout.compression.units import Unit, units_of
 from turnout.contracts import Embedder
+from turnout.progress import Watch
 from turnout.retrieval.lexical import LexicalIndex
 from turnout.retrieval.vectors import of_question
+
+TOGETHER = 32
+"""Passages whose sentences are embedded at once."""
 
 VERSION = "1"
 """Of how texts are cut and scored; part of the fingerprints."""
@@ -23,9 +27,8 @@ class ByWords:
     threshold = 0.3  # by hand, not measured: about one of three words that matter
     fingerprint = f"words/{VERSION}"
 
-    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
-        units = [units_of(text) for text in passages]
-        texts = [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
+        units, texts = _cut(passages)
         scores = LexicalIndex(texts).scores(question) if texts else np.zeros(0, np.float32)
         best = float(scores.max(initial=0.0)) or 1.0
         return _split(units, (scores / best).tolist())
@@ -44,20 +47,27 @@ class ByMeaning:
     def fingerprint(self) -> str:
         return f"meaning/{VERSION}/{self._embedder.fingerprint}"
 
-    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
-        units = [units_of(text) for text in passages]
-        texts = [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
-        if not texts:
-            return _split(units, [])
-        cosines = self._embedder.embed(texts) @ of_question(self._embedder, question)
-        return _split(units, np.maximum(cosines, 0.0).tolist())
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
+        watch = watch or Watch()
+        asked = None
+        for first in range(0, len(passages), TOGETHER):
+            watch.go_on()
+            units, texts = _cut(passages[first : first + TOGETHER])
+            if texts and asked is None:
+                asked = of_question(self._embedder, question)
+            cosines = self._embedder.embed(texts) @ asked if asked is not None and texts else np.zeros(0, np.float32)
+            yield from _split(units, np.maximum(cosines, 0.0).tolist())
 
 
-def _split(units: Sequence[Sequence[Unit]], scores: Sequence[float]) -> list[PassageScores]:
+def _cut(passages: Sequence[str]) -> tuple[list[tuple[Unit, ...]], list[str]]:
+    """The units of each passage, and the texts of all of them."""
+    units = [units_of(text) for text in passages]
+    return units, [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
+
+
+def _split(units: Sequence[Sequence[Unit]], scores: Sequence[float]) -> Iterator[PassageScores]:
     """The scores of all units as those of their passages; a passage is as relevant as its best unit."""
     left: Iterator[float] = iter(scores)
-    found = []
     for each in units:
         mine = tuple(next(left) for _ in each)
-        found.append(PassageScores(max(mine, default=0.0), tuple(each), mine))
-    return found
+        yield PassageScores(max(mine, default=0.0), tuple(each), mine)

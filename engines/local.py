@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
-from turnout.engines import attending, loading, prompt, surprise, weighing
+from turnout.engines import attending, drafting, loading, prompt, surprise, weighing
 from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
@@ -31,6 +31,7 @@ from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
 from turnout.errors import ConfigurationError, ModelError
+from turnout.progress import Watch
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class LocalEngine:
         disk_bytes: most of it.
         yarn: how many times its window the model shall read, see `folder.stretched`; 1 leaves it as it is.
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
-            `weigh`, `surprise` and `attend` read without. Where keys and values do not lie in pages it is merged into
-            the weights, and everything is read with it.
+            `weigh`, `surprise`, `attend` and `importance` read without. Where keys and values do not lie in pages it
+            is merged into the weights, and everything is read with it.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
         attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.
@@ -292,7 +293,9 @@ class LocalEngine:
                 texts += self._session.write_together(answers)
         return texts
 
-    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+    def weigh(
+        self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
+    ) -> list[list[float]]:
         """[questions][answers]: the shares of 1 that given answers have as what the model would say to each question
         about a text, by their first tokens. The text is read once, and nothing is written.
 
@@ -300,26 +303,28 @@ class LocalEngine:
             EngineError: text and question are over the window.
             ModelError: the model's keys and values do not lie in pages.
             ConfigurationError: two answers begin alike.
+            Cancelled: the watch said so after a step.
         """
         columns = weighing.first_tokens(self.tokenizer, answers)
         asked = weighing.prompts(self.tokenizer, text, questions)
         for ids in asked:
             self._admission.check(len(ids), 0)
         session = self._with_pages("weigh answers")
-        return weighing.weigh(session, asked, columns) if asked else []
+        return weighing.weigh(session, asked, columns, watch) if asked else []
 
-    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
         """[texts]: how unlikely a continuation is after each text, and without any after "": the mean negative natural
         logarithm of the probability of its tokens.
 
         Raises:
             EngineError: a text and the continuation are over the window.
             ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
         """
         asked = surprise.continued(self.tokenizer, texts, continuation)
-        return [surprise.mean(losses) for losses in self._losses(asked)]
+        return [surprise.mean(losses) for losses in self._losses(asked, watch)]
 
-    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
         """[lines]: the same of each line of one text; what stands after the last of them is not read.
 
         Args:
@@ -328,9 +333,10 @@ class LocalEngine:
         Raises:
             EngineError: the text is over the window.
             ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
         """
         asked, places = surprise.lined(self.tokenizer, text, lines)
-        (losses,) = self._losses([asked])
+        (losses,) = self._losses([asked], watch)
         return [surprise.mean(losses[start:end]) for start, end in places]
 
     def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
@@ -361,10 +367,32 @@ class LocalEngine:
         words = attending.words(self.tokenizer, ids[: asked[0]])
         return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
 
-    def _losses(self, asked: Sequence[Asked]) -> list[list[float]]:
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+        return self.tokenizer.encode_text(text), self.tokenizer.offsets(text)
+
+    def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
+        """[ids]: how much each token of a text is looked at where the answer to a question begins, see `drafting`.
+
+        Raises:
+            ConfigurationError: the question is empty.
+            EngineError: text and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
+        """
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        asked, begin = drafting.prompt(self.tokenizer, ids, question)
+        self._admission.check(len(asked), 1)
+        session = self._with_pages("show its attention")
+        layers = self._admission.footprint.kv_shape.layers
+        end = begin + len(ids)
+        return drafting.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
+
+    def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:
             self._admission.check(len(ids), 0)
-        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked)
+        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked, watch)
 
     def look(self, ids: Sequence[int], policies: Sequence[AttentionPolicy], *args: Any, **options: Any) -> list[Looked]:
         """What attention policies would look at in a prompt that is read densely; see `paged.recall.measure`."""

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from turnout.engines.tokenizer import ChatTokenizer
+from turnout.progress import Watch
 
 if TYPE_CHECKING:
     from turnout.engines.paged.session import Session
@@ -56,12 +57,17 @@ def lined(tokenizer: ChatTokenizer, text: str, lines: Sequence[tuple[int, int]])
     return (ids, first), places
 
 
-def losses(session: Session, asked: Sequence[Asked]) -> list[list[float]]:
-    """[asked][tokens from the first asked for], each after all tokens before it."""
+def losses(session: Session, asked: Sequence[Asked], watch: Watch | None = None) -> list[list[float]]:
+    """[asked][tokens from the first asked for], each after all tokens before it.
+
+    Raises:
+        Cancelled: the watch said so after a step.
+    """
+    watch = watch or Watch()
     read = (
         found
         for batch in _batches([(ids, first) for ids, first in asked if first < len(ids)])
-        for found in _read(session, batch)
+        for found in _read(session, batch, watch)
     )
     return [next(read) if first < len(ids) else [] for ids, first in asked]
 
@@ -71,7 +77,7 @@ def mean(values: Sequence[float]) -> float:
     return fmean(values) if values else 0.0
 
 
-def _read(session: Session, batch: Sequence[Asked]) -> list[list[float]]:
+def _read(session: Session, batch: Sequence[Asked], watch: Watch) -> list[list[float]]:
     import torch
 
     found: list[list[float]] = [[] for _ in batch]
@@ -87,6 +93,7 @@ def _read(session: Session, batch: Sequence[Asked]) -> list[list[float]]:
                 feeds.append((sequence, [ids[start:end]], range(begin - start, end - start)))
                 after.append(ids[begin + 1 : end + 1])
             logits = session.step(feeds, is_prompt=True).float()
+            watch.read(sum(len(pieces[0]) for _, pieces, _ in feeds))
             wanted = torch.tensor([token for ids in after for token in ids], device=logits.device, dtype=torch.long)
             values = iter((logits.logsumexp(-1) - logits.gather(-1, wanted[:, None])[:, 0]).tolist())
             for place, ids in enumerate(after):

@@ -76,6 +76,18 @@ class ChatTokenizer:
         """Token ids of untrusted text alone."""
         return list(self._untrusted(text))
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The characters [start, end) of each of `encode_text(text)`; of a letter that has several tokens each has it
+        whole."""
+        tokenizer = self._loaded()
+        with self._lock:
+            tokenizer.encode_special_tokens = True
+            try:
+                found: list[tuple[int, int]] = tokenizer.encode(text, add_special_tokens=False).offsets
+            finally:
+                tokenizer.encode_special_tokens = False
+        return found
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, control tokens left out."""
         tokenizer = self._loaded()

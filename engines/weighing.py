@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from turnout.engines.prompt import ChatMessage, Piece
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.errors import ConfigurationError
+from turnout.progress import Watch
 
 if TYPE_CHECKING:
     from turnout.engines.paged.session import Session
@@ -39,21 +40,30 @@ def first_tokens(tokenizer: ChatTokenizer, answers: Sequence[str]) -> list[int]:
     return found
 
 
-def weigh(session: Session, asked: Sequence[list[int]], columns: Sequence[int]) -> list[list[float]]:
+def weigh(
+    session: Session, asked: Sequence[list[int]], columns: Sequence[int], watch: Watch | None = None
+) -> list[list[float]]:
     """[prompts][columns] shares of 1.
 
     Args:
         asked: prompts, one or more; what all of them begin with is read once.
         columns: tokens between which the model chooses.
+
+    Raises:
+        Cancelled: the watch said so after a step.
     """
     import torch
 
+    watch = watch or Watch()
     # The last token of a prompt stays its own: what follows it is what is asked for.
     same = list(takewhile(lambda at: len({ids[at] for ids in asked}) == 1, range(min(map(len, asked)) - 1)))
     shares: list[list[float]] = []
     with session.sequence(adapted=False) as text:
         if same:
-            text.prefill(asked[0][: len(same)])
+            before = 0
+            for read, _ in text.reading(asked[0][: len(same)]):
+                watch.read(read - max(before, text.reused))
+                before = read
         for batch in _batches(asked, len(same)):
             branches = [text.fork() for _ in batch]
             try:
@@ -62,6 +72,7 @@ def weigh(session: Session, asked: Sequence[list[int]], columns: Sequence[int]) 
             finally:
                 for branch in branches:
                     branch.close(keep=False)
+            watch.read(sum(len(ids) - len(same) for ids in batch))
             shares += torch.softmax(logits.float(), -1).tolist()
     return shares
 

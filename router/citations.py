@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Literal
 
 from turnout.router.words import content_words
-from turnout.sentences import units
+from turnout.sentences import LONGEST_BYTES, units
 from turnout.types import Citation, Context, Document, Part, Span
 
 MIN_QUOTE = 12
@@ -219,6 +219,22 @@ def citation_at(
         place=place.label,
         origin=origin,
     )
+
+
+def in_whole_sentences(cited: Citation, documents: Sequence[Document]) -> Citation:
+    """A citation of a piece of a sentence, as that of all sentences of the source that it touches."""
+    document = next((each for each in documents if cited.document and each.id == cited.document.id), None)
+    if document is None or cited.start is None or cited.end is None:
+        return cited
+    first = max(cited.start - LONGEST_BYTES, 0)
+    held = [
+        (first + start, first + end)
+        for start, end in units(document.text[first : cited.end + LONGEST_BYTES])
+        if first + start < cited.end and first + end > cited.start
+    ]
+    if not held:
+        return cited
+    return citation_at(document, min(held[0][0], cited.start), max(held[-1][1], cited.end), cited.origin)
 
 
 def best_sentence(answer: str, question: str, parts: Sequence[Part]) -> tuple[Part, int, int] | None:

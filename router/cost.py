@@ -36,6 +36,7 @@ def candidate(
     reasons: tuple[str, ...] = (),
     resident_tokens: int = 0,
     before_s: float = 0.0,
+    scanned_tokens: int = 0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -43,6 +44,8 @@ def candidate(
         memory: peak bytes of (prompt tokens, new tokens), None where it is not this machine's memory.
         resident_tokens: of the prompt, which need not be read again; where prices are known they are cached ones.
         before_s: seconds that the strategy takes before the engine begins, until the ledger knows better.
+        scanned_tokens: that the model reads in them, to choose what stands in the prompt; where prices are known they
+            cost what new tokens of a prompt do.
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
@@ -69,10 +72,11 @@ def candidate(
     if resident_tokens:
         reasons += (f"{resident_tokens:,} of {prompt_tokens:,} prompt tokens were read before",)
 
-    def cost(new_tokens: float, seconds: float) -> float | None:
+    def cost(new_tokens: float, seconds: float, scanned: float = 1.0) -> float | None:
         # Without prices the unit is this machine's seconds; a server's seconds are not ours to count.
         here = seconds if memory_bytes is not None else None
-        return signals.pricing.cost(prompt_tokens, resident_tokens, new_tokens, here)
+        read = prompt_tokens + round(scanned * scanned_tokens)
+        return signals.pricing.cost(read, resident_tokens, new_tokens, here)
 
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
@@ -89,10 +93,11 @@ def candidate(
         prompt_tokens=prompt_tokens,
         memory_bytes=memory_bytes,
         cost=cost(usual, total),
-        cost_low=cost(short, total_low),
-        cost_high=cost(long, total_high),
+        cost_low=cost(short, total_low, SPREAD[0]),
+        cost_high=cost(long, total_high, SPREAD[1]),
         excluded_by=excluded,
         reasons=reasons + unmeasured,
+        scanned_tokens=scanned_tokens,
     )
 
 
@@ -105,10 +110,15 @@ def written(strategy: str, signals: Signals, profile: ModelProfile) -> tuple[flo
     return short, usual, long
 
 
-def affordable(chosen: Candidate, budget: Budget, signals: Signals, profile: ModelProfile) -> int:
-    """New tokens that an answer may get: as many as are allowed, and no more than `max_cost` pays for."""
+def affordable(chosen: Candidate, budget: Budget, signals: Signals, profile: ModelProfile, scanned: int = 0) -> int:
+    """New tokens that an answer may get: as many as are allowed, and no more than `max_cost` pays for.
+
+    Args:
+        scanned: tokens that the model has read to choose what stands in the prompt.
+    """
     price, limit, high = signals.pricing.output, budget.max_cost, chosen.cost_high
     if limit is None or high is None or not price:
         return signals.max_new_tokens
+    high += (scanned - SPREAD[1] * chosen.scanned_tokens) * (signals.pricing.input or 0.0) / MILLION
     *_, long = written(chosen.strategy, signals, profile)
     return min(signals.max_new_tokens, max(math.floor(long + (limit - high) * MILLION / price), 1))

@@ -27,6 +27,9 @@ RECENT = 30
 JUDGED = 200
 """Most judged answers that correct the expected quality."""
 
+MOST_OUTSIDE_S = 600.0
+"""Seconds outside the engine that corrections believe: a model that scans may take minutes."""
+
 ENOUGH_TO_SPREAD = 10
 """Answers that are needed before they tell how far apart they lie."""
 
@@ -179,7 +182,7 @@ class Ledger:
         return dataclasses.replace(
             profile,
             corrections=_medians(ratios, 0.33, 3.0),
-            outside_s=_medians(outside, 0.0, 5.0),
+            outside_s=_medians(outside, 0.0, MOST_OUTSIDE_S),
             spreads=_around_median(ratios),
             lengths=_percentiles(lengths),
             quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
-from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
+from turnout.contracts import AsksInWords, Engine, Fragments, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
+from turnout.progress import Progress, Watch, silent
 from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals
@@ -34,6 +35,7 @@ from turnout.types import (
     Done,
     Finished,
     GenerationParams,
+    Part,
     Prefilled,
     Question,
     Reading,
@@ -71,6 +73,7 @@ class Machinery:
     ledger: Ledger
     search: Looks | None = None
     pricing: Pricing = UNPRICED
+    progress: Progress = silent
 
 
 def plan(request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
@@ -157,23 +160,23 @@ def carry_out(
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
-    go_on = _go_on(stopped)
+    watch = Watch(stopped, machinery.progress)
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
-    go_on()
+    watch.go_on()
     with clock.aside("load"):
         engine.open()
-    go_on()
+    watch.go_on()
     with clock.aside("index"):
         strategy.warm(corpus)
-    go_on()
+    watch.go_on()
     with clock.step("prepare"):
-        context = strategy.prepare(question, corpus, request.budget)
+        context = strategy.prepare(question, corpus, request.budget, watch)
 
     growing = Visible(lambda text: is_settled(text, question)) if request.steady else Visible()
     finished = NOTHING_READ
     with clock.step("generate"):
         # Nothing that could be read means nothing that could be answered: the model is not asked.
-        params = _params(request, decision, machinery, clock)
+        params = _params(request, decision, machinery, clock, watch.read_tokens)
         events = engine.generate(context, params, stopped) if context.parts else ()
         for event in events:
             match event:
@@ -196,7 +199,8 @@ def carry_out(
 
     with clock.step("check"):
         numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
-        checked = _check(growing.raw, question, context, corpus, numbered=numbered)
+        quotable = not isinstance(strategy, Fragments) or strategy.quotable
+        checked = _check(growing.raw, question, context, corpus, numbered=numbered, quotable=quotable)
     cut = _cut(request, params, decision, finished)
     if cut is not None and checked.abstained and not checked.refused:
         # What was written is too little to be an answer: that says nothing of the documents.
@@ -213,28 +217,23 @@ def carry_out(
     if cut is not None:
         yield cut
     clock.first_word()
-    yield Done(_recorded(_answer(request, machinery, decision, finished, clock, checked), corpus, machinery))
+    result = _answer(request, machinery, decision, finished, clock, checked, watch.read_tokens)
+    yield Done(_recorded(result, corpus, machinery))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
 
-
-def _go_on(stopped: Stopper | None) -> Callable[[], None]:
-    def check() -> None:
-        if stopped is not None and stopped():
-            raise Cancelled("given up before the answer was complete")
-
-    return check
+FRAGMENTS = "pieces of sentences were read; what is cited are the sentences of the source that they stand in"
 
 
-def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock) -> GenerationParams:
+def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock, scanned: int) -> GenerationParams:
     """How to decode: at most the task's new tokens and those that `max_cost` pays for, and no longer than `max_total_s`
     and the caller's time leave."""
     known = Signals.from_record(decision.signals)
     limit, decoding = request.budget.max_total_s, request.decoding
     left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
     return GenerationParams(
-        max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile),
+        max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile, scanned),
         temperature=decoding.temperature,
         stop=decoding.stop,
         choices=listed(request.question.text) if "choices" in machinery.engine.capabilities else (),
@@ -266,29 +265,59 @@ class _Checked:
     refused: bool = False
     citations: tuple[Citation, ...] = ()
     nearest: Citation | None = None
+    notes: tuple[str, ...] = ()
 
 
-def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool) -> _Checked:
+def _check(
+    raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool, quotable: bool
+) -> _Checked:
+    """Args: quotable: of what was read no sentence was cut; else citations are of the source's sentences."""
+    checked, quotes = _compared(raw, question, context, corpus, numbered=numbered)
+    if quotable or all(_is_whole(part, corpus) for part in context.parts):
+        return checked
+    said = {quote.text for quote in quotes}  # what the model quoted itself is shown as it said it
+    widened = tuple(
+        cited if cited.quote in said else citations.in_whole_sentences(cited, corpus.documents)
+        for cited in checked.citations
+    )
+    nearest = checked.nearest and citations.in_whole_sentences(checked.nearest, corpus.documents)
+    return replace(checked, citations=widened, nearest=nearest, notes=(FRAGMENTS,))
+
+
+def _is_whole(part: Part, corpus: Corpus) -> bool:
+    return part.span.start == 0 and part.span.end == len(corpus.document(part.span.document_id).text)
+
+
+def _compared(
+    raw: str, question: Question, context: Context, corpus: Corpus, *, numbered: bool
+) -> tuple[_Checked, tuple[citations.Quote, ...]]:
     text, quotes = citations.split_quotes(raw)
     own = citations.own_citations(quotes, context, corpus.documents, numbered=numbered)
     if is_answer(text, question, context.parts, (citation.quote for citation in own if citation.found)):
         cited = citations.with_match(own, text, question.text, context, corpus.documents)
-        return _Checked(text, False, citations=cited)
+        return _Checked(text, False, citations=cited), quotes
     refused = bool(text.strip()) and is_refusal(text)
     near = citations.nearest_sentence(question.standalone, context.parts)
     if near is None:
-        return _Checked(REFUSAL, True, refused)
+        return _Checked(REFUSAL, True, refused), quotes
     part, start, end = near
     document = corpus.document(part.span.document_id)
     nearest = citations.citation_at(document, part.span.start + start, part.span.start + end, "matched")
-    return _Checked(REFUSAL, True, refused, nearest=nearest)
+    return _Checked(REFUSAL, True, refused, nearest=nearest), quotes
 
 
 def _answer(
-    request: Request, machinery: Machinery, decision: Decision, finished: Finished, clock: Clock, checked: _Checked
+    request: Request,
+    machinery: Machinery,
+    decision: Decision,
+    finished: Finished,
+    clock: Clock,
+    checked: _Checked,
+    scanned: int,
 ) -> Answer:
     total_s = clock.total_s()
     here = total_s if decision[decision.chosen].memory_bytes is not None else None
+    read = finished.prompt_tokens + scanned
     usage = Usage(
         prompt_tokens=finished.prompt_tokens,
         cached_tokens=finished.cached_tokens,
@@ -299,7 +328,8 @@ def _answer(
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
         peak_memory_bytes=finished.peak_memory_bytes,
-        cost=machinery.pricing.cost(finished.prompt_tokens, finished.cached_tokens, finished.completion_tokens, here),
+        cost=machinery.pricing.cost(read, finished.cached_tokens, finished.completion_tokens, here),
+        scanned_tokens=scanned,
     )
     ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
     cut = None if checked.abstained else ways.get(finished.reason)
@@ -315,7 +345,7 @@ def _answer(
         model=machinery.engine.model,
         nearest=checked.nearest,
         trace=clock.trace(),
-        notes=() if cut is None else (CUT + cut,),
+        notes=(() if cut is None else (CUT + cut,)) + checked.notes,
     )
 
 

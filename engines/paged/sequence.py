@@ -159,13 +159,21 @@ class KvSequence:
 
     def attention_rows(self, layer: int, *fragments: Fragment) -> torch.Tensor:
         """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
-        layers = self._residency.pool.shape.layers
-        if not 0 <= layer < layers:
-            raise ValueError(f"layer {layer} is not one of the model's {layers}")
+        return self.observe([layer], *fragments)[0][layer]
+
+    def observe(self, layers: Sequence[int], *fragments: Fragment) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
+        """Reads tokens as `append` does, never with weights in int8.
+
+        Returns:
+            layer -> what they look at there, [query heads, new, length], and the logits [vocabulary] after the last.
+        """
+        most = self._residency.pool.shape.layers
+        if wrong := [layer for layer in layers if not 0 <= layer < most]:
+            raise ValueError(f"layer {wrong[0]} is not one of the model's {most}")
         self._make_room(len(_ids(fragments)))
-        _, plan = self._runner.step([self._feed(fragments, ())], observe=[layer])
+        logits, plan = self._runner.step([self._feed(fragments, (-1,))], observe=layers, is_prompt=True)
         self._has_read(fragments, exactly=True)
-        return plan.observed[layer][0]
+        return {layer: plan.observed[layer][0] for layer in layers}, logits[0]
 
     def log_probabilities(self, ids: Sequence[int], logits: torch.Tensor) -> list[float]:
         """Reads a continuation; returns the natural logarithm of each token's probability.

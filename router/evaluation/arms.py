@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from turnout.contracts import Engine
 from turnout.engines.prompt import CLOSED_BOOK_TASK
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
 from turnout.router import citations
@@ -46,7 +47,7 @@ class CutFull:
     def warm(self, corpus: Corpus) -> None:
         """Nothing: no index and no embedder are needed."""
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """All documents, or as many characters of their beginning and of their end as fit together."""
 
         def context(parts: tuple[Part, ...]) -> Context:

@@ -10,6 +10,7 @@ from typing import Any
 
 from turnout.contracts import Strategy
 from turnout.errors import BudgetError, ConfigurationError, TurnoutError
+from turnout.progress import silent
 from turnout.retrieval.corpus import Corpus
 from turnout.router import pipeline, policy
 from turnout.router.clock import Clock
@@ -98,7 +99,8 @@ def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespa
     budget = Budget(max_prompt_tokens=asked.request.budget.max_prompt_tokens)
     row = _blank(asked, strategy.name)
     request = dataclasses.replace(asked.request, budget=budget, cache_namespace=namespace)
-    alone = dataclasses.replace(machinery, strategies=(strategy,))
+    # What is told is how far the run is, not each row.
+    alone = dataclasses.replace(machinery, strategies=(strategy,), progress=silent)
     try:
         candidate = strategy.estimate(asked.signals, machinery.profile, budget)
         row["predicted"] = _predicted(candidate)

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from turnout.contracts import Engine, Strategy
+from turnout.contracts import Engine, Fragments, Strategy
 from turnout.engines.prompt import CLOSED_BOOK_TASK
 from turnout.errors import BudgetError, ConfigurationError, EngineError, UnknownNameError
-from turnout.progress import Progress
+from turnout.progress import Progress, Watch
 from turnout.record import decision_json
 from turnout.retrieval.corpus import Corpus
 from turnout.router.evaluation import ask
@@ -287,6 +287,7 @@ class _OneAtATime:
         self._strategy = strategy
         self._lock = lock
         self.name = strategy.name
+        self.quotable = not isinstance(strategy, Fragments) or strategy.quotable
 
     def estimate(self, *arguments: Any) -> Any:
         return self._strategy.estimate(*arguments)
@@ -295,6 +296,6 @@ class _OneAtATime:
         with self._lock:
             self._strategy.warm(corpus)
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         with self._lock:
-            return self._strategy.prepare(question, corpus, budget)
+            return self._strategy.prepare(question, corpus, budget, watch)

@@ -17,7 +17,7 @@ from turnout.router.strategies.attention import RagByAttention
 from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.rag import Rag
-from turnout.router.strategies.scans import by_functions, by_reader, by_scorer
+from turnout.router.strategies.scans import by_draft, by_functions, by_reader, by_scorer
 
 Tier = Literal["stable", "preview", "research"]
 
@@ -62,6 +62,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "give it the functions and lines of source code that help most",
         "LongCodeZip (arXiv 2510.00446); not measured here yet",
     ),
+    Entry(
+        "extract:draft",
+        "preview",
+        "give it the pieces of very long documents that it looks at where it begins to answer",
+        "SpecPC (arXiv 2506.08373); not measured here yet",
+    ),
 )
 
 UNPROVEN = frozenset(entry.name for entry in STRATEGIES if entry.tier != "stable")
@@ -90,5 +96,6 @@ def build(
         RagByAttention(engine, retriever, passage_tokens),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),
-        Extract(engine, retriever, by_functions(engine)),
+        Extract(engine, retriever, by_functions(engine, kept)),
+        Extract(engine, retriever, by_draft(engine, kept)),
     )

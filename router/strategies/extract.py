@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from turnout.compression.selection import Target
 from turnout.contracts import Engine, Retriever
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import joined, whole
 from turnout.retrieval.segment import MAX_TOKENS, MIN_TOKENS
@@ -53,6 +54,10 @@ class Extract:
         text = signals.full_tokens - signals.overhead_tokens
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
         read = min(text, max(min(room, most_kept(scanned)), least))
+        reads = self._scan.reads(scanned, signals.question_tokens)
+        reasons = () if self.name in profile.outside_s else ("scanning time is a guess: not measured yet",)
+        if reads:
+            reasons += (f"the model reads about {reads:,} tokens to choose what it is given",)
         found = candidate(
             self.name,
             estimate(self.name, signals, profile),
@@ -60,11 +65,17 @@ class Extract:
             signals,
             profile,
             self._memory_bytes,
-            reasons=() if self.name in profile.outside_s else ("scanning time is a guess: not measured yet",),
-            before_s=self._scan.seconds(scanned, profile),
+            reasons=reasons,
+            before_s=reads * profile.per_token_s + scanned * self._scan.token_s,
+            scanned_tokens=reads,
         )
         why = self._scan.why_not or (NO_CODE if self._scan.of_code and not signals.code else "")
         return replace(found, excluded_by=Exclusion("unsupported", None, None, why)) if why else found
+
+    @property
+    def quotable(self) -> bool:
+        """Whether what is kept are whole sentences, lines or functions."""
+        return self._scan.compressor is None or self._scan.compressor.quotable
 
     def warm(self, corpus: Corpus) -> None:
         """Loads the scorer, and indexes what is too long to be scanned whole."""
@@ -72,9 +83,13 @@ class Extract:
         if not self._is_scanned_whole(corpus):
             self._retriever.warm(corpus)
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """What is kept, in document order; no part at all where nothing is wanted. Never more prompt tokens than what
-        was scanned would take."""
+        was scanned would take.
+
+        Raises:
+            Cancelled: the watch said so in the middle of scanning; what was scored until then is cached.
+        """
 
         def context(parts: Sequence[Part]) -> Context:
             return Context(tuple(parts), question.text, question.history, question.task)
@@ -85,21 +100,27 @@ class Extract:
             most = min(most, budget.max_prompt_tokens)
         empty = self._engine.count(context(()))
         usual = share = most_kept(self._text_tokens(parts))
-        kept = self._kept(question.standalone, parts, share, most, context)
+        kept = self._kept(question.standalone, parts, share, most, context, watch)
         if self._scan.of_code:
             if not kept and usual < most - empty:  # the frame of a class may take more than the usual share
-                kept = self._kept(question.standalone, parts, most - empty, most, context)
+                kept = self._kept(question.standalone, parts, most - empty, most, context, watch)
         else:
             # In a prompt there are numbers of sentences too, and blank lines between parts.
             while (tokens := self._engine.count(context(kept)) - empty) > usual and self._text_tokens(kept) <= share:
                 share = min(share - 1, share * usual // tokens)
-                kept = self._kept(question.standalone, parts, share, most, context)
+                kept = self._kept(question.standalone, parts, share, most, context, watch)
         # Runs of sentences have blank lines between them, which can take more than was left out.
         saves = self._engine.count(context(kept)) < self._engine.count(context(uncut))
         return context(kept if saves else uncut)
 
     def _kept(
-        self, asked: str, parts: Sequence[Part], share: int, most: int, context: Callable[[Sequence[Part]], Context]
+        self,
+        asked: str,
+        parts: Sequence[Part],
+        share: int,
+        most: int,
+        context: Callable[[Sequence[Part]], Context],
+        watch: Watch | None,
     ) -> tuple[Part, ...]:
         """What is kept in `share` tokens of text, or of one table alone in more, so that the prompt has at most `most`
         tokens."""
@@ -109,7 +130,7 @@ class Extract:
         room = most - empty
         while room > 0:
             target = Target(self._scan.threshold, min(share, room), best_tokens=room)
-            kept = self._scan.compressor.compress(asked, parts, target)
+            kept = self._scan.compressor.compress(asked, parts, target, watch)
             tokens = self._engine.count(context(kept))
             if tokens <= most:
                 return kept
@@ -120,7 +141,7 @@ class Extract:
         return sum(self._engine.count_text(part.text) for part in parts)
 
     def _scanned(self, question: Question, corpus: Corpus) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-        """What is scanned, in document order, as it is scored (by segments; code by files) and as it would be read."""
+        """What is scanned, in document order, as it is scored (by segments or by documents) and as it would be read."""
         spans = [segment.span for segment in corpus.segments]
         uncut = whole(corpus)
         if not self._is_scanned_whole(corpus):
@@ -133,7 +154,7 @@ class Extract:
                 passages.append(passage)
             spans = sorted((passage.span for passage in passages), key=corpus.position)
             uncut = tuple(joined(passages, corpus))
-        return (uncut if self._scan.of_code else tuple(_part(span, corpus) for span in spans)), uncut
+        return (uncut if self._scan.of_documents else tuple(_part(span, corpus) for span in spans)), uncut
 
     def _is_scanned_whole(self, corpus: Corpus) -> bool:
         return sum(segment.tokens_estimate for segment in corpus.segments) <= self._scan.tokens

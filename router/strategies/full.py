@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from turnout.contracts import Engine
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import whole
 from turnout.router.cost import candidate
@@ -35,6 +36,6 @@ class Full:
     def warm(self, corpus: Corpus) -> None:
         """Nothing: no index and no embedder are needed."""
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """All documents, untouched, first to last."""
         return Context(whole(corpus), question.text, question.history, question.task)

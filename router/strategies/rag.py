@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from turnout.contracts import Engine, Retriever
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import in_document_order
 from turnout.retrieval.segment import MAX_TOKENS
@@ -69,7 +70,7 @@ class Rag:
         """Loads the embedder and indexes the corpus."""
         self._retriever.warm(corpus)
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
         passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES)
         empty = self._engine.count(Context((), question.text, question.history, question.task))

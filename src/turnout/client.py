@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -10,14 +11,14 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from turnout.asking import Decoding, Excerpt
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings, is_url
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
 from turnout.inputs import Input
-from turnout.progress import Progress, silent
+from turnout.progress import Progress, Watch, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
 from turnout.types import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
+_Made = TypeVar("_Made")
 _OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention")
 
 
@@ -386,27 +388,34 @@ class Turnout(Shelf):
         strategy: str = "extract",
         threshold: float | None = None,
         max_tokens: int | None = None,
+        stopped: Callable[[], bool] | None = None,
     ) -> list[tuple[Excerpt, ...]]:
         """What a question wants of each text, word for word; nothing of a text that it wants nothing of.
 
         Args:
             texts: a `Text` has a title, whose suffix tells the language of source code.
-            strategy: "extract", or what asks the model: "extract:exit", "extract:code" (docs/compression.md).
+            strategy: "extract", or what asks the model: "extract:exit", "extract:code", and "extract:draft", which cuts
+                inside sentences (docs/compression.md).
             threshold: score, 0 to 1, from which a sentence is kept; the scorer's own by default.
             max_tokens: most that is kept of all texts together, the best first, in the model's tokens (estimated where
                 it is not here); no limit by default.
+            stopped: asked between batches; True gives up with `Cancelled`. What was scored until then is kept.
 
         Raises:
             ConfigurationError: an option can't be meant, or the model can't do it.
+            Cancelled: `stopped` said so.
         """
         from turnout.excerpts import asks_model, excerpts
 
-        with self._turn.taken() if asks_model(strategy) else contextlib.nullcontext():
-            return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens)
+        with contextlib.ExitStack() as stack:
+            if asks_model(strategy):
+                stopped = stack.enter_context(self._turn.taken(stopped))
+            watch = Watch(stopped, self._progress)
+            return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens, watch)
 
     async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
-        """`compress` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.compress(question, texts, **options))
+        """`compress` without blocking the event loop; cancelling the task ends the work after its batch."""
+        return await _in_thread(lambda stopped: self.compress(question, texts, stopped=stopped, **options))
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -479,6 +488,32 @@ def _soonest(budget: Budget | None) -> float | None:
     """Seconds after which no answer can be inside the budget any more."""
     limits = (budget.max_ttft_s, budget.max_total_s) if budget else ()
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+async def _in_thread(work: Callable[[Callable[[], bool]], _Made]) -> _Made:
+    """What work gives that is done in a thread of its own, where waiting for a turn keeps nobody else from working.
+
+    Args:
+        work: takes a `stopped`. It says True when the task is cancelled, which then waits for the end of the work.
+    """
+    gone = threading.Event()
+    made: concurrent.futures.Future[_Made] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work(gone.is_set))
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="turnout", daemon=True).start()
+    waiting = asyncio.wrap_future(made)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        gone.set()
+        await asyncio.wait([waiting])
+        waiting.exception()  # looked at, so that nobody warns of it: the task that it is for is gone
+        raise
 
 
 def _last(events: Iterable[StreamEvent]) -> Answer:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from turnout.compression.selection import PassageScores, Target
     from turnout.engines.in_flight import Load
     from turnout.engines.prompt import PromptFormat
+    from turnout.progress import Watch
     from turnout.retrieval.corpus import Corpus
     from turnout.retrieval.search_signals import SearchSignals
     from turnout.router.profile import ModelProfile
@@ -95,7 +96,9 @@ class Weighs(Protocol):
     @property
     def model(self) -> ModelInfo: ...
 
-    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+    def weigh(
+        self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
+    ) -> list[list[float]]:
         """[questions][answers]: shares of 1, by the model's next token. The text is read once."""
 
 
@@ -107,10 +110,10 @@ class Surprises(Protocol):
     @property
     def model(self) -> ModelInfo: ...
 
-    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
         """[texts]: of the same continuation after each text, and without any after ""."""
 
-    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
         """[lines]: of each line, characters [start, end) of one text in order, after all that stands before it."""
 
 
@@ -128,6 +131,20 @@ class Attends(Protocol):
     def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
         """[texts][tokens]: the question's attention to each token of the texts, in a layer, from 0; by default the one
         in the middle."""
+
+
+@runtime_checkable
+class Drafts(Protocol):
+    """What an engine may do besides: show which tokens of a text it looks at where it begins to answer."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+
+    def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
+        """[ids], 0 to 1; 0 of what is no part of a word."""
 
 
 @runtime_checkable
@@ -214,8 +231,9 @@ class UnitScorer(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def score(self, question: str, passages: Sequence[str]) -> list[PassageScores]:
-        """One for each passage, in order, each of the passage and the question alone, so that it can be cached."""
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
+        """One for each passage, in order and as soon as it is known, each of the passage and the question alone, so
+        that it can be cached. Between batches the watch is asked, which may raise Cancelled."""
 
 
 class Compressor(Protocol):
@@ -224,9 +242,11 @@ class Compressor(Protocol):
     name: str
     quotable: bool
 
-    def compress(self, question: str, parts: Sequence[Part], target: Target) -> tuple[Part, ...]:
+    def compress(
+        self, question: str, parts: Sequence[Part], target: Target, watch: Watch | None = None
+    ) -> tuple[Part, ...]:
         """What is left, in order, each part with its own span; never more tokens than before, nothing at all where
-        nothing answers."""
+        nothing answers. The watch may end it in the middle."""
 
 
 class SegmentCache(Protocol):
@@ -238,6 +258,15 @@ class SegmentCache(Protocol):
     def put(self, key: SegmentKey, value: bytes) -> None: ...
 
     def statistics(self) -> CacheStatistics: ...
+
+
+@runtime_checkable
+class Fragments(Protocol):
+    """What a strategy may do besides: cut inside sentences. Where it is not `quotable`, citations are widened to the
+    sentences of the source."""
+
+    @property
+    def quotable(self) -> bool: ...
 
 
 class Strategy(Protocol):
@@ -252,5 +281,5 @@ class Strategy(Protocol):
     def warm(self, corpus: Corpus) -> None:
         """Loads and indexes what `prepare` needs. Its time is load and index time, never time to answer."""
 
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
-        """Builds what the engine will read."""
+    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
+        """Builds what the engine will read. Where that is long work, the watch hears of it and may end it."""

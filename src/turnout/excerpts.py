@@ -12,13 +12,19 @@ from turnout.compression.selection import Target
 from turnout.errors import ConfigurationError, EngineError, ModelError, UnknownNameError
 from turnout.retrieval.convert.formats import kind_of
 from turnout.retrieval.segment import estimate_tokens, segment
-from turnout.router.strategies.scans import Scan, by_functions, by_reader, by_scorer
+from turnout.router.strategies.scans import Scan, by_draft, by_functions, by_reader, by_scorer
 from turnout.types import Document, Part, Span, Text
 
 if TYPE_CHECKING:
     from turnout.parts import Parts
+    from turnout.progress import Watch
 
-BY_SENTENCES, BY_READER, BY_FUNCTIONS = STRATEGIES = ("extract", "extract:exit", "extract:code")
+BY_SENTENCES, BY_READER, BY_FUNCTIONS, BY_DRAFT = STRATEGIES = (
+    "extract",
+    "extract:exit",
+    "extract:code",
+    "extract:draft",
+)
 
 _LONE = re.compile("[\ud800-\udfff]")
 """Surrogates that readers of broken files leave: nothing can encode them."""
@@ -31,11 +37,12 @@ def excerpts(
     strategy: str,
     threshold: float | None,
     max_tokens: int | None,
+    watch: Watch,
 ) -> list[tuple[Excerpt, ...]]:
     """See `Turnout.compress`."""
     if not question.strip():
         raise ConfigurationError("the question is empty", hint="say what the texts are asked")
-    if threshold is not None and strategy == BY_FUNCTIONS:
+    if threshold is not None and strategy in (BY_FUNCTIONS, BY_DRAFT):
         raise ConfigurationError(f"a threshold would change nothing of {strategy}", hint="give max_tokens")
     given = _texts(texts)
     readable = [replace(text, text=_readable(text.text)) for text in given]
@@ -44,9 +51,11 @@ def excerpts(
     if scan.compressor is None:
         raise ConfigurationError(f"{strategy} {scan.why_not}", hint=f"use {BY_SENTENCES}, or a local model")
     target = Target(scan.threshold if threshold is None else threshold, max_tokens)
-    pieces = [piece for number, text in enumerate(readable) for piece in _pieces(str(number), text, whole=scan.of_code)]
+    pieces = [
+        piece for number, text in enumerate(readable) for piece in _pieces(str(number), text, whole=scan.of_documents)
+    ]
     found: list[list[Span]] = [[] for _ in given]
-    for kept in scan.compressor.compress(_readable(question), pieces, target):
+    for kept in scan.compressor.compress(_readable(question), pieces, target, watch):
         found[int(kept.span.document_id)].append(kept.span)
     return [
         tuple(
@@ -58,7 +67,7 @@ def excerpts(
 
 def asks_model(strategy: str) -> bool:
     """Whether it is the model that says what is kept."""
-    return strategy in (BY_READER, BY_FUNCTIONS)
+    return strategy in (BY_READER, BY_FUNCTIONS, BY_DRAFT)
 
 
 def _texts(texts: Sequence[str | Text]) -> list[Text]:
@@ -91,12 +100,14 @@ def _scan(parts: Parts, strategy: str, count: Callable[[str], int]) -> Scan:
         case "extract:exit":
             return by_reader(parts.engine, parts.scores)
         case "extract:code":
-            return by_functions(parts.engine)
+            return by_functions(parts.engine, parts.scores)
+        case "extract:draft":
+            return by_draft(parts.engine, parts.scores)
     raise UnknownNameError("strategy", strategy, STRATEGIES)
 
 
 def _pieces(name: str, text: Text, *, whole: bool) -> list[Part]:
-    """A text as it is scored: code as it is, other text by segments, so that scores are kept by them."""
+    """A text as it is scored: whole, or by segments, so that scores are kept by them."""
     if whole:
         return [Part(text.text, Span(name, 0, len(text.text)), text.title)] if text.text.strip() else []
     kind = "code" if kind_of(text.title) == "code" else "text"

@@ -216,6 +216,7 @@ class Parts:
             ledger=self.ledger,
             search=self.retriever,
             pricing=self.pricing,
+            progress=self.progress,
         )
 
 

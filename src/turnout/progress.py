@@ -1,15 +1,52 @@
-"""How long work tells how far it is: a callable, so that a terminal, a log or nothing can listen."""
+"""How long work tells how far it is, and how it learns that nobody wants it any more: callables, so that a terminal, a
+log or nothing can listen."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from turnout.errors import Cancelled
+
+if TYPE_CHECKING:
+    from turnout.contracts import Stopper
 
 
 class Progress(Protocol):
-    """Called with the stage ("reading", "embedding", "measuring"), what is done and what there is to do."""
+    """Called with the stage ("reading", "embedding", "measuring", "scanning"), what is done and what there is to do."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
 
 def silent(stage: str, done: int, total: int) -> None:
     """Tells nobody."""
+
+
+class Watch:
+    """Goes along with one piece of work before an answer: hears of every step, and may end it after one.
+
+    Args:
+        stopped: asked after each step; nobody gives up by default.
+        progress: told how far the work is.
+
+    Attributes:
+        read_tokens: that a model has read for it so far.
+    """
+
+    def __init__(self, stopped: Stopper | None = None, progress: Progress = silent) -> None:
+        self._stopped = stopped
+        self.progress = progress
+        self.read_tokens = 0
+
+    def go_on(self) -> None:
+        """Raises Cancelled where the caller gave up."""
+        if self._stopped is not None and self._stopped():
+            raise Cancelled("given up before the answer was complete")
+
+    def read(self, tokens: int) -> None:
+        """A model has read so many tokens more.
+
+        Raises:
+            Cancelled: see `go_on`.
+        """
+        self.read_tokens += tokens
+        self.go_on()

@@ -130,13 +130,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentKey:
-    """Names what a segment cache keeps.
-
-    Attributes:
-        segment: SHA-256 of the segment's untouched text.
-        kind: what the value is, such as "scores/<hash of the question>".
-        fingerprint: of the model, and all else, that it was made with.
-    """
+    """Names what a segment cache keeps: `segment` is the SHA-256 of the segment's untouched text, `kind` what the value
+    is, such as "scores/<hash of the question>", and `fingerprint` that of the model, and all else, it was made with."""
 
     segment: str
     kind: str
@@ -323,6 +318,7 @@ class Candidate:
     """A strategy with its estimates. None means unknown, which counts as a risk and never as zero.
 
     `ttft_s`, `total_s` and `cost` are the middle of what is expected; between their low and their high lie 80%.
+    `scanned_tokens` are those that the model reads besides the prompt, to choose what stands in it.
     """
 
     strategy: str
@@ -343,6 +339,7 @@ class Candidate:
     total_high_s: float | None = None
     cost_low: float | None = None
     cost_high: float | None = None
+    scanned_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +390,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer took; `ttft_s` and `first_token_s` as defined in docs/answer.md."""
+    """What an answer took, as defined in docs/answer.md."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -408,6 +405,7 @@ class Usage:
     cost: float | None = None
     acceptance_rate: float | None = None
     attempts: tuple[Mapping[str, Any], ...] = ()
+    scanned_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
-from turnout.engines.fake import FakeEngine
+from turnout.engines.fake import _TOKEN, FakeEngine
+from turnout.progress import Watch
 
 _WORD = re.compile(r"\w+")
 
 
 class AbleEngine(FakeEngine):
-    """Says Yes to sentences that share words with the question, looks at those, and is less surprised by a question
-    after a text that holds its words. `read` counts the tokens that it was given so."""
+    """Says Yes to sentences that share words with the question, looks at those and at the words themselves, and is less
+    surprised by a question after a text that holds its words. `read` counts the tokens that it was given so."""
 
     read = 0
 
-    def weigh(self, text: str, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
-        self.read += self.count_text(text) + sum(map(self.count_text, questions))
+    @cached_property
+    def _vocabulary(self) -> dict[str, int]:
+        return {}
+
+    def weigh(
+        self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
+    ) -> list[list[float]]:
+        self._reads([text, *questions], watch)
         found = []
         for asked in questions:
             question, _, sentence = asked.partition("\n")
@@ -25,19 +33,38 @@ class AbleEngine(FakeEngine):
             found.append([yes, 1 - yes])
         return found
 
-    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
-        self.read += sum(self.count_text(text) + self.count_text(continuation) for text in texts)
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
+        self._reads([text + continuation for text in texts], watch)
         wanted = _words(continuation)
         return [5.0 - len(wanted & _words(text)) for text in texts]
 
-    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
-        self.read += self.count_text(text)
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
+        self._reads([text], watch)
         return [float(len(_words(text[start:end]))) for start, end in lines]
 
     def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
-        self.read += sum(map(self.count_text, texts)) + self.count_text(question)
+        self._reads([*texts, question], None)
         wanted = _words(question)
         return [[float(len(wanted & _words(text)))] * self.count_text(text) for text in texts]
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        found = list(_TOKEN.finditer(text))
+        return [self._vocabulary.setdefault(token[0], len(self._vocabulary)) for token in found], [
+            token.span() for token in found
+        ]
+
+    def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
+        names = list(self._vocabulary)
+        texts = [names[token] for token in ids]
+        self._reads([*texts, question], watch)
+        wanted = {word[:6] for word in _words(question)}
+        return [0.9 if text.strip().lower() in wanted else 0.01 * text.strip().isalnum() for text in texts]
+
+    def _reads(self, texts: Sequence[str], watch: Watch | None) -> None:
+        tokens = sum(map(self.count_text, texts))
+        self.read += tokens
+        if watch is not None:
+            watch.read(tokens)
 
 
 def _words(text: str) -> set[str]:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.able import AbleEngine
 from support.library import BOOK
 from support.openai_stub import Stub, serve
 
@@ -57,6 +58,29 @@ def test_an_argument_wins_over_the_environment_and_paths_are_made_whole(
     assert Settings.load().prices == tmp_path / "env.toml"
     assert Settings.load(prices="mine.toml").prices == tmp_path / "mine.toml"
     assert Settings.load(prices="").prices is None
+
+
+@pytest.mark.parametrize("strategy", ["extract", "extract:exit", "extract:code", "extract:draft"])
+def test_what_a_scan_reads_is_predicted_used_and_paid_for(prices: Path, strategy: str) -> None:
+    engine = AbleEngine()
+    text = Text(BOOK, "book.py" if strategy == "extract:code" else "book.md")
+    with Turnout(engine=engine, prices=prices, log="decisions") as t:
+        answer = t.ask(QUESTION, [text], strategy=strategy)
+        predicted, usage = answer.decision[strategy], answer.usage
+        assert usage.scanned_tokens == engine.read
+        assert usage.cost == pytest.approx(
+            (3 * (usage.prompt_tokens + engine.read) + 200 * usage.completion_tokens) / 1_000_000
+        )
+        assert t.log()[0].record["usage"]["scanned_tokens"] == engine.read
+        if strategy == "extract":
+            assert engine.read == predicted.scanned_tokens == 0
+            return
+        assert engine.read / 2 < predicted.scanned_tokens < engine.read * 4
+        assert predicted.cost > 3 * (predicted.prompt_tokens + predicted.scanned_tokens) / 1_000_000
+        with pytest.raises(BudgetError, match="max_cost"):
+            t.ask(QUESTION, [text], strategy=strategy, budget=Budget(max_cost=3 * predicted.prompt_tokens / 1e6 + 0.02))
+        # What is kept of the scan need not be read again.
+        assert t.ask(QUESTION, [text], strategy=strategy).usage.scanned_tokens == 0
 
 
 def test_the_measured_cost_is_that_of_the_measured_tokens(prices: Path) -> None:

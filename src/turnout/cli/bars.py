@@ -12,6 +12,7 @@ _LABELS = {
     "embedding": "embedding segments",
     "prefill": "reading the prompt",
     "measuring": "measuring this machine once",
+    "scanning": "judging passages",
     "evaluating": "measuring rows",
     "calibrating": "asking on synthetic documents",
     "preparing": "preparing lessons",

@@ -60,6 +60,8 @@ def usage_line(answer: Answer, *, kept: bool = True) -> str:
         f"{usage.total_s:.1f} s{first_use}"
         f"  {usage.prompt_tokens:,} prompt tokens ({usage.cached_tokens:,} cached) + {usage.completion_tokens}"
     )
+    if usage.scanned_tokens:
+        line += f", {usage.scanned_tokens:,} read to choose them"
     if currency := currency_of(answer.decision.signals):
         line += f"  {money(usage.cost, currency)}"
     if kept:

@@ -28,7 +28,8 @@ class TurnoutCompressor(BaseDocumentCompressor):
     Attributes:
         turnout: one that is open already, to share its embedder and model.
         home: data directory, where there is none.
-        strategy: "extract", or what asks the model: "extract:exit", "extract:code" (docs/compression.md).
+        strategy: "extract", or what asks the model: "extract:exit", "extract:code", "extract:draft"
+            (docs/compression.md).
         threshold: score, 0 to 1, from which a sentence is kept; the scorer's own by default.
         max_tokens: most that is kept of all documents together, the best first; no limit by default.
     """

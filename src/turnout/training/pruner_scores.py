@@ -68,7 +68,7 @@ def figures(scorer: UnitScorer, pairs: Sequence[Pair]) -> dict[str, Any]:
     """What a scorer keeps: at each threshold, the share of the evidence (macro over datasets, with its interval over
     passages) and of the tokens, on passages that have some and, as `idle`, on those that have none; and at fixed
     shares of the tokens, the evidence."""
-    seen = [Kept(pair, scorer.score(pair.question, [pair.passage])[0]) for pair in pairs]
+    seen = [Kept(pair, next(scorer.score(pair.question, [pair.passage]))) for pair in pairs]
     with_evidence = [kept for kept in seen if kept.pair.wanted]
     without = [kept for kept in seen if not kept.pair.wanted]
     found: dict[str, Any] = {"passages": len(seen), "with_evidence": len(with_evidence), "threshold": {}, "share": {}}

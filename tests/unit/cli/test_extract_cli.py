@@ -18,7 +18,7 @@ def book(tmp_path: Path) -> Path:
 
 def test_strategies_are_listed_with_tier_and_evidence(turnout) -> None:
     listed = {entry["name"]: entry for entry in map(json.loads, turnout("strategies", "--json").out.splitlines())}
-    for name in ("extract", "extract:exit", "extract:code"):
+    for name in ("extract", "extract:exit", "extract:code", "extract:draft"):
         assert listed[name]["tier"] == "preview"
         assert "arXiv" in listed[name]["evidence"]
 

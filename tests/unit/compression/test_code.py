@@ -13,6 +13,7 @@ from turnout.compression.code_blocks import blocks_of
 from turnout.compression.selection import Target
 from turnout.contracts import Surprises
 from turnout.errors import ConfigurationError
+from turnout.progress import Watch
 from turnout.types import ModelInfo, Part, Span
 
 pytest.importorskip("tree_sitter")
@@ -101,11 +102,11 @@ class Scripted:
         self.model = ModelInfo("scripted", window, "scripted")
         self.longest = 0
 
-    def surprise(self, texts: Sequence[str], continuation: str) -> list[float]:
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
         self.longest = max([self.longest, *map(count, texts)])
         return [10.0 - len(words(continuation) & words(text)) for text in texts]
 
-    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]]) -> list[float]:
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
         self.longest = max(self.longest, count(text))
         return [5.0 if "new" in text[start:end] else 1.0 for start, end in lines]
 

@@ -10,7 +10,8 @@ from support import tiny_bert
 from turnout.compression import cross_encoder
 from turnout.compression.cross_encoder import CARD, WEIGHTS, CrossEncoder, pieces_of
 from turnout.compression.pruner import Pruner, _middle
-from turnout.errors import ModelError
+from turnout.errors import Cancelled, ModelError
+from turnout.progress import Watch
 from turnout.retrieval.embedder_folder import EmbedderFolder
 
 torch = pytest.importorskip("torch")
@@ -85,13 +86,25 @@ def test_scores_depend_on_the_question_and_on_what_stands_around(encoder: Path, 
 def test_passages_scored_together_score_as_alone(encoder: Path, weights: Path) -> None:
     pruner = Pruner(encoder, weights, "cpu")
     passages = [TEXT, "rain fell.", "the cart came. " * 3, ""]
-    together = pruner.score("who came?", passages)
+    together = list(pruner.score("who came?", passages))
     for text, scored in zip(passages, together, strict=True):
         (alone,) = pruner.score("who came?", [text])
         assert scored.scores == pytest.approx(alone.scores, abs=1e-5)
         assert scored.relevance == pytest.approx(alone.relevance, abs=1e-5)
     assert together[-1].units == ()
-    assert pruner.score("who?", []) == []
+    assert list(pruner.score("who?", [])) == []
+
+
+def test_scoring_ends_between_batches_and_gives_what_is_done(
+    encoder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_encoder, "CPU_BATCH_TOKENS", 40)
+    pruner, asked = Pruner(encoder, weights, "cpu"), []
+    found = pruner.score("who came?", [TEXT] * 6, Watch(lambda: len(asked) >= 3 or asked.append(1)))
+    done = [next(found) for _ in range(2)]
+    with pytest.raises(Cancelled):
+        list(found)
+    assert [scored.units for scored in done] == [next(pruner.score("who came?", [TEXT])).units] * 2
 
 
 def test_a_passage_too_long_to_be_read_at_once_is_cut_between_units(encoder: Path, weights: Path) -> None:
@@ -128,10 +141,10 @@ def test_the_fingerprint_tells_weights_and_encoders_apart(encoder: Path, weights
 
 def test_weights_that_are_not_here_or_do_not_fit_are_refused(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"pruner\.safetensors is missing"):
-        Pruner(encoder, tmp_path / "nowhere", "cpu").score("?", ["text"])
+        next(Pruner(encoder, tmp_path / "nowhere", "cpu").score("?", ["text"]))
     wrong = write(tmp_path / "wrong", rank=2, module="encoder.layer.7.attention.self.query")
     with pytest.raises(ModelError, match="do not fit the encoder"):
-        Pruner(encoder, wrong, "cpu").score("?", ["text"])
+        next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
     (wrong / WEIGHTS).write_bytes(b"torn")
     with pytest.raises(ModelError, match="can't be read"):
-        Pruner(encoder, wrong, "cpu").score("?", ["text"])
+        next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))

@@ -1,6 +1,7 @@
 """What is kept: byte for byte, in order, with headings, within the target."""
 
 import re
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,8 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.scorers import ByMeaning, ByWords
 from turnout.compression.selection import PassageScores, Target, select
 from turnout.compression.units import units_of
-from turnout.errors import ConfigurationError
+from turnout.errors import Cancelled, ConfigurationError
+from turnout.progress import Watch
 from turnout.types import Part, Span
 
 PAGE = """# Lamps
@@ -42,9 +44,10 @@ class Given:
         self.scores = scores
         self.asked = 0
 
-    def score(self, question: str, passages: list[str]) -> list[PassageScores]:
-        self.asked += len(passages)
-        return [PassageScores(0.5, units_of(text), self.scores[: len(units_of(text))]) for text in passages]
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
+        for text in passages:
+            self.asked += 1
+            yield PassageScores(0.5, units_of(text), self.scores[: len(units_of(text))])
 
 
 class ByPassage(Given):
@@ -54,12 +57,10 @@ class ByPassage(Given):
         super().__init__()
         self.of = scores
 
-    def score(self, question: str, passages: list[str]) -> list[PassageScores]:
-        units = [units_of(text) for text in passages]
-        return [
-            PassageScores(0.5, each, self.of.get(text, (0.0,) * len(each)))
-            for text, each in zip(passages, units, strict=True)
-        ]
+    def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
+        for text in passages:
+            units = units_of(text)
+            yield PassageScores(0.5, units, self.of.get(text, (0.0,) * len(units)))
 
 
 def kept(scorer: Given, target: Target, *parts: Part) -> list[str]:
@@ -136,7 +137,7 @@ def test_baselines_prefer_what_shares_words_or_meaning() -> None:
             "The ferry"
         )
         assert scored.relevance == max(scored.scores)
-        assert scorer.score("?", []) == []
+        assert list(scorer.score("?", [])) == []
 
 
 @given(
@@ -197,3 +198,21 @@ def test_parts_that_follow_each_other_are_one_with_headings_and_tables_across_th
     assert all(text[each.span.start : each.span.end] == each.text for each in found)
     # Those that do not follow each other stay apart.
     assert len(Extractive(scores, count).compress("?", [pieces[1], pieces[1]], Target(0.5))) == 2
+
+
+def test_what_was_scored_before_somebody_gave_up_is_kept() -> None:
+    class Slow(Given):
+        def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
+            for scored in super().score(question, passages, watch):
+                (watch or Watch()).go_on()
+                yield scored
+
+    scorer, cache, told = Slow(0, 0.9, 0.1, 0, 0.2, 0.8), MemoryCache(), []
+    parts = [part(PAGE.replace("Marta", f"Marta{n}")) for n in range(5)]
+    watch = Watch(lambda: scorer.asked > 3, lambda stage, done, total: told.append((stage, done, total)))
+    with pytest.raises(Cancelled):
+        Extractive(scorer, count, cache).compress("?", parts, Target(0.5), watch)
+    assert told == [("scanning", n, 5) for n in (1, 2, 3)]
+    again = Given(*scorer.scores)
+    Extractive(again, count, cache).compress("?", parts, Target(0.5))
+    assert again.asked == 2

@@ -11,7 +11,8 @@ from turnout.compression.selection import Target
 from turnout.contracts import Surprises
 from turnout.engines import local
 from turnout.engines.local import LocalEngine
-from turnout.errors import EngineError, ModelError
+from turnout.errors import Cancelled, EngineError, ModelError
+from turnout.progress import Watch
 from turnout.types import Part, Span
 
 QUESTION = "where does the light stand, and who lit it?"
@@ -130,3 +131,19 @@ def test_code_is_compressed_by_the_model(engine: LocalEngine, fine: bool) -> Non
     found = compressor.compress(QUESTION, parts, Target())
     assert 0 < sum(engine.count_text(each.text) for each in found) <= engine.count_text(CODE * 4) // 2
     assert found == compressor.compress(QUESTION, parts, Target())
+
+
+def test_the_watch_hears_of_every_step_and_ends_it_after_one(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Watch()
+    engine.surprise(TEXTS, QUESTION, whole)
+    after = engine.tokenizer.count_text(QUESTION)
+    # The start before each text is read, the last token of the question is not.
+    assert whole.read_tokens == sum(engine.tokenizer.count_text(text) + after for text in TEXTS)
+    monkeypatch.setattr("turnout.engines.surprise.STEP_TOKENS", 8)
+    for read in (lambda w: engine.surprise(TEXTS, QUESTION, w), lambda w: engine.line_surprises(CODE, [(0, 90)], w)):
+        ended = Watch(lambda: True)
+        with pytest.raises(Cancelled):
+            read(ended)
+        assert 0 < ended.read_tokens <= 8

@@ -9,7 +9,8 @@ from turnout.compression.reader_scorer import ByReader
 from turnout.engines import local
 from turnout.engines.local import LocalEngine
 from turnout.engines.prompt import ChatMessage, Piece
-from turnout.errors import ConfigurationError, EngineError, ModelError
+from turnout.errors import Cancelled, ConfigurationError, EngineError, ModelError
+from turnout.progress import Watch
 
 TEXT = "the light stands on the island. it was lit by hand. the keeper left at dawn."
 QUESTIONS = ["where does the light stand?", "who lit it, and when did the keeper leave the island?", "who?"]
@@ -44,6 +45,24 @@ def test_more_questions_than_fit_a_step_are_weighed_all_the_same(
     assert engine.weigh(TEXT, [], ANSWERS) == []
 
 
+def test_the_watch_hears_of_every_step_and_ends_it_after_one(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.engines.weighing.STEP_TOKENS", 20)
+    engine.forget()
+    whole = Watch()
+    engine.weigh(TEXT, QUESTIONS, ANSWERS, whole)
+    once = engine.tokenizer.count_text(TEXT)
+    asked = sum(map(engine.tokenizer.count_text, QUESTIONS))
+    assert once + asked < whole.read_tokens < once + asked + 20 * len(QUESTIONS)
+    engine.forget()
+    ended = Watch(lambda: True)
+    with pytest.raises(Cancelled):
+        engine.weigh(TEXT, QUESTIONS, ANSWERS, ended)
+    assert 0 < ended.read_tokens <= engine.chunk
+    assert engine.weigh(TEXT, QUESTIONS, ANSWERS)[0] == pytest.approx(alone(engine, QUESTIONS[0]), abs=1e-4)
+
+
 def test_what_can_not_be_weighed_is_refused(
     engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,4 +86,4 @@ def test_sentences_are_scored_by_the_reader_in_their_passage(engine: LocalEngine
     assert other.scores[-1] != pytest.approx(scored.scores[-1], abs=1e-6)
     (headed,) = scorer.score("who left?", ["# The light\n\nthe keeper left at dawn."])
     assert headed.scores[0] == 0 < headed.scores[1]
-    assert scorer.score("who left?", [""])[0].units == ()
+    assert next(scorer.score("who left?", [""])).units == ()

@@ -127,3 +127,25 @@ def test_no_more_is_written_than_a_limit_on_cost_pays_for() -> None:
         assert affordable(found, Budget(max_cost=limit * 1.0001), at, PROFILE) == tokens
     free = replace(PRICED, output=0.0)
     assert affordable(found, Budget(max_cost=1e-9), signals(pricing=free, max_new_tokens=480), PROFILE) == 480
+
+
+def test_what_the_model_reads_to_choose_is_paid_for_and_is_no_part_of_the_prompt() -> None:
+    at = signals(pricing=PRICED)
+    plain, scanned = (candidate("a", SURE, 1000, at, PROFILE, lambda *_: None, scanned_tokens=n) for n in (0, 4000))
+    assert scanned.prompt_tokens == plain.prompt_tokens == 1000
+    assert scanned.scanned_tokens == 4000
+    assert scanned.cost == pytest.approx(plain.cost + PRICED.cost(4000, 0, 0, None))
+    assert scanned.cost_low < scanned.cost < scanned.cost_high
+    assert scanned.cost_high - plain.cost_high == pytest.approx(PRICED.cost(round(SPREAD[1] * 4000), 0, 0, None))
+
+
+def test_what_was_scanned_beyond_the_expected_is_not_written() -> None:
+    at = signals(pricing=PRICED, expected_new_tokens=24, max_new_tokens=480)
+    found = candidate("a", SURE, 1000, at, PROFILE, lambda *_: None, scanned_tokens=4000)
+    limit = Budget(max_cost=found.cost_high)
+    most = round(SPREAD[1] * 4000)
+    few, usual, many = (affordable(found, limit, at, PROFILE, read) for read in (most + 100, most, most - 100))
+    assert few < usual < many
+    for read, tokens in ((most + 100, few), (most, usual), (most - 100, many)):
+        assert PRICED.cost(1000 + read, 0, tokens, None) <= found.cost_high * 1.0001
+    assert affordable(found, limit, at, PROFILE, 10**9) == 1

@@ -32,7 +32,7 @@ from turnout.types import Budget, Context, Passage
 
 QUESTION = "Who repaired the lighthouse lamp?"
 ANSWER = "In 1893 Marta Lindqvist repaired the lighthouse lamp with parts from a railway signal."
-VARIANTS = ["extract", "extract:exit", "extract:code"]
+VARIANTS = ["extract", "extract:exit", "extract:code", "extract:draft"]
 CODE = (
     "import os\n\n\ndef mend(lamp):\n    '''The lighthouse lamp is repaired.'''\n    return os.listdir(lamp)\n\n\n"
     + ("\n\n".join(f"def other{n}(x):\n    y = x * {n}\n    return y\n" for n in range(60)))
@@ -171,6 +171,22 @@ def test_what_is_kept_stands_in_the_source_and_never_costs_more(tmp_path: Path, 
         assert part.text == source[part.span.start : part.span.end]
         at = part.span.end
     assert prepared(strategy, corpus, budget=budget) == context
+
+
+def test_pieces_of_sentences_are_cited_as_the_sentences_of_the_source(tmp_path: Path) -> None:
+    from turnout import Text, Turnout
+
+    with Turnout(engine=AbleEngine(), home=tmp_path / "home") as t:
+        answer = t.ask(QUESTION, [Text(BOOK)], strategy="extract:draft")
+        assert answer.usage.scanned_tokens
+        (cited,) = answer.citations
+        assert cited.quote == ANSWER == BOOK[cited.start : cited.end]
+        assert any("pieces of sentences" in note for note in answer.notes)
+        whole = t.ask(QUESTION, [Text(f"Rain fell. {ANSWER}")], strategy="extract:draft")
+        assert whole.notes == () and not whole.abstained
+        missing = t.ask("Where did the lighthouse zebra sleep?", [Text(BOOK)], strategy="extract:draft")
+        if missing.nearest is not None:
+            assert missing.nearest.quote in [BOOK[start:end] for start, end in units(BOOK)]
 
 
 # --- what is scanned -------------------------------------------------------------------------------------------------
@@ -322,7 +338,7 @@ def test_a_word_of_feedback_makes_nothing_measured_and_says_nothing_of_rag() -> 
 
 
 def test_an_engine_that_can_not_do_it_says_so() -> None:
-    for name in ("extract:exit", "extract:code"):
+    for name in VARIANTS[1:]:
         found = made(name, FakeEngine()).estimate(signals(code=1.0), PROFILE, Budget())
         assert found.excluded_by.why == "needs a model that this machine runs"
         with pytest.raises(BudgetError, match=f"{name}: needs a model that this machine runs"):
