@@ -36,7 +36,7 @@ from turnout.compression.pruner import Pruner
 from turnout.compression.reader_scorer import ByReader
 from turnout.compression.scorers import ByMeaning, ByWords
 from turnout.compression.selection import Target
-from turnout.contracts import Compressor, Drafts, Engine, Surprises, UnitScorer, Weighs
+from turnout.contracts import Compressor, Engine, RanksTokens, Surprises, UnitScorer, Weighs
 from turnout.parts import Parts
 from turnout.progress import Watch, silent
 from turnout.retrieval.corpus import Corpus
@@ -162,7 +162,7 @@ def _compressors(parts: Parts) -> tuple[dict[str, UnitScorer], dict[str, Compres
     if isinstance(engine, Weighs):
         scorers["exit"] = ByReader(engine)
     others: dict[str, Compressor] = {}
-    if isinstance(engine, Drafts):
+    if isinstance(engine, RanksTokens):
         others["draft"] = DraftCompressor(engine, engine.count_text)
     if isinstance(engine, Surprises):
         others["code"] = CodeCompressor(engine, engine.count_text)

@@ -23,7 +23,7 @@ from turnout.progress import Watch
 from turnout.types import Part, SegmentKey, Span
 
 if TYPE_CHECKING:
-    from turnout.contracts import Compressor, Drafts, SegmentCache
+    from turnout.contracts import Compressor, RanksTokens, SegmentCache
 
 KEEP = 0.5
 """Share of the tokens that is kept where nothing else is said."""
@@ -70,7 +70,7 @@ class DraftCompressor:
 
     def __init__(
         self,
-        engine: Drafts,
+        engine: RanksTokens,
         count: Callable[[str], int],
         *,
         keep: float = KEEP,

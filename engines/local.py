@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
-from turnout.engines import attending, drafting, loading, prompt, surprise, weighing
+from turnout.engines import attending, importance, loading, prompt, surprise, weighing
 from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
@@ -372,7 +372,7 @@ class LocalEngine:
         return self.tokenizer.encode_text(text), self.tokenizer.offsets(text)
 
     def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
-        """[ids]: how much each token of a text is looked at where the answer to a question begins, see `drafting`.
+        """[ids]: how much each token of a text is looked at where the answer to a question begins (see module).
 
         Raises:
             ConfigurationError: the question is empty.
@@ -382,12 +382,12 @@ class LocalEngine:
         """
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="ask for something")
-        asked, begin = drafting.prompt(self.tokenizer, ids, question)
+        asked, begin = importance.prompt(self.tokenizer, ids, question)
         self._admission.check(len(asked), 1)
         session = self._with_pages("show its attention")
         layers = self._admission.footprint.kv_shape.layers
         end = begin + len(ids)
-        return drafting.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
+        return importance.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
 
     def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:

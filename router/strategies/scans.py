@@ -15,7 +15,7 @@ from turnout.compression.draft import AROUND_TOKENS, WINDOW_TOKENS, DraftCompres
 from turnout.compression.extractive import Extractive
 from turnout.compression.reader_scorer import ByReader
 from turnout.compression.selection import THRESHOLD
-from turnout.contracts import Compressor, Drafts, Engine, SegmentCache, Surprises, UnitScorer, Weighs
+from turnout.contracts import Compressor, Engine, RanksTokens, SegmentCache, Surprises, UnitScorer, Weighs
 
 SCAN_TOKENS = 5000
 """Most tokens that are scanned: documents up to this size whole, of larger ones the passages that match best, which is
@@ -132,7 +132,7 @@ def by_functions(engine: Engine, cache: SegmentCache | None) -> Scan:
 
 def by_draft(engine: Engine, cache: SegmentCache | None) -> Scan:
     """`extract:draft`: what the reader looks at where it begins to answer."""
-    compressor = DraftCompressor(engine, engine.count_text, cache=cache) if isinstance(engine, Drafts) else None
+    compressor = DraftCompressor(engine, engine.count_text, cache=cache) if isinstance(engine, RanksTokens) else None
     return Scan(
         "extract:draft",
         compressor,

@@ -134,7 +134,7 @@ class Attends(Protocol):
 
 
 @runtime_checkable
-class Drafts(Protocol):
+class RanksTokens(Protocol):
     """What an engine may do besides: show which tokens of a text it looks at where it begins to answer."""
 
     @property

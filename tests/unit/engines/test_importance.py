@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from support import tiny_models
 
-from turnout.contracts import Drafts
-from turnout.engines import drafting
+from turnout.contracts import RanksTokens
+from turnout.engines import importance
 from turnout.engines.local import LocalEngine
 from turnout.errors import Cancelled, ConfigurationError, EngineError
 from turnout.progress import Watch
@@ -27,8 +27,8 @@ def network(tiny_folder: Path) -> Any:
 def eager(engine: LocalEngine, network: Any, ids: list[int]) -> list[float]:
     import torch
 
-    prompt, begin = drafting.prompt(engine.tokenizer, ids, QUESTION)
-    end, queries = begin + len(ids), min(drafting.QUERIES, len(prompt) - begin - len(ids))
+    prompt, begin = importance.prompt(engine.tokenizer, ids, QUESTION)
+    end, queries = begin + len(ids), min(importance.QUERIES, len(prompt) - begin - len(ids))
     with torch.inference_mode():
         first = int(network(torch.tensor([prompt])).logits[0, -1].argmax())
         attentions = network(torch.tensor([[*prompt, first]]), output_attentions=True).attentions[1:]
@@ -42,12 +42,12 @@ def eager(engine: LocalEngine, network: Any, ids: list[int]) -> list[float]:
 def test_it_is_that_of_the_eager_model(
     engine: LocalEngine, network: Any, monkeypatch: pytest.MonkeyPatch, queries: int
 ) -> None:
-    monkeypatch.setattr(drafting, "QUERIES", queries)
-    monkeypatch.setattr(drafting, "ROWS", 5)
+    monkeypatch.setattr(importance, "QUERIES", queries)
+    monkeypatch.setattr(importance, "ROWS", 5)
     engine.forget()
     ids, offsets = engine.placed(TEXT)
     found = engine.importance(ids, QUESTION)
-    assert isinstance(engine, Drafts) and len(found) == len(ids)
+    assert isinstance(engine, RanksTokens) and len(found) == len(ids)
     nothing = 0
     for value, wanted, (start, end) in zip(found, eager(engine, network, ids), offsets, strict=True):
         if any(map(str.isalnum, TEXT[start:end])):
@@ -57,7 +57,7 @@ def test_it_is_that_of_the_eager_model(
             assert value == 0
     assert nothing >= 4
     with engine.sequence() as sequence:
-        sequence.prefill(drafting.prompt(engine.tokenizer, ids, QUESTION)[0])
+        sequence.prefill(importance.prompt(engine.tokenizer, ids, QUESTION)[0])
         assert sequence.reused == 0, "nothing stays"
 
 
@@ -80,7 +80,7 @@ def test_the_watch_hears_of_every_step(engine: LocalEngine) -> None:
     ids, _ = engine.placed(TEXT)
     whole, ended = Watch(), Watch(lambda: True)
     engine.importance(ids, QUESTION, whole)
-    assert whole.read_tokens == len(drafting.prompt(engine.tokenizer, ids, QUESTION)[0]) + 1
+    assert whole.read_tokens == len(importance.prompt(engine.tokenizer, ids, QUESTION)[0]) + 1
     with pytest.raises(Cancelled):
         engine.importance(ids, QUESTION, ended)
     assert ended.read_tokens <= engine.chunk
