@@ -22,31 +22,36 @@ class Writing:
 
     Attributes:
         most: tokens that it may get.
+        pick: the next token by logits [vocabulary].
     """
 
     def __init__(
         self, params: GenerationParams, decode: Callable[[Sequence[int]], str], ends: Collection[int], device: str
     ) -> None:
-        self._pick = sampler(params, device)
+        self.params, self.ends = params, ends
+        self.pick = sampler(params, device)
         self.most = params.max_tokens
-        self._ends = ends
         self._text, self._stops = Detokenizer(decode), StopFilter(params.stop)
         self.tokens = 0
         self.reason: FinishReason | None = None if params.max_tokens > 0 else "length"
 
     def next(self, logits: torch.Tensor) -> tuple[int, str]:
-        """Picks a token by logits [vocabulary]; returns it with the text that is now certain."""
-        token = self._pick(logits)
+        """Picks a token by logits [vocabulary] and writes it; returns it with the text that is now certain."""
+        token = self.pick(logits)
+        return token, self.write(token)
+
+    def write(self, token: int) -> str:
+        """Adds a token; returns the text that is now certain."""
         self.tokens += 1
-        if token in self._ends:
+        if token in self.ends:
             self.reason = "stop"
-            return token, ""
+            return ""
         shown = self._stops.push(self._text.push(token))
         if self._stops.stopped:
             self.reason = "stop"
         elif self.tokens >= self.most:
             self.reason = "length"
-        return token, shown
+        return shown
 
     def rest(self) -> str:
         """What was held back until it was over."""
@@ -59,14 +64,22 @@ def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], i
 
     if params.temperature <= 0:
         return lambda logits: int(logits.argmax())
-    random = torch.Generator(device=device)
-    if params.seed is None:
-        random.seed()
-    else:
-        random.manual_seed(params.seed)
+    random = generator(params, device)
 
     def sample(logits: torch.Tensor) -> int:
         weights = torch.softmax(logits.float() / params.temperature, dim=-1)
         return int(torch.multinomial(weights, 1, generator=random))
 
     return sample
+
+
+def generator(params: GenerationParams, device: str) -> torch.Generator:
+    """The random numbers of an answer: the same for the same seed."""
+    import torch
+
+    random = torch.Generator(device=device)
+    if params.seed is None:
+        random.seed()
+    else:
+        random.manual_seed(params.seed)
+    return random

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
-from turnout.contracts import AsksInWords, Engine, Looks, Stopper, Strategy
+from turnout.contracts import AsksInWords, Drafts, Engine, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
 from turnout.record import CUT
@@ -297,6 +297,7 @@ def _answer(
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
         peak_memory_bytes=finished.peak_memory_bytes,
+        acceptance_rate=_accepted(machinery.engine, finished),
         cost=machinery.pricing.cost(finished.prompt_tokens, finished.cached_tokens, finished.completion_tokens, here),
     )
     ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
@@ -315,6 +316,11 @@ def _answer(
         trace=clock.trace(),
         notes=() if cut is None else (CUT + cut,),
     )
+
+
+def _accepted(engine: Engine, finished: Finished) -> float | None:
+    """Share of the tokens proposed for an answer that were what the model wrote."""
+    return engine.drafted().rate if isinstance(engine, Drafts) and finished is not NOTHING_READ else None
 
 
 def _recorded(result: Answer, corpus: Corpus, machinery: Machinery) -> Answer:

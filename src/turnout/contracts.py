@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from turnout.compression.selection import PassageScores, Target
     from turnout.engines.in_flight import Load
     from turnout.engines.prompt import PromptFormat
+    from turnout.engines.speculative.plan import Counts
     from turnout.retrieval.corpus import Corpus
     from turnout.retrieval.search_signals import SearchSignals
     from turnout.router.profile import ModelProfile
@@ -126,6 +127,14 @@ class Attends(Protocol):
     def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
         """[texts][tokens]: the question's attention to each token of the texts, in a layer, from 0; by default the one
         in the middle."""
+
+
+@runtime_checkable
+class Drafts(Protocol):
+    """What an engine may do besides: propose tokens of an answer, and verify several of them in one step."""
+
+    def drafted(self) -> Counts:
+        """What was proposed for the last answer of `generate`, in whatever way, and what of it was accepted."""
 
 
 @runtime_checkable
