@@ -70,6 +70,8 @@ class LocalEngine:
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
         lookup: where a short answer that stands in the text is asked for, propose what stood after the same words
             before, see `speculative.ahead`.
+        drafter: another model with the same tokens, which drafts where a context asks for it (`DraftedContext`); this
+            one by default.
     """
 
     capabilities: frozenset[str] = frozenset({"prefix_cache"})
@@ -89,6 +91,7 @@ class LocalEngine:
         yarn: float = 1.0,
         int8: bool | None = None,
         lookup: bool = True,
+        drafter: LocalEngine | None = None,
     ) -> None:
         self._path = path
         self._adapter_path = adapter
@@ -100,7 +103,7 @@ class LocalEngine:
         self._disk, self._disk_bytes = disk, disk_bytes
         self._yarn = yarn
         self._int8 = int8
-        self._authors = Authors(self, lookup=lookup)
+        self._authors = Authors(self, lookup=lookup, drafter=drafter)
         self._network: Any = None
         self._session: Session | None = None
         self._importing: threading.Thread | None = None
@@ -197,6 +200,7 @@ class LocalEngine:
         return tiers
 
     def close(self) -> None:
+        self._authors.close()
         self._network = self._session = self.admission.session = None
         self.admission.is_loaded = False
         if self.device.startswith("cuda"):
@@ -233,15 +237,19 @@ class LocalEngine:
             MemoryLimitError: they do not fit the memory that is free.
             EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
-        ids = self.encode(context)
-        self.admission.check(len(ids), params.max_tokens)
+        ids, draft_ids = self.encode(context), self._authors.draft_ids(context)
+        self._authors.check(ids, draft_ids, params.max_tokens)
         if self._network is None:
             self.open()
-            self.admission.check(len(ids), params.max_tokens)  # the pool has its size only now
+            self._authors.check(ids, draft_ids, params.max_tokens)  # the pool has its size only now
         stopped, writing = stopped or (lambda: False), self._writing(params)
-        with self._authors.begun(context, ids, writing) as author:
+        with self._authors.begun(context, ids, draft_ids, writing, stopped) as author:
             events = self._run(author, writing, params, stopped)
             yield from self._requests.follow(events, author.to_read, params.max_tokens)
+
+    def can_draft(self) -> bool:
+        """Whether it answers a `DraftedContext` as one: keys and values lie in pages."""
+        return self.admission.footprint.paged
 
     def drafted(self) -> Counts:
         """What was proposed for the last answer of `generate`, and what of it was accepted."""

@@ -21,6 +21,9 @@ FADES = 0.95
 RATE = 0.5
 """Share of proposals that come true, before anything is known."""
 
+RAPID_RATE = 0.7
+"""The same of a reader of passages: 0.6 to 0.7 in the paper (arXiv 2502.20330), unsteered."""
+
 PRIOR_WEIGHT = 2.0
 """Outcomes that the expected share counts as."""
 

@@ -133,6 +133,9 @@ class Attends(Protocol):
 class Drafts(Protocol):
     """What an engine may do besides: propose tokens of an answer, and verify several of them in one step."""
 
+    def can_draft(self) -> bool:
+        """Whether the answer to a `turnout.engines.speculative.plan.DraftedContext` is drafted by its passages."""
+
     def drafted(self) -> Counts:
         """What was proposed for the last answer of `generate`, in whatever way, and what of it was accepted."""
 
