@@ -36,6 +36,7 @@ def candidate(
     reasons: tuple[str, ...] = (),
     resident_tokens: int = 0,
     before_s: float = 0.0,
+    speedup: float = 1.0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -43,13 +44,14 @@ def candidate(
         memory: peak bytes of (prompt tokens, new tokens), None where it is not this machine's memory.
         resident_tokens: of the prompt, which need not be read again; where prices are known they are cached ones.
         before_s: seconds that the strategy takes before the engine begins, until the ledger knows better.
+        speedup: tokens that are written in the time of one.
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
     prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
     fast, slow = profile.spreads.get(strategy, SPREAD)
     short, usual, long = written(strategy, signals, profile)
-    token_s = correction * profile.decode_seconds(prompt_tokens, 1)
+    token_s = correction * profile.decode_seconds(prompt_tokens, 1) / speedup
     # Waiting for others is no part of reading: neither corrections nor the spread of reading are of it.
     soon, wait, late = (signals.waited_s + seconds for seconds in signals.wait_s)
     ttft = outside + wait + prefill

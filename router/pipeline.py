@@ -20,6 +20,7 @@ from turnout.router.ledger import Ledger
 from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import Signals, gather
+from turnout.router.strategies.rapid import fell_back
 from turnout.router.visible import Visible
 from turnout.types import (
     Answer,
@@ -167,6 +168,7 @@ def carry_out(
     go_on()
     with clock.step("prepare"):
         context = strategy.prepare(question, corpus, request.budget)
+    decision = policy.noted(decision, fell_back(context))
 
     growing = Visible(lambda text: is_settled(text, question)) if request.steady else Visible()
     finished = NOTHING_READ

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from turnout.engines.fake import FakeEngine
+from turnout.engines.speculative.plan import Counts
 
 _WORD = re.compile(r"\w+")
 
@@ -38,6 +39,12 @@ class AbleEngine(FakeEngine):
         self.read += sum(map(self.count_text, texts)) + self.count_text(question)
         wanted = _words(question)
         return [[float(len(wanted & _words(text)))] * self.count_text(text) for text in texts]
+
+    def can_draft(self) -> bool:
+        return True
+
+    def drafted(self) -> Counts:
+        return Counts(2, 8, 4)
 
 
 def _words(text: str) -> set[str]:
