@@ -88,7 +88,7 @@ def refused(folder: Path) -> float:
     engine.count_text("once")
     started = time.perf_counter()
     try:
-        engine._admission.check(4096, 16)
+        engine.admission.check(4096, 16)
     except MemoryLimitError:
         return time.perf_counter() - started
     raise SystemExit("a prompt over the limit was not refused")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from turnout.engines.device import available_memory_bytes
 from turnout.engines.memory import Footprint
-from turnout.engines.paged.pages import PAGE
+from turnout.engines.paged.pages import PAGE, pages_for
 from turnout.errors import EngineError, MemoryLimitError
 
 if TYPE_CHECKING:
@@ -52,8 +52,11 @@ class Admission:
         most = free if room is None else min(free, self.footprint.request(room, 0))
         return most + self.footprint.weights
 
-    def check(self, prompt_tokens: int, new_tokens: int) -> None:
+    def check(self, prompt_tokens: int, new_tokens: int, beside: int = 0) -> None:
         """Refuses what does not fit.
+
+        Args:
+            beside: tokens of another sequence of the same request.
 
         Raises:
             EngineError: it is over the window.
@@ -65,8 +68,9 @@ class Admission:
                 f"{prompt_tokens:,} prompt tokens and {new_tokens:,} new ones are over the window of {window:,}",
                 hint="give fewer documents, use another strategy, or a model with a larger window",
             )
-        free = self._available()
-        needed = self.footprint.request(prompt_tokens, new_tokens) - min(self._spare(), self.footprint.cache(tokens))
+        free, held = self._available(), self.footprint.cache(tokens) + self.footprint.cache(beside)
+        needed = self.footprint.request(prompt_tokens, new_tokens) + self.footprint.cache(beside)
+        needed -= min(self._spare(), held)
         if not self.is_loaded:
             needed += self.footprint.weights
         if needed > free:
@@ -74,7 +78,7 @@ class Admission:
                 f"{prompt_tokens:,} prompt tokens need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
                 hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
             )
-        room = self._room()
+        room, tokens = self._room(), tokens + pages_for(beside) * PAGE
         if room is not None and tokens > room:
             raise MemoryLimitError(
                 f"{tokens:,} tokens are over the {room:,} whose keys and values there is room for",

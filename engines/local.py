@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from turnout.engines import attending, importance, loading, prompt, surprise, we
 from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
-from turnout.engines.answering import answered
+from turnout.engines.answering import Alone, Author, answered
+from turnout.engines.authors import Authors
 from turnout.engines.calibrated import Chosen
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
@@ -27,6 +28,7 @@ from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
+from turnout.engines.speculative.plan import Counts
 from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
@@ -71,6 +73,10 @@ class LocalEngine:
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
         attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.
+        lookup: where a short answer that stands in the text is asked for, propose what stood after the same words
+            before, see `speculative.ahead`.
+        drafter: another model with the same tokens, which drafts where a context asks for it (`DraftedContext`); this
+            one by default.
     """
 
     count_is_exact = True
@@ -89,6 +95,8 @@ class LocalEngine:
         yarn: float = 1.0,
         int8: bool | None = None,
         attention: Chosen = None,
+        lookup: bool = True,
+        drafter: LocalEngine | None = None,
     ) -> None:
         self._path = path
         self._adapter_path = adapter
@@ -101,6 +109,7 @@ class LocalEngine:
         self._yarn = yarn
         self._int8 = int8
         self._attention = attention
+        self._authors = Authors(self, lookup=lookup, drafter=drafter)
         self._network: Any = None
         self._session: Session | None = None
         self._importing: threading.Thread | None = None
@@ -177,10 +186,10 @@ class LocalEngine:
             self._importing.join()
             self._importing = None
         if self._network is None:
-            merged = None if self._admission.footprint.paged else self._adapter
+            merged = None if self.admission.footprint.paged else self._adapter
             network = loading.load(self.folder, self.device, self.dtype, merged)
-            self._admission.is_loaded = True
-            self._admission.session = self._session = self._paged(network)
+            self.admission.is_loaded = True
+            self.admission.session = self._session = self._paged(network)
             self._network = network
             # The weights are mapped from disk and the kernels made at first use: that belongs to loading.
             warm_up = self.sequence()
@@ -189,7 +198,7 @@ class LocalEngine:
             warm_up.close(keep=False)
 
     def _paged(self, network: Any) -> Session | None:
-        footprint = self._admission.footprint
+        footprint = self.admission.footprint
         if not footprint.paged:
             return None
         from turnout.engines.paged.session import Session
@@ -198,7 +207,7 @@ class LocalEngine:
         return Session(
             network,
             footprint.kv_shape,
-            self._admission.pool_limit(),
+            self.admission.pool_limit(),
             self.device,
             self.dense_fingerprint,
             self._tiers,
@@ -218,8 +227,9 @@ class LocalEngine:
         return tiers
 
     def close(self) -> None:
-        self._network = self._session = self._admission.session = None
-        self._admission.is_loaded = False
+        self._authors.close()
+        self._network = self._session = self.admission.session = None
+        self.admission.is_loaded = False
         if self.device.startswith("cuda"):
             import torch
 
@@ -237,12 +247,12 @@ class LocalEngine:
 
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
         """Weights and request, in the memory of the device, without the libraries themselves."""
-        footprint = self._admission.footprint
+        footprint = self.admission.footprint
         return footprint.weights + footprint.request(prompt_tokens, new_tokens)
 
     def free_memory_bytes(self) -> int:
         """Of the device; loaded weights and idle pages count as free, because `memory_bytes` counts them too."""
-        return self._admission.free_bytes()
+        return self.admission.free_bytes()
 
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
@@ -254,14 +264,23 @@ class LocalEngine:
             MemoryLimitError: they do not fit the memory that is free.
             EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
-        ids = self.encode(context)
-        self._admission.check(len(ids), params.max_tokens)
+        ids, draft_ids = self.encode(context), self._authors.draft_ids(context)
+        self._authors.check(ids, draft_ids, params.max_tokens)
         if self._network is None:
             self.open()
-            self._admission.check(len(ids), params.max_tokens)  # the pool has its size only now
-        with self.sequence(params.cache_namespace, adapted=self._is_adapted(context)) as sequence:
-            events = self._run(ids, params, stopped or (lambda: False), sequence)
-            yield from self._requests.follow(events, len(ids), params.max_tokens)
+            self._authors.check(ids, draft_ids, params.max_tokens)  # the pool has its size only now
+        stopped, writing = stopped or (lambda: False), self._writing(params)
+        with self._authors.begun(context, ids, draft_ids, writing, stopped) as author:
+            events = self._run(author, writing, params, stopped)
+            yield from self._requests.follow(events, author.to_read, params.max_tokens)
+
+    def can_draft(self) -> bool:
+        """Whether it answers a `DraftedContext` as one: keys and values lie in pages."""
+        return self.admission.footprint.paged
+
+    def drafted(self) -> Counts:
+        """What was proposed for the last answer of `generate`, and what of it was accepted."""
+        return self._authors.counts
 
     def in_flight(self) -> Load:
         """The answers of `generate` that are not done."""
@@ -275,17 +294,17 @@ class LocalEngine:
         """
         prompts = [self.encode(context) for context in contexts]
         for ids in prompts:
-            self._admission.check(len(ids), params.max_tokens)
+            self.admission.check(len(ids), params.max_tokens)
         self.open()
         if self._session is None:
-            return [_text(self._run(ids, params, lambda: False, self.sequence())) for ids in prompts]
-        adapted = list(map(self._is_adapted, contexts))
+            return [self._written(ids, params) for ids in prompts]
+        adapted = list(map(self.is_adapted, contexts))
         texts: list[str] = []
         while len(texts) < len(prompts):
             with contextlib.ExitStack() as stack:
                 answers = []
                 left = prompts[len(texts) :]
-                together = self._admission.together(left, params.max_tokens, TOGETHER)
+                together = self.admission.together(left, params.max_tokens, TOGETHER)
                 for ids, with_adapter in zip(left[:together], adapted[len(texts) :], strict=False):
                     made = self._session.sequence(params.cache_namespace, adapted=with_adapter, policy=self.attention)
                     sequence = stack.enter_context(made)
@@ -308,7 +327,7 @@ class LocalEngine:
         columns = weighing.first_tokens(self.tokenizer, answers)
         asked = weighing.prompts(self.tokenizer, text, questions)
         for ids in asked:
-            self._admission.check(len(ids), 0)
+            self.admission.check(len(ids), 0)
         session = self._with_pages("weigh answers")
         return weighing.weigh(session, asked, columns, watch) if asked else []
 
@@ -356,9 +375,9 @@ class LocalEngine:
         asked = places.pop()
         if asked[0] == asked[1]:
             raise ConfigurationError("the question is empty", hint="ask for something")
-        self._admission.check(len(ids), 0)
+        self.admission.check(len(ids), 0)
         session = self._with_pages("show its attention")
-        layers = self._admission.footprint.kv_shape.layers
+        layers = self.admission.footprint.kv_shape.layers
         if layer is None:
             layer = layers // 2
         elif not 0 <= layer < layers:
@@ -383,20 +402,20 @@ class LocalEngine:
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="ask for something")
         asked, begin = importance.prompt(self.tokenizer, ids, question)
-        self._admission.check(len(asked), 1)
+        self.admission.check(len(asked), 1)
         session = self._with_pages("show its attention")
-        layers = self._admission.footprint.kv_shape.layers
+        layers = self.admission.footprint.kv_shape.layers
         end = begin + len(ids)
         return importance.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
 
     def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:
-            self._admission.check(len(ids), 0)
+            self.admission.check(len(ids), 0)
         return surprise.losses(self._with_pages("tell how unlikely a text is"), asked, watch)
 
     def look(self, ids: Sequence[int], policies: Sequence[AttentionPolicy], *args: Any, **options: Any) -> list[Looked]:
         """What attention policies would look at in a prompt that is read densely; see `paged.recall.measure`."""
-        self._admission.check(len(ids), 0)
+        self.admission.check(len(ids), 0)
         session = self._with_pages("show its attention")
         from turnout.engines.paged import recall
 
@@ -412,13 +431,19 @@ class LocalEngine:
             )
         return self._session
 
+    def _written(self, ids: list[int], params: GenerationParams) -> str:
+        """An answer where keys and values do not lie in pages."""
+        writing = self._writing(params)
+        events = self._run(Alone(self.sequence(), ids, writing), writing, params, lambda: False)
+        return "".join(event.text for event in events if isinstance(event, Token))
+
     def _run(
-        self, ids: list[int], params: GenerationParams, stopped: Stopper, sequence: loading.Sequence | KvSequence
+        self, author: Author, writing: Writing, params: GenerationParams, stopped: Stopper
     ) -> Iterator[EngineEvent]:
-        footprint, session = self._admission.footprint, self._session
+        footprint, session = self.admission.footprint, self._session
         meter = Meter(self.device, footprint.weights, params.timeout_s, session.pool_bytes if session else (lambda: 0))
         cache_bytes = footprint.cache if session else (lambda tokens: 0)
-        return answered(sequence, ids, self._writing(params), meter, stopped, cache_bytes)
+        return answered(author, writing, meter, stopped, cache_bytes)
 
     def _writing(self, params: GenerationParams) -> Writing:
         choices = [ids for choice in params.choices if (ids := self.tokenizer.encode_text(choice))]
@@ -426,10 +451,10 @@ class LocalEngine:
 
     def resident(self, context: Context, namespace: str | None = None) -> int:
         """Tokens at the beginning of a context's prompt that need not be read again."""
-        ids, adapted = self.encode(context), self._is_adapted(context)
+        ids, adapted = self.encode(context), self.is_adapted(context)
         if self._session is not None:
             return self._session.resident(ids, namespace, adapted=adapted, policy=self.attention)
-        if not self._admission.footprint.paged:
+        if not self.admission.footprint.paged:
             return 0
         grid = grid_of(self.attention, self.chunk)
         root = rooted(self.dense_fingerprint, namespace, adapted, key_of(self.attention, self.chunk))
@@ -451,12 +476,13 @@ class LocalEngine:
             return self._session.sequence(namespace, adapted=adapted, policy=self.attention)
         return loading.Sequence(self._network, self.device, self.chunk)
 
-    def _is_adapted(self, context: Context) -> bool:
+    def is_adapted(self, context: Context) -> bool:
         """Whether a context is read with the adapter: where it asks for what adapters are trained to give."""
         return prompt.asks_for_facts(context, self.prompt_format)
 
     @cached_property
-    def _admission(self) -> Admission:
+    def admission(self) -> Admission:
+        """What fits the memory."""
         paged = are_pages_for(self.folder)
         sparse = self.attention is not None
         footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse)
@@ -504,7 +530,3 @@ class LocalEngine:
         """The tokens that end an answer."""
         named = self.tokenizer.id_of(self.tokenizer.special("eos_token"))
         return frozenset(self.folder.end_tokens | ({named} if named is not None else set()))
-
-
-def _text(events: Iterable[EngineEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Token))

@@ -98,6 +98,10 @@ class ChatTokenizer:
         """The id of a token's exact name."""
         return self._loaded().token_to_id(token)
 
+    def vocabulary(self) -> dict[str, int]:
+        """The ids of all tokens by their names, control tokens included."""
+        return self._loaded().get_vocab(with_added_tokens=True)
+
     def special(self, name: str) -> str:
         """A token by its role ("bos_token", "eos_token"), empty where the model has none."""
         self._loaded()

@@ -34,32 +34,37 @@ class Writing:
         device: str,
         choices: Sequence[Sequence[int]] = (),
     ) -> None:
-        self._pick = sampler(params, device)
+        self.params, self.ends = params, ends
+        self._sample = sampler(params, device)
         self.most = params.max_tokens
-        self._ends = ends
         self._choosing = Choosing(choices, ends) if choices else None
         self._text, self._stops = Detokenizer(decode), StopFilter(params.stop)
         self.tokens = 0
         self.reason: FinishReason | None = None if params.max_tokens > 0 else "length"
 
     def next(self, logits: torch.Tensor) -> tuple[int, str]:
-        """Picks a token by logits [vocabulary]; returns it with the text that is now certain."""
-        if self._choosing is None:
-            token = self._pick(logits)
-            return token, self._write(token)
-        token = self._pick(_only(logits, self._choosing.allowed()))
-        shown = self._write(token)
-        for certain in self._choosing.take(token):
-            if self.reason is None:
-                shown += self._write(certain)
-        if not self._choosing.allowed():
-            self.reason = self.reason or "stop"
-        return token, shown
+        """Picks a token by logits [vocabulary] and writes it; returns it with the text that is now certain."""
+        token = self.pick(logits)
+        return token, self.write(token)
 
-    def _write(self, token: int) -> str:
-        """Adds a token; returns the text that is now certain."""
+    def pick(self, logits: torch.Tensor) -> int:
+        """The next token, by logits [vocabulary]."""
+        return self._sample(logits if self._choosing is None else _only(logits, self._choosing.allowed()))
+
+    def write(self, token: int) -> str:
+        """Adds a token, and what of a choice is certain after it; returns the text that is now certain."""
+        shown = self._add(token)
+        if self._choosing is not None:
+            for certain in self._choosing.take(token):
+                if self.reason is None:
+                    shown += self._add(certain)
+            if not self._choosing.allowed():
+                self.reason = self.reason or "stop"
+        return shown
+
+    def _add(self, token: int) -> str:
         self.tokens += 1
-        if token in self._ends:
+        if token in self.ends:
             self.reason = "stop"
             return ""
         shown = self._stops.push(self._text.push(token))
@@ -87,14 +92,22 @@ def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], i
 
     if params.temperature <= 0:
         return lambda logits: int(logits.argmax())
-    random = torch.Generator(device=device)
-    if params.seed is None:
-        random.seed()
-    else:
-        random.manual_seed(params.seed)
+    random = generator(params, device)
 
     def sample(logits: torch.Tensor) -> int:
         weights = torch.softmax(logits.float() / params.temperature, dim=-1)
         return int(torch.multinomial(weights, 1, generator=random))
 
     return sample
+
+
+def generator(params: GenerationParams, device: str) -> torch.Generator:
+    """The random numbers of an answer: the same for the same seed."""
+    import torch
+
+    random = torch.Generator(device=device)
+    if params.seed is None:
+        random.seed()
+    else:
+        random.manual_seed(params.seed)
+    return random

@@ -37,6 +37,7 @@ def candidate(
     resident_tokens: int = 0,
     before_s: float = 0.0,
     scanned_tokens: int = 0,
+    speedup: float = 1.0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -46,13 +47,14 @@ def candidate(
         before_s: seconds that the strategy takes before the engine begins, until the ledger knows better.
         scanned_tokens: that the model reads in them, to choose what stands in the prompt; where prices are known they
             cost what new tokens of a prompt do.
+        speedup: tokens that are written in the time of one.
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
     prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
     fast, slow = profile.spreads.get(strategy, SPREAD)
     short, usual, long = written(strategy, signals, profile)
-    token_s = correction * profile.decode_seconds(prompt_tokens, 1)
+    token_s = correction * profile.decode_seconds(prompt_tokens, 1) / speedup
     # Waiting for others is no part of reading: neither corrections nor the spread of reading are of it.
     soon, wait, late = (signals.waited_s + seconds for seconds in signals.wait_s)
     ttft = outside + wait + prefill

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
-from turnout.contracts import AsksInWords, Engine, Fragments, Looks, Stopper, Strategy
+from turnout.contracts import AsksInWords, Drafts, Engine, Fragments, Looks, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
 from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
 from turnout.progress import Progress, Watch, silent
@@ -22,6 +22,7 @@ from turnout.router.options import listed
 from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import Signals, gather
+from turnout.router.strategies.rapid import fell_back
 from turnout.router.visible import Visible
 from turnout.types import (
     Answer,
@@ -171,6 +172,7 @@ def carry_out(
     watch.go_on()
     with clock.step("prepare"):
         context = strategy.prepare(question, corpus, request.budget, watch)
+    decision = policy.noted(decision, fell_back(context))
 
     growing = Visible(lambda text: is_settled(text, question)) if request.steady else Visible()
     finished = NOTHING_READ
@@ -328,6 +330,7 @@ def _answer(
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
         peak_memory_bytes=finished.peak_memory_bytes,
+        acceptance_rate=_accepted(machinery.engine, finished),
         cost=machinery.pricing.cost(read, finished.cached_tokens, finished.completion_tokens, here),
         scanned_tokens=scanned,
     )
@@ -347,6 +350,11 @@ def _answer(
         trace=clock.trace(),
         notes=(() if cut is None else (CUT + cut,)) + checked.notes,
     )
+
+
+def _accepted(engine: Engine, finished: Finished) -> float | None:
+    """Share of the tokens proposed for an answer that were what the model wrote."""
+    return engine.drafted().rate if isinstance(engine, Drafts) and finished is not NOTHING_READ else None
 
 
 def _recorded(result: Answer, corpus: Corpus, machinery: Machinery) -> Answer:

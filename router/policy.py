@@ -98,6 +98,17 @@ def decide(
     )
 
 
+def noted(decision: Decision, reason: str) -> Decision:
+    """The decision with a reason more at the chosen candidate; as it is where there is none."""
+    if not reason:
+        return decision
+    candidates = (
+        dataclasses.replace(candidate, reasons=(*candidate.reasons, reason)) if candidate.chosen else candidate
+        for candidate in decision
+    )
+    return dataclasses.replace(decision, candidates=tuple(candidates))
+
+
 def is_close(decision: Decision) -> bool:
     """Whether what a search shows could still change the choice."""
     scores = [c.quality for c in decision if c.excluded_by is None and c.quality is not None]

@@ -7,6 +7,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -205,12 +206,19 @@ class KvSequence:
         self._residency.pool.share(other._pages)
         return other
 
-    def truncate(self, length: int) -> None:
-        """Forgets all but the first `length` tokens."""
+    def truncate(self, length: int, *, more: int = 0) -> None:
+        """Forgets all but the first `length` tokens.
+
+        Args:
+            more: tokens to be appended later, whose pages stay, so far as they are its own.
+        """
         if not 0 <= length <= self.length:
             raise ValueError(f"a sequence of {self.length:,} tokens can't be cut to {length:,}")
-        self._residency.pool.drop(self._pages[pages_for(length) :])
-        del self._pages[pages_for(length) :], self.ids[length:]
+        pool, first = self._residency.pool, pages_for(length)
+        spare = takewhile(lambda page: pool.users(page) == 1, self._pages[first : pages_for(length + more)])
+        kept = first + len(list(spare))
+        pool.drop(self._pages[kept:])
+        del self._pages[kept:], self.ids[length:]
         self._exact = min(self._exact, length)
 
     def close(self, *, keep: bool = True) -> None:

@@ -17,6 +17,7 @@ from turnout.router.strategies.attention import RagByAttention
 from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.rag import Rag
+from turnout.router.strategies.rapid import STEERED, Rapid
 from turnout.router.strategies.scans import by_draft, by_functions, by_reader, by_scorer
 
 Tier = Literal["stable", "preview", "research"]
@@ -68,6 +69,18 @@ STRATEGIES: tuple[Entry, ...] = (
         "give it the pieces of very long documents that it looks at where it begins to answer",
         "SpecPC (arXiv 2506.08373); not measured here yet",
     ),
+    Entry(
+        "rapid",
+        "preview",
+        "as full; long answers are drafted by a reader of the passages that match, which changes nothing else",
+        "RAPID (arXiv 2502.20330), speculative sampling (arXiv 2302.01318); not measured here yet",
+    ),
+    Entry(
+        "rapid:steered",
+        "preview",
+        "as rapid, but the drafter has a say in every token: an ensemble of full and rag",
+        "RAPID (arXiv 2502.20330), its law made exact; not measured here yet",
+    ),
 )
 
 UNPROVEN = frozenset(entry.name for entry in STRATEGIES if entry.tier != "stable")
@@ -98,4 +111,6 @@ def build(
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine, kept)),
         Extract(engine, retriever, by_draft(engine, kept)),
+        Rapid(engine, retriever),
+        Rapid(engine, retriever, STEERED),
     )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from turnout.compression.selection import PassageScores, Target
     from turnout.engines.in_flight import Load
     from turnout.engines.prompt import PromptFormat
+    from turnout.engines.speculative.plan import Counts
     from turnout.progress import Watch
     from turnout.retrieval.corpus import Corpus
     from turnout.retrieval.search_signals import SearchSignals
@@ -145,6 +146,17 @@ class RanksTokens(Protocol):
 
     def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
         """[ids], 0 to 1; 0 of what is no part of a word."""
+
+
+@runtime_checkable
+class Drafts(Protocol):
+    """What an engine may do besides: propose tokens of an answer, and verify several of them in one step."""
+
+    def can_draft(self) -> bool:
+        """Whether the answer to a `turnout.engines.speculative.plan.DraftedContext` is drafted by its passages."""
+
+    def drafted(self) -> Counts:
+        """What was proposed for the last answer of `generate`, in whatever way, and what of it was accepted."""
 
 
 @runtime_checkable

@@ -12,6 +12,8 @@ from turnout.router.strategies import STRATEGIES, build
 from turnout.types import Budget
 
 NAMES = [entry.name for entry in STRATEGIES]
+WHOLE = {"full", "rapid", "rapid:steered"}
+"""Those that read everything."""
 
 
 @pytest.fixture(params=NAMES)
@@ -21,12 +23,19 @@ def strategy(request: pytest.FixtureRequest):
     return built[request.param], engine
 
 
+def at(member, **changes):
+    """Signals of a question that every strategy is for."""
+    if member.name.startswith("rapid"):
+        changes = {"document_tokens": 40_000, "window": 65_536, "expected_new_tokens": 160} | changes
+    return signals(code=1.0, **changes)
+
+
 def test_the_table_and_the_builder_name_the_same_strategies() -> None:
     assert [s.name for s in build(FakeEngine(), HybridRetriever(None))] == NAMES
 
 
 def test_estimates_are_whole(strategy) -> None:
-    candidate = strategy[0].estimate(signals(code=1.0), PROFILE, Budget())
+    candidate = strategy[0].estimate(at(strategy[0]), PROFILE, Budget())
     assert candidate.excluded_by is None
     assert candidate.strategy == strategy[0].name
     assert 0 <= candidate.quality_low <= candidate.quality <= candidate.quality_high <= 1
@@ -35,17 +44,17 @@ def test_estimates_are_whole(strategy) -> None:
 
 
 def test_what_is_over_the_window_excludes_itself(strategy) -> None:
-    candidate = strategy[0].estimate(signals(window=90, code=1.0), PROFILE, Budget())
+    candidate = strategy[0].estimate(at(strategy[0], window=90), PROFILE, Budget())
     assert candidate.excluded_by.limit == "window"
     assert candidate.excluded_by.needed > 90
-    huge = strategy[0].estimate(signals(document_tokens=10**6, code=1.0), PROFILE, Budget())
-    assert (huge.excluded_by is not None) == (strategy[0].name == "full")
+    huge = strategy[0].estimate(at(strategy[0], document_tokens=10**6), PROFILE, Budget())
+    assert (huge.excluded_by is not None) == (strategy[0].name in WHOLE)
 
 
 def test_what_would_not_fit_the_memory_excludes_itself(strategy) -> None:
-    candidate = strategy[0].estimate(signals(free_memory_bytes=1, code=1.0), PROFILE, Budget())
+    candidate = strategy[0].estimate(at(strategy[0], free_memory_bytes=1), PROFILE, Budget())
     assert candidate.excluded_by.limit == "memory"
-    assert strategy[0].estimate(signals(free_memory_bytes=None, code=1.0), PROFILE, Budget()).excluded_by is None
+    assert strategy[0].estimate(at(strategy[0], free_memory_bytes=None), PROFILE, Budget()).excluded_by is None
 
 
 def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
@@ -63,10 +72,10 @@ def test_a_prompt_limit_is_kept_by_the_context_or_excludes_the_strategy(strategy
     member, engine = strategy
     corpus = corpus_of(tmp_path, BOOK)
     budget = Budget(max_prompt_tokens=600)
-    estimate = member.estimate(signals(code=1.0), PROFILE, budget)
+    estimate = member.estimate(at(member), PROFILE, budget)
     if estimate.prompt_tokens <= 600:
         context = member.prepare(read("Who repaired the lighthouse lamp?", [], len), corpus, budget)
         assert context.parts
         assert engine.count(context) <= 600
     else:
-        assert member.name == "full"  # never cut: the decision excludes it instead
+        assert member.name in WHOLE  # never cut: the decision excludes it instead

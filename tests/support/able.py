@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from turnout.engines.fake import _TOKEN, FakeEngine
+from turnout.engines.speculative.plan import Counts
 from turnout.progress import Watch
 
 _WORD = re.compile(r"\w+")
@@ -59,6 +60,12 @@ class AbleEngine(FakeEngine):
         self._reads([*texts, question], watch)
         wanted = {word[:6] for word in _words(question)}
         return [0.9 if text.strip().lower() in wanted else 0.01 * text.strip().isalnum() for text in texts]
+
+    def can_draft(self) -> bool:
+        return True
+
+    def drafted(self) -> Counts:
+        return Counts(2, 8, 4)
 
     def _reads(self, texts: Sequence[str], watch: Watch | None) -> None:
         tokens = sum(map(self.count_text, texts))

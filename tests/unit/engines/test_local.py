@@ -309,8 +309,8 @@ def test_answers_that_do_not_fit_together_are_written_one_after_the_other(tiny_f
 def test_peak_memory_counts_pages_that_another_prompt_left(tiny_folder: Path):
     engine = LocalEngine(tiny_folder, device="cpu", dtype="float32")
     peaks = [run(engine, cold(), "A light stands on Sark. " * 30)[-1].peak_memory_bytes for _ in range(3)]
-    pages = engine._admission.footprint.cache(engine.count(context("A light stands on Sark. " * 30)))
-    assert min(peaks) >= engine._admission.footprint.weights + pages
+    pages = engine.admission.footprint.cache(engine.count(context("A light stands on Sark. " * 30)))
+    assert min(peaks) >= engine.admission.footprint.weights + pages
 
 
 def test_a_new_engine_knows_before_loading_what_lies_on_disk(tiny_folder: Path, tmp_path: Path):
