@@ -55,7 +55,9 @@ class Extract:
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
         read = min(text, max(min(room, most_kept(scanned)), least))
         reads = self._scan.reads(scanned, signals.question_tokens)
-        reasons = () if self.name in profile.outside_s else ("scanning time is a guess: not measured yet",)
+        reasons: tuple[str, ...] = (
+            () if self.name in profile.outside_s else ("scanning time is a guess: not measured yet",)
+        )
         if reads:
             reasons += (f"the model reads about {reads:,} tokens to choose what it is given",)
         found = candidate(
