@@ -86,7 +86,8 @@ class Authors:
         namespace = writing.params.cache_namespace
         self._pace = None
         with contextlib.ExitStack() as stack:
-            sequence = stack.enter_context(self._engine.sequence(namespace, adapted=self._engine.is_adapted(context)))
+            sequence = self._engine.sequence(namespace, adapted=self._engine.is_adapted(context))
+            stack.callback(sequence.close)
             if isinstance(sequence, loading.Sequence):
                 yield Alone(sequence, ids, writing)
             elif draft_ids and isinstance(context, DraftedContext):
@@ -95,7 +96,7 @@ class Authors:
                 drafter = self.drafter.sequence(namespace, adapted=self.drafter.is_adapted(context))
                 if isinstance(drafter, loading.Sequence):  # `drafter` has checked it
                     raise TypeError("a drafter without pages")
-                stack.enter_context(drafter)
+                stack.callback(drafter.close)
                 self._pace = self._pace_of_drafts
                 yield Rapid(sequence, drafter, ids, draft_ids, context.how, writing, self._pace, stopped)
             elif self._lookup and prompt.asks_for_facts(context, self._engine.prompt_format):
