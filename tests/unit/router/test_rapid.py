@@ -107,7 +107,7 @@ def test_where_nothing_is_found_it_is_full_and_says_so(
     retriever = HybridRetriever(None) if finds else Nothing()
     monkeypatch.setattr(
         "turnout.router.strategies.build",
-        lambda *_: [Full(engine), Rapid(engine, retriever, least_context=0, least_answer=0)],
+        lambda *_, **options: [Full(engine), Rapid(engine, retriever, least_context=0, least_answer=0)],
     )
     with Turnout(engine=engine) as t:
         answer = t.ask(QUESTION, [Text(BOOK, "book.txt")], strategy="rapid")
