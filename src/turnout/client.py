@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -11,12 +10,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from turnout.asking import Decoding, Excerpt
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings, is_url
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
+from turnout.in_thread import in_thread
 from turnout.inputs import Input
 from turnout.progress import Progress, Watch, silent
 from turnout.shelf import Shelf
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
-_Made = TypeVar("_Made")
 _OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention")
 
 
@@ -415,7 +414,7 @@ class Turnout(Shelf):
 
     async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
         """`compress` without blocking the event loop; cancelling the task ends the work after its batch."""
-        return await _in_thread(lambda stopped: self.compress(question, texts, stopped=stopped, **options))
+        return await in_thread(lambda stopped: self.compress(question, texts, stopped=stopped, **options))
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -488,32 +487,6 @@ def _soonest(budget: Budget | None) -> float | None:
     """Seconds after which no answer can be inside the budget any more."""
     limits = (budget.max_ttft_s, budget.max_total_s) if budget else ()
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-async def _in_thread(work: Callable[[Callable[[], bool]], _Made]) -> _Made:
-    """What work gives that is done in a thread of its own, where waiting for a turn keeps nobody else from working.
-
-    Args:
-        work: takes a `stopped`. It says True when the task is cancelled, which then waits for the end of the work.
-    """
-    gone = threading.Event()
-    made: concurrent.futures.Future[_Made] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            made.set_result(work(gone.is_set))
-        except BaseException as error:
-            made.set_exception(error)
-
-    threading.Thread(target=run, name="turnout", daemon=True).start()
-    waiting = asyncio.wrap_future(made)
-    try:
-        return await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        gone.set()
-        await asyncio.wait([waiting])
-        waiting.exception()  # looked at, so that nobody warns of it: the task that it is for is gone
-        raise
 
 
 def _last(events: Iterable[StreamEvent]) -> Answer:

@@ -1,0 +1,159 @@
+"""What a local engine shows of the inside of its model: how likely texts are to it, and what it looks at."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from turnout.engines import attending, importance, surprise, weighing
+from turnout.engines.admission import Admission
+from turnout.engines.paged.kinds import MODEL_TYPES
+from turnout.engines.paged.policy import AttentionPolicy
+from turnout.engines.surprise import Asked
+from turnout.engines.tokenizer import ChatTokenizer
+from turnout.errors import ConfigurationError, ModelError
+from turnout.progress import Watch
+
+if TYPE_CHECKING:
+    from turnout.engines.paged.recall import Looked
+    from turnout.engines.paged.session import Session
+
+
+class Inside(ABC):
+    """The part of `LocalEngine` that writes nothing. Scores are those of the model as it is, without an adapter."""
+
+    _name: str
+    _session: Session | None
+
+    @property
+    @abstractmethod
+    def admission(self) -> Admission:
+        """What fits the memory."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> ChatTokenizer: ...
+
+    @abstractmethod
+    def open(self) -> None:
+        """Loads the weights."""
+
+    def weigh(
+        self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
+    ) -> list[list[float]]:
+        """[questions][answers]: the shares of 1 that given answers have as what the model would say to each question
+        about a text, by their first tokens. The text is read once, and nothing is written.
+
+        Raises:
+            EngineError: text and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            ConfigurationError: two answers begin alike.
+            Cancelled: the watch said so after a step.
+        """
+        columns = weighing.first_tokens(self.tokenizer, answers)
+        asked = weighing.prompts(self.tokenizer, text, questions)
+        for ids in asked:
+            self.admission.check(len(ids), 0)
+        session = self._with_pages("weigh answers")
+        return weighing.weigh(session, asked, columns, watch) if asked else []
+
+    def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
+        """[texts]: how unlikely a continuation is after each text, and without any after "": the mean negative natural
+        logarithm of the probability of its tokens.
+
+        Raises:
+            EngineError: a text and the continuation are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
+        """
+        asked = surprise.continued(self.tokenizer, texts, continuation)
+        return [surprise.mean(losses) for losses in self._losses(asked, watch)]
+
+    def line_surprises(self, text: str, lines: Sequence[tuple[int, int]], watch: Watch | None = None) -> list[float]:
+        """[lines]: the same of each line of one text; what stands after the last of them is not read.
+
+        Args:
+            lines: characters [start, end), in order.
+
+        Raises:
+            EngineError: the text is over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
+        """
+        asked, places = surprise.lined(self.tokenizer, text, lines)
+        (losses,) = self._losses([asked], watch)
+        return [surprise.mean(losses[start:end]) for start, end in places]
+
+    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+        """[texts][tokens]: how much a question looks at each token of the texts, which are read one after the other:
+        attention in one layer, summed over the question's tokens and the layer's heads. What is no part of a word has
+        0.
+
+        Args:
+            layer: from 0; the one in the middle by default.
+
+        Raises:
+            ConfigurationError: no question, or the model has no such layer.
+            EngineError: texts and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+        """
+        ids, places = attending.prompt(self.tokenizer, texts, question)
+        asked = places.pop()
+        if asked[0] == asked[1]:
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        self.admission.check(len(ids), 0)
+        session = self._with_pages("show its attention")
+        layers = self.admission.footprint.kv_shape.layers
+        if layer is None:
+            layer = layers // 2
+        elif not 0 <= layer < layers:
+            raise ConfigurationError(f"layer {layer} is not one of the model's {layers}", hint=f"0 to {layers - 1}")
+        found = attending.weights(session, ids, asked, layer)
+        words = attending.words(self.tokenizer, ids[: asked[0]])
+        return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+        return self.tokenizer.encode_text(text), self.tokenizer.offsets(text)
+
+    def importance(self, ids: Sequence[int], question: str, watch: Watch | None = None) -> list[float]:
+        """[ids]: how much each token of a text is looked at where the answer to a question begins (see module).
+
+        Raises:
+            ConfigurationError: the question is empty.
+            EngineError: text and question are over the window.
+            ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
+        """
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        asked, begin = importance.prompt(self.tokenizer, ids, question)
+        self.admission.check(len(asked), 1)
+        session = self._with_pages("show its attention")
+        layers = self.admission.footprint.kv_shape.layers
+        end = begin + len(ids)
+        return importance.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
+
+    def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
+        for ids, _ in asked:
+            self.admission.check(len(ids), 0)
+        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked, watch)
+
+    def look(self, ids: Sequence[int], policies: Sequence[AttentionPolicy], *args: Any, **options: Any) -> list[Looked]:
+        """What attention policies would look at in a prompt that is read densely; see `paged.recall.measure`."""
+        self.admission.check(len(ids), 0)
+        session = self._with_pages("show its attention")
+        from turnout.engines.paged import recall
+
+        return recall.measure(session, ids, policies, *args, **options)
+
+    def _with_pages(self, doing: str) -> Session:
+        """Raises ModelError: what is to be done needs keys and values in pages."""
+        self.open()
+        if self._session is None:
+            raise ModelError(
+                f"{self._name} can't {doing}: its keys and values do not lie in pages",
+                hint=f"use a model of the types {', '.join(sorted(MODEL_TYPES))}",
+            )
+        return self._session
