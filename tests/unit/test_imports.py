@@ -27,7 +27,7 @@ ALLOWED = {
     "types": set(),
     "errors": set(),
     "config": {"errors"},
-    "progress": set(),
+    "progress": {"errors"},
     "record": {"types"},
     "asking": {"types"},
     "checks": {"asking", "errors", "types"},
