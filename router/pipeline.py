@@ -283,7 +283,8 @@ def _check(
         for cited in checked.citations
     )
     nearest = checked.nearest and citations.in_whole_sentences(checked.nearest, corpus.documents)
-    return replace(checked, citations=widened, nearest=nearest, notes=(FRAGMENTS,))
+    # Pieces of one sentence are one citation then.
+    return replace(checked, citations=tuple(dict.fromkeys(widened)), nearest=nearest, notes=(FRAGMENTS,))
 
 
 def _is_whole(part: Part, corpus: Corpus) -> bool:

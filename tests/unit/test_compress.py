@@ -93,7 +93,7 @@ def test_odd_texts(t: Turnout, strategy: str, name: str) -> None:
             for excerpt in each:
                 assert excerpt.start >= at and excerpt.text == whole[excerpt.start : excerpt.end]
                 at = excerpt.end
-        if len(text) > 100_000:
+        if len(text) > 20_000:  # slow enough with one
             break
 
 

@@ -18,7 +18,7 @@ from turnout.errors import MissingExtraError
 QUESTIONS = (
     ("configuration.pdf", "Which environment variable moves the data directory?"),
     ("README.md", "Under which licence is turnout released?"),
-    ("answer.md", "Which exit code says that the run failed?"),
+    ("decision.md", "What does `turnout strategies` list?"),
 )
 
 
