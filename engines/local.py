@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
-from turnout.engines import attending, loading, prompt, surprise, weighing
+from turnout.engines import attending, loading, locating, prompt, surprise, weighing
 from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
@@ -29,6 +29,7 @@ from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
 from turnout.errors import ConfigurationError, ModelError
+from turnout.steps import Steps
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class LocalEngine:
         disk_bytes: most of it.
         yarn: how many times its window the model shall read, see `folder.stretched`; 1 leaves it as it is.
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
-            `weigh`, `surprise` and `attend` read without. Where keys and values do not lie in pages it is merged into
-            the weights, and everything is read with it.
+            `weigh`, `surprise`, `attend` and `locate` read without. Where keys and values do not lie in pages it is
+            merged into the weights, and everything is read with it.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
     """
@@ -334,6 +335,34 @@ class LocalEngine:
         found = attending.weights(session, ids, asked, layer)
         words = attending.words(self.tokenizer, ids[: asked[0]])
         return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
+
+    def locate(
+        self, sentences: Sequence[str], question: str, limit: int, longest: int, namespace: str | None = None
+    ) -> Steps[list[locating.Stretch]]:
+        """At most `limit` stretches of a text, likeliest first: sentences that the model would begin to copy in answer
+        to a question, and those after them up to where it would stop, at most `longest` tokens of several. The text is
+        read once for all questions of a namespace.
+
+        Args:
+            sentences: the text, without gaps.
+
+        Raises:
+            ConfigurationError: no question.
+            EngineError: text and question are over the window, or the model foretells no numbers.
+            ModelError: the model's keys and values do not lie in pages, or nothing ends its answers.
+        """
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        asked = locating.asked(self.tokenizer, sentences, question)
+        self._admission.check(len(asked.ids), max(longest, locating.OPENING_TOKENS))
+        session = self._with_pages("point at sentences")
+        ends = sorted(self.end_tokens)
+        if not ends:
+            raise ModelError(f"{self._name} names no token that ends an answer", hint="use another model")
+        turn = self.tokenizer.turn_end(ends)
+        ends.sort(key=lambda token: token != turn)
+        text = session.sequence(namespace, adapted=False)
+        return (yield from locating.located(session, text, asked, ends, limit, longest))
 
     def _losses(self, asked: Sequence[Asked]) -> list[list[float]]:
         for ids, _ in asked:

@@ -7,8 +7,7 @@ length of the documents, memory does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +17,12 @@ from turnout.contracts import Attends
 from turnout.errors import ConfigurationError, EngineError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import joined
-from turnout.sentences import lines, sentences
-from turnout.types import Passage, Span
+from turnout.retrieval.windows import Sentence, read, windows
+from turnout.steps import Steps, done
+from turnout.types import Passage, Prefilled, Span
 
 if TYPE_CHECKING:
-    from turnout.contracts import Retriever
+    from turnout.contracts import ReadsToSearch
 
 WINDOW_TOKENS = 1024
 """Of the documents, new in each step; as published."""
@@ -35,13 +35,6 @@ KEPT_TOKENS = 1024
 
 PHRASE_TOKENS = 8
 """Width over which attention is averaged, so that a phrase counts and not a single token; as published."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    span: Span
-    text: str
-    tokens: int
 
 
 class AttentionRetriever:
@@ -90,40 +83,33 @@ class AttentionRetriever:
             EngineError: question and window don't fit the model's window, or its attention is no number.
             ModelError: the model can't show its attention.
         """
+        return done(self.searching(question, corpus, limit))
+
+    def searching(
+        self, question: str, corpus: Corpus, limit: int, namespace: str | None = None
+    ) -> Steps[list[Passage]]:
+        """As `retrieve`; tells after each window how much of the documents is read.
+
+        Args:
+            namespace: nothing that is read is kept, so that it changes nothing.
+        """
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="ask for something")
-        kept: list[_Sentence] = []
+        kept: list[Sentence] = []
         scores: dict[Span, float] = {}
-        for window in self._windows(corpus):
+        sentences = list(read(corpus, self._engine.count_text))
+        total, at = sum(sentence.tokens for sentence in sentences), 0
+        for window in windows(sentences, self._window):
             seen = [*kept, *window]
             found = self._engine.attend([each.text for each in seen], question, self._layer)
             kept, scores = self._strongest(seen, found)
+            at += sum(sentence.tokens for sentence in window)
+            yield Prefilled(at, total)
         return _passages(scores, corpus)[: max(limit, 0)]
 
-    def _windows(self, corpus: Corpus) -> Iterator[list[_Sentence]]:
-        """The corpus' sentences in order, at most `window_tokens` at a time, and at least one."""
-        window: list[_Sentence] = []
-        tokens = 0
-        for sentence in self._sentences(corpus):
-            if window and tokens + sentence.tokens > self._window:
-                yield window
-                window, tokens = [], 0
-            window.append(sentence)
-            tokens += sentence.tokens
-        if window:
-            yield window
-
-    def _sentences(self, corpus: Corpus) -> Iterator[_Sentence]:
-        for document in corpus.documents:
-            split = lines if document.kind == "code" else sentences
-            for start, end in split(document.text):
-                text = document.text[start:end]
-                if not text.isspace():
-                    yield _Sentence(Span(document.id, start, end), text, self._engine.count_text(text))
-
     def _strongest(
-        self, seen: Sequence[_Sentence], found: Sequence[Sequence[float]]
-    ) -> tuple[list[_Sentence], dict[Span, float]]:
+        self, seen: Sequence[Sentence], found: Sequence[Sequence[float]]
+    ) -> tuple[list[Sentence], dict[Span, float]]:
         """What is kept of the sentences, in order, with the attention of each one's strongest token."""
         ends = np.cumsum([len(weights) for weights in found])
         smooth = smoothed(np.array([weight for weights in found for weight in weights]), self._phrase)
@@ -171,4 +157,4 @@ def _inside(inner: Span, outer: Span) -> bool:
 
 
 if TYPE_CHECKING:
-    _: type[Retriever] = AttentionRetriever
+    _: type[ReadsToSearch] = AttentionRetriever

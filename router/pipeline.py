@@ -17,6 +17,7 @@ from turnout.router.check import is_answer, is_refusal, is_settled
 from turnout.router.clock import Clock
 from turnout.router.cost import affordable
 from turnout.router.ledger import Ledger
+from turnout.router.preparing import attempts, in_steps, prepared, together
 from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.signals import Signals, gather
@@ -166,7 +167,9 @@ def carry_out(
         strategy.warm(corpus)
     go_on()
     with clock.step("prepare"):
-        context = strategy.prepare(question, corpus, request.budget)
+        steps = in_steps(strategy, question, corpus, request.budget, request.cache_namespace)
+        made = yield from prepared(steps, _go_on(stopped, request, clock))
+        context = made.context
 
     growing = Visible(lambda text: is_settled(text, question)) if request.steady else Visible()
     finished = NOTHING_READ
@@ -199,11 +202,7 @@ def carry_out(
     cut = _cut(request, params, decision, finished)
     if cut is not None and checked.abstained and not checked.refused:
         # What was written is too little to be an answer: that says nothing of the documents.
-        kind, more = (EngineError, "max_cost") if cut.limit == "max_cost" else (EngineTimeoutError, "time")
-        raise kind(
-            f"{cut.limit} {cut.allowed:g} was over before there was an answer",
-            hint=f"allow more {more}, or give fewer documents",
-        )
+        raise _over(cut.limit, cut.allowed)
     for delta in growing.finish(checked.abstained):
         clock.first_word()
         yield TextDelta(delta)
@@ -212,26 +211,52 @@ def carry_out(
     if cut is not None:
         yield cut
     clock.first_word()
-    yield Done(_recorded(_answer(request, machinery, decision, finished, clock, checked), corpus, machinery))
+    result = _answer(request, machinery, decision, finished, clock, checked, made.asked)
+    yield Done(_recorded(result, corpus, machinery, finished.prompt_tokens))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
 
 
-def _go_on(stopped: Stopper | None) -> Callable[[], None]:
+def _go_on(stopped: Stopper | None, request: Request | None = None, clock: Clock | None = None) -> Callable[[], None]:
+    """Raises where the caller gave up or, of a request, a limit in seconds is over from now on."""
+    begin = clock.total_s() if clock is not None else 0.0
+
     def check() -> None:
         if stopped is not None and stopped():
             raise Cancelled("given up before the answer was complete")
+        if request is None or clock is None:
+            return
+        left = _left(request, clock)
+        own = request.decoding.timeout_s
+        if left is not None and left <= 0:
+            raise _over("max_total_s", request.budget.max_total_s or 0.0)
+        if own is not None and clock.total_s() - begin > own:
+            raise _over("timeout_s", own)
 
     return check
+
+
+def _over(limit: str, allowed: float) -> EngineError:
+    kind, more = (EngineError, "max_cost") if limit == "max_cost" else (EngineTimeoutError, "time")
+    return kind(
+        f"{limit} {allowed:g} was over before there was an answer",
+        hint=f"allow more {more}, or give fewer documents",
+    )
+
+
+def _left(request: Request, clock: Clock) -> float | None:
+    """Seconds of `max_total_s` that are left; None without one."""
+    limit = request.budget.max_total_s
+    return None if limit is None else limit - clock.total_s() - clock.seconds("index")
 
 
 def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock) -> GenerationParams:
     """How to decode: at most the task's new tokens and those that `max_cost` pays for, and no longer than `max_total_s`
     and the caller's time leave."""
     known = Signals.from_record(decision.signals)
-    limit, decoding = request.budget.max_total_s, request.decoding
-    left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
+    left, decoding = _left(request, clock), request.decoding
+    left = None if left is None else max(left, 1e-3)
     return GenerationParams(
         max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile),
         temperature=decoding.temperature,
@@ -283,21 +308,29 @@ def _check(raw: str, question: Question, context: Context, corpus: Corpus, *, nu
 
 
 def _answer(
-    request: Request, machinery: Machinery, decision: Decision, finished: Finished, clock: Clock, checked: _Checked
+    request: Request,
+    machinery: Machinery,
+    decision: Decision,
+    finished: Finished,
+    clock: Clock,
+    checked: _Checked,
+    asked: Sequence[Finished],
 ) -> Answer:
     total_s = clock.total_s()
     here = total_s if decision[decision.chosen].memory_bytes is not None else None
+    every = together(asked, finished)
     usage = Usage(
-        prompt_tokens=finished.prompt_tokens,
-        cached_tokens=finished.cached_tokens,
-        completion_tokens=finished.completion_tokens,
-        first_token_s=finished.first_token_s,
+        prompt_tokens=every.prompt_tokens,
+        cached_tokens=every.cached_tokens,
+        completion_tokens=every.completion_tokens,
+        first_token_s=every.first_token_s,
         ttft_s=clock.ttft_s,
         total_s=total_s,
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
-        peak_memory_bytes=finished.peak_memory_bytes,
-        cost=machinery.pricing.cost(finished.prompt_tokens, finished.cached_tokens, finished.completion_tokens, here),
+        peak_memory_bytes=every.peak_memory_bytes,
+        cost=machinery.pricing.cost(every.prompt_tokens, every.cached_tokens, every.completion_tokens, here),
+        attempts=attempts(asked, decision.chosen),
     )
     ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
     cut = None if checked.abstained else ways.get(finished.reason)
@@ -317,10 +350,14 @@ def _answer(
     )
 
 
-def _recorded(result: Answer, corpus: Corpus, machinery: Machinery) -> Answer:
-    """The answer, written to the ledger; a ledger that can't be written never costs the answer."""
+def _recorded(result: Answer, corpus: Corpus, machinery: Machinery, prompt_tokens: int) -> Answer:
+    """The answer, written to the ledger; a ledger that can't be written never costs the answer.
+
+    Args:
+        prompt_tokens: that the answer itself was written from.
+    """
     try:
-        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(result.usage.prompt_tokens))
+        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(prompt_tokens))
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result

@@ -23,8 +23,10 @@ from turnout.router.evaluation.derived import DERIVED
 from turnout.router.evaluation.items import Item
 from turnout.router.evaluation.run_store import Key, RunStore
 from turnout.router.pipeline import Machinery
+from turnout.router.preparing import in_steps
 from turnout.router.quality import QualityModel
 from turnout.router.strategies import UNPROVEN
+from turnout.steps import Steps, done
 from turnout.types import Budget, Context, Document, GenerationParams, Question
 
 CacheMode = Literal["cold", "session"]
@@ -281,7 +283,7 @@ def _drop_unfinished(store: RunStore, order: Sequence[Key]) -> None:
 
 
 class _OneAtATime:
-    """A strategy whose searching is not done by two threads at once; generating still is."""
+    """A strategy that prepares for one question at a time; answers are still written at once."""
 
     def __init__(self, strategy: Strategy, lock: threading.Lock) -> None:
         self._strategy = strategy
@@ -296,5 +298,10 @@ class _OneAtATime:
             self._strategy.warm(corpus)
 
     def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
+        return done(self.preparing(question, corpus, budget))
+
+    def preparing(
+        self, question: Question, corpus: Corpus, budget: Budget, namespace: str | None = None
+    ) -> Steps[Context]:
         with self._lock:
-            return self._strategy.prepare(question, corpus, budget)
+            return (yield from in_steps(self._strategy, question, corpus, budget, namespace))

@@ -14,6 +14,7 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.scorers import ByWords
 from turnout.contracts import Engine, Retriever, SegmentCache, Strategy, UnitScorer
 from turnout.router.strategies.attention import RagByAttention
+from turnout.router.strategies.chunkfree import RagChunkFree
 from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.rag import Rag
@@ -43,6 +44,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "preview",
         "as rag; the model itself reads everything once, and what it looks at are the passages",
         "InfiniRetri (arXiv 2502.12962); not measured here yet",
+    ),
+    Entry(
+        "rag:chunkfree",
+        "preview",
+        "as rag; the model itself points at the sentences that it would answer with",
+        "CFIC (arXiv 2402.09760), whose model was trained for it; not measured here yet",
     ),
     Entry(
         "extract",
@@ -82,6 +89,7 @@ def build(
         Full(engine),
         Rag(engine, retriever),
         RagByAttention(engine, retriever),
+        RagChunkFree(engine, retriever),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from turnout.contracts import Engine, Retriever
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import in_document_order
@@ -11,7 +13,7 @@ from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
 from turnout.router.signals import Signals
-from turnout.types import Budget, Candidate, Context, Part, Question
+from turnout.types import Budget, Candidate, Context, Part, Passage, Question
 
 PASSAGE_TOKENS = 1000
 """Tokens of passages in a prompt: about five segments. LaRA's retrieval arm keeps five chunks of 600."""
@@ -35,6 +37,19 @@ class Rag:
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """Reads what fits of the window, the passage budget and `max_prompt_tokens`, and at least one segment; short
         documents are read whole either way."""
+        read, whole = self._read(signals, budget)
+        return candidate(
+            self.name,
+            estimate("full" if whole else self.name, signals, profile),
+            signals.overhead_tokens + read,
+            signals,
+            profile,
+            self._memory_bytes,
+            before_s=self._before_s(signals, profile),
+        )
+
+    def _read(self, signals: Signals, budget: Budget) -> tuple[int, bool]:
+        """Tokens of documents in a prompt, and whether they are all of them."""
         room = signals.window - signals.overhead_tokens - signals.max_new_tokens
         if budget.max_prompt_tokens is not None:
             room = min(room, budget.max_prompt_tokens - signals.overhead_tokens)
@@ -42,16 +57,7 @@ class Rag:
         text = signals.full_tokens - signals.overhead_tokens
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
         read = min(text, max(min(room, PASSAGE_TOKENS), least))
-        way = "full" if read >= text else self.name
-        return candidate(
-            self.name,
-            estimate(way, signals, profile),
-            signals.overhead_tokens + read,
-            signals,
-            profile,
-            self._memory_bytes,
-            before_s=self._before_s(signals, profile),
-        )
+        return read, read >= text
 
     def _before_s(self, signals: Signals, profile: ModelProfile) -> float:
         """Seconds of searching, beyond what every search takes."""
@@ -67,13 +73,19 @@ class Rag:
     def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
         """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
         passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES)
-        empty = self._engine.count(Context((), question.text, question.history, question.task))
-        most = min(empty + PASSAGE_TOKENS, self._engine.model.window - new_tokens(question)[0])
-        if budget.max_prompt_tokens is not None:
-            most = min(most, budget.max_prompt_tokens)
+        return self._context(passages, question, corpus, budget)
+
+    def _context(self, passages: Sequence[Passage], question: Question, corpus: Corpus, budget: Budget) -> Context:
+        most = self._most(question, budget)
 
         def context(parts: tuple[Part, ...]) -> Context:
             return Context(parts, question.text, question.history, question.task)
 
         parts = in_document_order(passages, corpus, lambda kept: self._engine.count(context(tuple(kept))) <= most)
         return context(parts)
+
+    def _most(self, question: Question, budget: Budget) -> int:
+        """Most tokens of a prompt."""
+        empty = self._engine.count(Context((), question.text, question.history, question.task))
+        most = min(empty + PASSAGE_TOKENS, self._engine.model.window - new_tokens(question)[0])
+        return most if budget.max_prompt_tokens is None else min(most, budget.max_prompt_tokens)

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
     from turnout.compression.selection import PassageScores, Target
     from turnout.engines.in_flight import Load
+    from turnout.engines.locating import Stretch
     from turnout.engines.prompt import PromptFormat
     from turnout.retrieval.corpus import Corpus
     from turnout.retrieval.search_signals import SearchSignals
     from turnout.router.profile import ModelProfile
     from turnout.router.signals import Signals
+    from turnout.steps import Steps
 
 Stopper = Callable[[], bool]
 """Asked between steps of long work: True means that the caller gave up."""
@@ -129,6 +131,24 @@ class Attends(Protocol):
 
 
 @runtime_checkable
+class Locates(Protocol):
+    """What an engine may do besides: point at the sentences that it would answer a question with."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def open(self) -> None: ...
+
+    def count_text(self, text: str) -> int: ...
+
+    def locate(
+        self, sentences: Sequence[str], question: str, limit: int, longest: int, namespace: str | None = None
+    ) -> Steps[list[Stretch]]:
+        """At most `limit` stretches of a text that is given in sentences, likeliest first, each of one sentence or of
+        several with at most `longest` tokens. What is read of the text is kept for requests of the same namespace."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """What an engine may do besides: keep what it has read."""
 
@@ -189,6 +209,19 @@ class Retriever(Protocol):
 
     def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
         """At most `limit` passages, best first. Callers restore document order before prompting."""
+
+
+class ReadsToSearch(Retriever, Protocol):
+    """A retriever for which the model reads the documents, for each question."""
+
+    def searching(
+        self, question: str, corpus: Corpus, limit: int, namespace: str | None = None
+    ) -> Steps[list[Passage]]:
+        """As `retrieve`, in steps that tell how much is read; closing them gives up.
+
+        Args:
+            namespace: as in `GenerationParams`.
+        """
 
 
 @runtime_checkable
@@ -252,3 +285,18 @@ class Strategy(Protocol):
 
     def prepare(self, question: Question, corpus: Corpus, budget: Budget) -> Context:
         """Builds what the engine will read."""
+
+
+@runtime_checkable
+class PreparesInSteps(Protocol):
+    """What a strategy may do besides: use the engine to prepare, in steps."""
+
+    def preparing(
+        self, question: Question, corpus: Corpus, budget: Budget, namespace: str | None = None
+    ) -> Steps[Context]:
+        """As `Strategy.prepare`; closing it gives up. `Prefilled` tells how much is read, and `Finished` what it took
+        to ask the reader, which counts in the answer's usage.
+
+        Args:
+            namespace: as in `GenerationParams`.
+        """

@@ -6,13 +6,16 @@ import re
 from collections.abc import Sequence
 
 from turnout.engines.fake import FakeEngine
+from turnout.engines.locating import Stretch
+from turnout.steps import Steps
+from turnout.types import Prefilled
 
 _WORD = re.compile(r"\w+")
 
 
 class AbleEngine(FakeEngine):
-    """Says Yes to sentences that share words with the question, looks at those, and is less surprised by a question
-    after a text that holds its words. `read` counts the tokens that it was given so."""
+    """Says Yes to sentences that share words with the question, looks at them, points at them, and is less surprised
+    by a question after a text that holds its words. `read` counts the tokens that it was given so."""
 
     read = 0
 
@@ -38,6 +41,17 @@ class AbleEngine(FakeEngine):
         self.read += sum(map(self.count_text, texts)) + self.count_text(question)
         wanted = _words(question)
         return [[float(len(wanted & _words(text)))] * self.count_text(text) for text in texts]
+
+    def locate(
+        self, sentences: Sequence[str], question: str, limit: int, longest: int, namespace: str | None = None
+    ) -> Steps[list[Stretch]]:
+        """Each sentence alone, by the words that it shares with the question."""
+        tokens = sum(map(self.count_text, sentences)) + self.count_text(question)
+        self.read += tokens
+        yield Prefilled(tokens, tokens)
+        shared = [len(_words(question) & _words(sentence)) + 0.01 for sentence in sentences]
+        best = sorted(range(len(sentences)), key=lambda number: -shared[number])[:limit]
+        return [Stretch(number, number + 1, shared[number] / sum(shared)) for number in best]
 
 
 def _words(text: str) -> set[str]:

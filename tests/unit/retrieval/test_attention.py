@@ -64,6 +64,14 @@ def test_a_needle_is_found_at_every_depth_in_flat_memory(depth: float) -> None:
     assert max(sum(map(engine.count_text, texts)) for texts in engine.read) <= 300
 
 
+def test_reading_is_told_window_by_window() -> None:
+    lines = hay(100)
+    told = list(AttentionRetriever(Overlap(), window_tokens=100).searching(QUESTION, corpus("".join(lines)), 5))
+    assert len(told) > 8
+    assert [event.done for event in told] == sorted({event.done for event in told})
+    assert told[-1].done == told[-1].total == sum(len(line.split()) for line in lines)
+
+
 def test_what_is_kept_is_read_again_before_what_is_new() -> None:
     lines = [NEEDLE, *hay(100)]
     engine = Overlap()
