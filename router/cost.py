@@ -36,6 +36,7 @@ def candidate(
     reasons: tuple[str, ...] = (),
     resident_tokens: int = 0,
     before_s: float = 0.0,
+    before_tokens: tuple[int, int] = (0, 0),
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -43,6 +44,7 @@ def candidate(
         memory: peak bytes of (prompt tokens, new tokens), None where it is not this machine's memory.
         resident_tokens: of the prompt, which need not be read again; where prices are known they are cached ones.
         before_s: seconds that the strategy takes before the engine begins, until the ledger knows better.
+        before_tokens: (prompt tokens, new tokens) of what it asks the reader before, in prompts no larger.
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
@@ -72,7 +74,8 @@ def candidate(
     def cost(new_tokens: float, seconds: float) -> float | None:
         # Without prices the unit is this machine's seconds; a server's seconds are not ours to count.
         here = seconds if memory_bytes is not None else None
-        return signals.pricing.cost(prompt_tokens, resident_tokens, new_tokens, here)
+        read, written = prompt_tokens + before_tokens[0], new_tokens + before_tokens[1]
+        return signals.pricing.cost(read, resident_tokens, written, here)
 
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
@@ -86,7 +89,7 @@ def candidate(
         ttft_high_s=ttft_high,
         total_low_s=total_low,
         total_high_s=total_high,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens + before_tokens[0],
         memory_bytes=memory_bytes,
         cost=cost(usual, total),
         cost_low=cost(short, total_low),

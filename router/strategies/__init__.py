@@ -17,6 +17,7 @@ from turnout.router.strategies.attention import RagByAttention
 from turnout.router.strategies.chunkfree import RagChunkFree
 from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
+from turnout.router.strategies.iterative import RagIterative
 from turnout.router.strategies.rag import Rag
 from turnout.router.strategies.scans import by_functions, by_reader, by_scorer
 
@@ -50,6 +51,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "preview",
         "as rag; the model itself points at the sentences that it would answer with",
         "CFIC (arXiv 2402.09760), whose model was trained for it; not measured here yet",
+    ),
+    Entry(
+        "rag:iterative",
+        "preview",
+        "as rag; the model asks for what it still misses, up to three times",
+        "IterDRAG (arXiv 2410.04343); not measured here yet",
     ),
     Entry(
         "extract",
@@ -90,6 +97,7 @@ def build(
         Rag(engine, retriever),
         RagByAttention(engine, retriever),
         RagChunkFree(engine, retriever),
+        RagIterative(engine, retriever),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine)),
