@@ -143,6 +143,9 @@ class Turnout(Shelf):
                 self._parts = Parts(settings, self._own_engine(), self._embedder, self._progress)
             return self._parts
 
+    def _in_turn(self) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        return self._turn.taken()
+
     def _own_engine(self) -> Engine | None:
         """The engine that the caller gave, itself or as a chat model."""
         if self._chat_model is None or self._engine is not None:
@@ -395,7 +398,7 @@ class Turnout(Shelf):
         """
         from turnout.excerpts import asks_model, excerpts
 
-        with self._turn.taken() if asks_model(strategy) else contextlib.nullcontext():
+        with self._in_turn() if asks_model(strategy) else contextlib.nullcontext():
             return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens)
 
     async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
