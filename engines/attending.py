@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from turnout.engines.prompt import ChatMessage, Piece
 from turnout.engines.tokenizer import ChatTokenizer
+from turnout.progress import Watch
 
 if TYPE_CHECKING:
     from turnout.engines.paged.session import Session
@@ -19,15 +20,22 @@ def prompt(tokenizer: ChatTokenizer, texts: Sequence[str], question: str) -> tup
     return tokenizer.encode_placed([ChatMessage("user", tuple(asked))])
 
 
-def weights(session: Session, ids: Sequence[int], question: tuple[int, int], layer: int) -> list[float]:
-    """[tokens before the question]: the attention of the question's tokens to each, summed over them and the heads."""
+def weights(session: Session, ids: Sequence[int], question: tuple[int, int], layer: int, watch: Watch) -> list[float]:
+    """[tokens before the question]: the attention of the question's tokens to each, summed over them and the heads.
+
+    Raises:
+        Cancelled: the watch said so after a step.
+    """
     start, end = question
     sequence = session.sequence(adapted=False)
     try:
         for at in range(0, start, sequence.chunk):
             # Not `prefill`, which keeps what it has read: no other prompt begins like this one.
-            session.step([(sequence, [ids[at : min(at + sequence.chunk, start)]], ())], is_prompt=True)
+            piece = ids[at : min(at + sequence.chunk, start)]
+            session.step([(sequence, [piece], ())], is_prompt=True)
+            watch.read(len(piece))
         rows = sequence.attention_rows(layer, ids[start:end])
+        watch.read(end - start)
         summed: list[float] = rows[..., :start].float().sum((0, 1)).tolist()
     finally:
         sequence.close(keep=False)

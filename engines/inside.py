@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from turnout.engines import attending, importance, surprise, weighing
+from turnout.engines import attending, importance, locating, surprise, weighing
 from turnout.engines.admission import Admission
 from turnout.engines.paged.kinds import MODEL_TYPES
 from turnout.engines.paged.policy import AttentionPolicy
@@ -30,6 +30,11 @@ class Inside(ABC):
     @abstractmethod
     def admission(self) -> Admission:
         """What fits the memory."""
+
+    @property
+    @abstractmethod
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer."""
 
     @property
     @abstractmethod
@@ -85,7 +90,9 @@ class Inside(ABC):
         (losses,) = self._losses([asked], watch)
         return [surprise.mean(losses[start:end]) for start, end in places]
 
-    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+    def attend(
+        self, texts: Sequence[str], question: str, layer: int | None = None, watch: Watch | None = None
+    ) -> list[list[float]]:
         """[texts][tokens]: how much a question looks at each token of the texts, which are read one after the other:
         attention in one layer, summed over the question's tokens and the layer's heads. What is no part of a word has
         0.
@@ -97,6 +104,7 @@ class Inside(ABC):
             ConfigurationError: no question, or the model has no such layer.
             EngineError: texts and question are over the window.
             ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
         """
         ids, places = attending.prompt(self.tokenizer, texts, question)
         asked = places.pop()
@@ -109,7 +117,7 @@ class Inside(ABC):
             layer = layers // 2
         elif not 0 <= layer < layers:
             raise ConfigurationError(f"layer {layer} is not one of the model's {layers}", hint=f"0 to {layers - 1}")
-        found = attending.weights(session, ids, asked, layer)
+        found = attending.weights(session, ids, asked, layer, watch or Watch())
         words = attending.words(self.tokenizer, ids[: asked[0]])
         return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
 
@@ -134,6 +142,41 @@ class Inside(ABC):
         layers = self.admission.footprint.kv_shape.layers
         end = begin + len(ids)
         return importance.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
+
+    def locate(
+        self,
+        sentences: Sequence[str],
+        question: str,
+        limit: int,
+        longest: int,
+        namespace: str | None = None,
+        watch: Watch | None = None,
+    ) -> list[locating.Stretch]:
+        """At most `limit` stretches of a text, likeliest first: sentences that the model would begin to copy in answer
+        to a question, and those after them up to where it would stop, at most `longest` tokens of several. The text is
+        read once for all questions of a namespace.
+
+        Args:
+            sentences: the text, without gaps.
+
+        Raises:
+            ConfigurationError: no question.
+            EngineError: text and question are over the window, or the model foretells no numbers.
+            ModelError: the model's keys and values do not lie in pages, or nothing ends its answers.
+            Cancelled: the watch said so after a step.
+        """
+        if not question.strip():
+            raise ConfigurationError("the question is empty", hint="ask for something")
+        asked = locating.asked(self.tokenizer, sentences, question)
+        self.admission.check(len(asked.ids), max(longest, locating.OPENING_TOKENS))
+        session = self._with_pages("point at sentences")
+        ends = sorted(self.end_tokens)
+        if not ends:
+            raise ModelError(f"{self._name} names no token that ends an answer", hint="use another model")
+        turn = self.tokenizer.turn_end(ends)
+        ends.sort(key=lambda token: token != turn)
+        text = session.sequence(namespace, adapted=False)
+        return locating.located(session, text, asked, ends, limit, longest, watch or Watch())
 
     def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:

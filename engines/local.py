@@ -66,8 +66,8 @@ class LocalEngine(Inside):
         disk_bytes: most of it.
         yarn: how many times its window the model shall read, see `folder.stretched`; 1 leaves it as it is.
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
-            `weigh`, `surprise`, `attend` and `importance` read without. Where keys and values do not lie in pages it
-            is merged into the weights, and everything is read with it.
+            `weigh`, `surprise`, `attend`, `locate` and `importance` read without. Where keys and values do not lie in
+            pages it is merged into the weights, and everything is read with it.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
             prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
         attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.

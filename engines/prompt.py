@@ -61,6 +61,14 @@ class PromptFormat:
     refusal: str = REFUSAL
 
 
+FOLLOW_UP_TASK = "follow_up"
+"""The task of a context whose reader is asked what it still has to look for."""
+
+FOLLOW_UP = (
+    "If the text above is enough to answer the question, reply only: Enough. Otherwise write one short question that "
+    "finds what is missing."
+)
+
 PLAIN = PromptFormat(
     name="plain",
     system="",
@@ -69,6 +77,7 @@ PLAIN = PromptFormat(
     by_task={
         "summarisation": "Summarise what the text above says about the question, in a few sentences.",
         "choice": "Answer the question from the text above with one of the options below it.",
+        FOLLOW_UP_TASK: FOLLOW_UP,
     },
 )
 
@@ -95,6 +104,7 @@ QUOTING = PromptFormat(
             'word. Then, on a line of its own, write Quote: "..." with the words of the text that support it, copied '
             "exactly, at most one sentence."
         ),
+        FOLLOW_UP_TASK: FOLLOW_UP,
     },
     quotes=True,
 )

@@ -7,8 +7,7 @@ length of the documents, memory does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from turnout.contracts import Attends
 from turnout.errors import ConfigurationError, EngineError
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import joined
-from turnout.sentences import lines, sentences
+from turnout.retrieval.windows import Sentence, read, windows
 from turnout.types import Passage, Span
 
 if TYPE_CHECKING:
@@ -35,13 +35,6 @@ KEPT_TOKENS = 1024
 
 PHRASE_TOKENS = 8
 """Width over which attention is averaged, so that a phrase counts and not a single token; as published."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sentence:
-    span: Span
-    text: str
-    tokens: int
 
 
 class AttentionRetriever:
@@ -82,48 +75,34 @@ class AttentionRetriever:
         """Loads the model."""
         self._engine.open()
 
-    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
-        """At most `limit` passages, best first: neighbouring sentences are one, scored by its strongest token.
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
+        """At most `limit` passages, best first: neighbouring sentences are one, scored by its strongest token. The
+        watch hears of each window.
 
         Raises:
             ConfigurationError: the question is empty.
             EngineError: question and window don't fit the model's window, or its attention is no number.
             ModelError: the model can't show its attention.
+            Cancelled: the watch said so after a step.
         """
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="ask for something")
-        kept: list[_Sentence] = []
+        watch = watch or Watch()
+        kept: list[Sentence] = []
         scores: dict[Span, float] = {}
-        for window in self._windows(corpus):
+        sentences = list(read(corpus, self._engine.count_text))
+        total, at = sum(sentence.tokens for sentence in sentences), 0
+        for window in windows(sentences, self._window):
             seen = [*kept, *window]
-            found = self._engine.attend([each.text for each in seen], question, self._layer)
+            found = self._engine.attend([each.text for each in seen], question, self._layer, watch)
             kept, scores = self._strongest(seen, found)
+            at += sum(sentence.tokens for sentence in window)
+            watch.progress("reading", at, total)
         return _passages(scores, corpus)[: max(limit, 0)]
 
-    def _windows(self, corpus: Corpus) -> Iterator[list[_Sentence]]:
-        """The corpus' sentences in order, at most `window_tokens` at a time, and at least one."""
-        window: list[_Sentence] = []
-        tokens = 0
-        for sentence in self._sentences(corpus):
-            if window and tokens + sentence.tokens > self._window:
-                yield window
-                window, tokens = [], 0
-            window.append(sentence)
-            tokens += sentence.tokens
-        if window:
-            yield window
-
-    def _sentences(self, corpus: Corpus) -> Iterator[_Sentence]:
-        for document in corpus.documents:
-            split = lines if document.kind == "code" else sentences
-            for start, end in split(document.text):
-                text = document.text[start:end]
-                if not text.isspace():
-                    yield _Sentence(Span(document.id, start, end), text, self._engine.count_text(text))
-
     def _strongest(
-        self, seen: Sequence[_Sentence], found: Sequence[Sequence[float]]
-    ) -> tuple[list[_Sentence], dict[Span, float]]:
+        self, seen: Sequence[Sentence], found: Sequence[Sequence[float]]
+    ) -> tuple[list[Sentence], dict[Span, float]]:
         """What is kept of the sentences, in order, with the attention of each one's strongest token."""
         ends = np.cumsum([len(weights) for weights in found])
         smooth = smoothed(np.array([weight for weights in found for weight in weights]), self._phrase)

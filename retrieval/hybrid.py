@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from turnout.contracts import Embedder
 from turnout.errors import ConfigurationError
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals, measure
 from turnout.retrieval.vectors import of_question
@@ -64,8 +65,8 @@ class HybridRetriever:
             self.search("warm", corpus, 1)
             self._warm.add(corpus)
 
-    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
-        """At most `limit` passages, best first, scored by the fused rank."""
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
+        """At most `limit` passages, best first, scored by the fused rank; too quick to be told of."""
         return self.search(question, corpus, limit).passages
 
     def search(self, question: str, corpus: Corpus, limit: int) -> SearchResult:

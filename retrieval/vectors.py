@@ -35,10 +35,10 @@ def of_question(embedder: Embedder, question: str) -> NDArray[np.float32]:
         ModelError: the embedder broke its contract.
     """
     if isinstance(embedder, EmbedsQuestions):
-        asked = checked(embedder.embed_question(question)[None, :], 1, embedder.dimension)
-        return np.ascontiguousarray(asked[0])
-    found: NDArray[np.float32] = embedder.embed([question])[0]
-    return found
+        found = embedder.embed_question(question)[None, :]
+    else:
+        found = embedder.embed([question])
+    return np.ascontiguousarray(checked(found, 1, embedder.dimension)[0])
 
 
 def checked(vectors: NDArray[np.float32], rows: int, dimension: int) -> NDArray[np.float32]:

@@ -38,6 +38,7 @@ def candidate(
     before_s: float = 0.0,
     scanned_tokens: int = 0,
     speedup: float = 1.0,
+    before_tokens: tuple[int, int] = (0, 0),
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -48,6 +49,7 @@ def candidate(
         scanned_tokens: that the model reads in them, to choose what stands in the prompt; where prices are known they
             cost what new tokens of a prompt do.
         speedup: tokens that are written in the time of one.
+        before_tokens: (prompt tokens, new tokens) of what it asks the reader before, in prompts no larger.
     """
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
@@ -77,8 +79,8 @@ def candidate(
     def cost(new_tokens: float, seconds: float, scanned: float = 1.0) -> float | None:
         # Without prices the unit is this machine's seconds; a server's seconds are not ours to count.
         here = seconds if memory_bytes is not None else None
-        read = prompt_tokens + round(scanned * scanned_tokens)
-        return signals.pricing.cost(read, resident_tokens, new_tokens, here)
+        read = prompt_tokens + before_tokens[0] + round(scanned * scanned_tokens)
+        return signals.pricing.cost(read, resident_tokens, new_tokens + before_tokens[1], here)
 
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
@@ -92,7 +94,7 @@ def candidate(
         ttft_high_s=ttft_high,
         total_low_s=total_low,
         total_high_s=total_high,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens + before_tokens[0],
         memory_bytes=memory_bytes,
         cost=cost(usual, total),
         cost_low=cost(short, total_low, SPREAD[0]),

@@ -171,8 +171,11 @@ class Ledger:
             record = json.loads(text)
             usage, raw, known = record["usage"], record["raw_first_token_s"], record["decision"]["signals"]
             first, ttft = usage["first_token_s"], usage["ttft_s"]
-            if usage["completion_tokens"]:
-                lengths.setdefault(chosen, []).append(usage["completion_tokens"] / known["expected_new_tokens"])
+            written = usage["completion_tokens"] - sum(
+                asked.get("completion_tokens", 0) for asked in usage.get("attempts", ())
+            )
+            if written:
+                lengths.setdefault(chosen, []).append(written / known["expected_new_tokens"])
             if first is None or usage["cached_tokens"] or any(known.get("wait_s", ())):
                 continue
             if raw:

@@ -13,7 +13,7 @@ from turnout.progress import Progress, Watch, silent
 from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.search_signals import SearchSignals
-from turnout.router import citations, policy, waiting
+from turnout.router import attempts, citations, policy, waiting
 from turnout.router.check import is_answer, is_refusal, is_settled
 from turnout.router.clock import Clock
 from turnout.router.cost import affordable
@@ -161,7 +161,7 @@ def carry_out(
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
-    watch = Watch(stopped, machinery.progress)
+    watch = Watch(_within(request, clock, stopped), machinery.progress, request.cache_namespace)
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
     watch.go_on()
     with clock.aside("load"):
@@ -206,11 +206,7 @@ def carry_out(
     cut = _cut(request, params, decision, finished)
     if cut is not None and checked.abstained and not checked.refused:
         # What was written is too little to be an answer: that says nothing of the documents.
-        kind, more = (EngineError, "max_cost") if cut.limit == "max_cost" else (EngineTimeoutError, "time")
-        raise kind(
-            f"{cut.limit} {cut.allowed:g} was over before there was an answer",
-            hint=f"allow more {more}, or give fewer documents",
-        )
+        raise _over(cut.limit, cut.allowed)
     for delta in growing.finish(checked.abstained):
         clock.first_word()
         yield TextDelta(delta)
@@ -219,8 +215,8 @@ def carry_out(
     if cut is not None:
         yield cut
     clock.first_word()
-    result = _answer(request, machinery, decision, finished, clock, checked, watch.read_tokens)
-    yield Done(_recorded(result, corpus, machinery))
+    result = _answer(request, machinery, decision, finished, clock, checked, watch)
+    yield Done(_recorded(result, corpus, machinery, finished.prompt_tokens))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
@@ -228,12 +224,43 @@ NOTHING_READ = Finished("stop", 0, 0)
 FRAGMENTS = "pieces of sentences were read; what is cited are the sentences of the source that they stand in"
 
 
+def _within(request: Request, clock: Clock, stopped: Stopper | None) -> Stopper:
+    """Says whether the caller gave up; raises EngineTimeoutError where a limit in seconds, from now on, is over."""
+    begin, own = clock.total_s(), request.decoding.timeout_s
+
+    def check() -> bool:
+        if stopped is not None and stopped():
+            return True
+        left = _left(request, clock)
+        if left is not None and left <= 0:
+            raise _over("max_total_s", request.budget.max_total_s or 0.0)
+        if own is not None and clock.total_s() - begin > own:
+            raise _over("timeout_s", own)
+        return False
+
+    return check
+
+
+def _over(limit: str, allowed: float) -> EngineError:
+    kind, more = (EngineError, "max_cost") if limit == "max_cost" else (EngineTimeoutError, "time")
+    return kind(
+        f"{limit} {allowed:g} was over before there was an answer",
+        hint=f"allow more {more}, or give fewer documents",
+    )
+
+
+def _left(request: Request, clock: Clock) -> float | None:
+    """Seconds of `max_total_s` that are left; None without one."""
+    limit = request.budget.max_total_s
+    return None if limit is None else limit - clock.total_s() - clock.seconds("index")
+
+
 def _params(request: Request, decision: Decision, machinery: Machinery, clock: Clock, scanned: int) -> GenerationParams:
     """How to decode: at most the task's new tokens and those that `max_cost` pays for, and no longer than `max_total_s`
     and the caller's time leave."""
     known = Signals.from_record(decision.signals)
-    limit, decoding = request.budget.max_total_s, request.decoding
-    left = None if limit is None else max(limit - clock.total_s() - clock.seconds("index"), 1e-3)
+    left, decoding = _left(request, clock), request.decoding
+    left = None if left is None else max(left, 1e-3)
     return GenerationParams(
         max_tokens=affordable(decision[decision.chosen], request.budget, known, machinery.profile, scanned),
         temperature=decoding.temperature,
@@ -316,24 +343,26 @@ def _answer(
     finished: Finished,
     clock: Clock,
     checked: _Checked,
-    scanned: int,
+    watch: Watch,
 ) -> Answer:
     total_s = clock.total_s()
     here = total_s if decision[decision.chosen].memory_bytes is not None else None
-    read = finished.prompt_tokens + scanned
+    every = attempts.together(watch.asked, finished)
+    read = every.prompt_tokens + watch.read_tokens
     usage = Usage(
-        prompt_tokens=finished.prompt_tokens,
-        cached_tokens=finished.cached_tokens,
-        completion_tokens=finished.completion_tokens,
-        first_token_s=finished.first_token_s,
+        prompt_tokens=every.prompt_tokens,
+        cached_tokens=every.cached_tokens,
+        completion_tokens=every.completion_tokens,
+        first_token_s=every.first_token_s,
         ttft_s=clock.ttft_s,
         total_s=total_s,
         load_s=clock.seconds("load"),
         index_s=clock.seconds("index"),
-        peak_memory_bytes=finished.peak_memory_bytes,
+        peak_memory_bytes=every.peak_memory_bytes,
         acceptance_rate=_accepted(machinery.engine, finished),
-        cost=machinery.pricing.cost(read, finished.cached_tokens, finished.completion_tokens, here),
-        scanned_tokens=scanned,
+        cost=machinery.pricing.cost(read, every.cached_tokens, every.completion_tokens, here),
+        attempts=attempts.records(watch.asked, decision.chosen),
+        scanned_tokens=watch.read_tokens,
     )
     ways = {"length": f"at {finished.completion_tokens} new tokens", "timeout": "by the time limit"}
     cut = None if checked.abstained else ways.get(finished.reason)
@@ -358,10 +387,14 @@ def _accepted(engine: Engine, finished: Finished) -> float | None:
     return engine.drafted().rate if isinstance(engine, Drafts) and finished is not NOTHING_READ else None
 
 
-def _recorded(result: Answer, corpus: Corpus, machinery: Machinery) -> Answer:
-    """The answer, written to the ledger; a ledger that can't be written never costs the answer."""
+def _recorded(result: Answer, corpus: Corpus, machinery: Machinery, prompt_tokens: int) -> Answer:
+    """The answer, written to the ledger; a ledger that can't be written never costs the answer.
+
+    Args:
+        prompt_tokens: that the answer itself was written from.
+    """
     try:
-        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(result.usage.prompt_tokens))
+        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(prompt_tokens))
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result

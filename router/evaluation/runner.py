@@ -281,7 +281,7 @@ def _drop_unfinished(store: RunStore, order: Sequence[Key]) -> None:
 
 
 class _OneAtATime:
-    """A strategy whose searching is not done by two threads at once; generating still is."""
+    """A strategy that prepares for one question at a time; answers are still written at once."""
 
     def __init__(self, strategy: Strategy, lock: threading.Lock) -> None:
         self._strategy = strategy

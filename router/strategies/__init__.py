@@ -14,8 +14,10 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.scorers import ByWords
 from turnout.contracts import Engine, Retriever, SegmentCache, Strategy, UnitScorer
 from turnout.router.strategies.attention import RagByAttention
+from turnout.router.strategies.chunkfree import RagChunkFree
 from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
+from turnout.router.strategies.iterative import RagIterative
 from turnout.router.strategies.rag import Rag
 from turnout.router.strategies.rapid import STEERED, Rapid
 from turnout.router.strategies.scans import by_draft, by_functions, by_reader, by_scorer
@@ -44,6 +46,18 @@ STRATEGIES: tuple[Entry, ...] = (
         "preview",
         "as rag; the model itself reads everything once, and what it looks at are the passages",
         "InfiniRetri (arXiv 2502.12962); not measured here yet",
+    ),
+    Entry(
+        "rag:chunkfree",
+        "preview",
+        "as rag; the model itself points at the sentences that it would answer with",
+        "CFIC (arXiv 2402.09760), whose model was trained for it; not measured here yet",
+    ),
+    Entry(
+        "rag:iterative",
+        "preview",
+        "as rag; the model asks for what it still misses, up to three times",
+        "IterDRAG (arXiv 2410.04343); not measured here yet",
     ),
     Entry(
         "extract",
@@ -107,6 +121,8 @@ def build(
         Full(engine),
         Rag(engine, retriever, passage_tokens),
         RagByAttention(engine, retriever, passage_tokens),
+        RagChunkFree(engine, retriever, passage_tokens),
+        RagIterative(engine, retriever, passage_tokens=passage_tokens),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine, kept)),

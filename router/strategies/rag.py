@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from turnout.contracts import Engine, Retriever
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -12,7 +14,7 @@ from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
 from turnout.router.signals import Signals
-from turnout.types import Budget, Candidate, Context, Part, Question
+from turnout.types import Budget, Candidate, Context, Part, Passage, Question
 
 PASSAGE_TOKENS = 1000
 """Tokens of passages in a prompt, by default: about five segments. LaRA's retrieval arm keeps five chunks of 600."""
@@ -41,6 +43,21 @@ class Rag:
     def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
         """Reads what fits of the window, the passage budget and `max_prompt_tokens`, and at least one segment; short
         documents are read whole either way."""
+        read, whole = self._read(signals, budget)
+        scanned = self._scanned_tokens(signals)
+        return candidate(
+            self.name,
+            estimate("full" if whole else self.name, signals, profile),
+            signals.overhead_tokens + read,
+            signals,
+            profile,
+            self._memory_bytes,
+            before_s=scanned * profile.per_token_s,
+            scanned_tokens=scanned,
+        )
+
+    def _read(self, signals: Signals, budget: Budget) -> tuple[int, bool]:
+        """Tokens of documents in a prompt, and whether they are all of them."""
         room = signals.window - signals.overhead_tokens - signals.max_new_tokens
         if budget.max_prompt_tokens is not None:
             room = min(room, budget.max_prompt_tokens - signals.overhead_tokens)
@@ -48,20 +65,11 @@ class Rag:
         text = signals.full_tokens - signals.overhead_tokens
         least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
         read = min(text, max(min(room, self._passage_tokens), least))
-        way = "full" if read >= text else self.name
-        return candidate(
-            self.name,
-            estimate(way, signals, profile),
-            signals.overhead_tokens + read,
-            signals,
-            profile,
-            self._memory_bytes,
-            before_s=self._before_s(signals, profile),
-        )
+        return read, read >= text
 
-    def _before_s(self, signals: Signals, profile: ModelProfile) -> float:
-        """Seconds of searching, beyond what every search takes."""
-        return 0.0
+    def _scanned_tokens(self, signals: Signals) -> int:
+        """Tokens that the model itself reads to search."""
+        return 0
 
     def _memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int | None:
         return self._engine.memory_bytes(prompt_tokens, new_tokens)
@@ -72,14 +80,20 @@ class Rag:
 
     def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """The best passages whose prompt stays inside the window, the passage budget and `max_prompt_tokens`."""
-        passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES)
-        empty = self._engine.count(Context((), question.text, question.history, question.task))
-        most = min(empty + self._passage_tokens, self._engine.model.window - new_tokens(question)[0])
-        if budget.max_prompt_tokens is not None:
-            most = min(most, budget.max_prompt_tokens)
+        passages = self._retriever.retrieve(question.standalone, corpus, PASSAGES, watch)
+        return self._context(passages, question, corpus, budget)
+
+    def _context(self, passages: Sequence[Passage], question: Question, corpus: Corpus, budget: Budget) -> Context:
+        most = self._most(question, budget)
 
         def context(parts: tuple[Part, ...]) -> Context:
             return Context(parts, question.text, question.history, question.task)
 
         parts = in_document_order(passages, corpus, lambda kept: self._engine.count(context(tuple(kept))) <= most)
         return context(parts)
+
+    def _most(self, question: Question, budget: Budget) -> int:
+        """Most tokens of a prompt."""
+        empty = self._engine.count(Context((), question.text, question.history, question.task))
+        most = min(empty + self._passage_tokens, self._engine.model.window - new_tokens(question)[0])
+        return most if budget.max_prompt_tokens is None else min(most, budget.max_prompt_tokens)

@@ -150,6 +150,11 @@ class Turnout(Shelf):
                 self._parts = Parts(settings, self._own_engine(), self._embedder, self._progress)
             return self._parts
 
+    def _in_turn(
+        self, stopped: Callable[[], bool] | None = None
+    ) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+        return self._turn.taken(stopped)
+
     def _own_engine(self) -> Engine | None:
         """The engine that the caller gave, itself or as a chat model."""
         if self._chat_model is None or self._engine is not None:
@@ -408,7 +413,7 @@ class Turnout(Shelf):
 
         with contextlib.ExitStack() as stack:
             if asks_model(strategy):
-                stopped = stack.enter_context(self._turn.taken(stopped))
+                stopped = stack.enter_context(self._in_turn(stopped))
             watch = Watch(stopped, self._progress)
             return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens, watch)
 

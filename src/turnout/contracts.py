@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from turnout.compression.selection import PassageScores, Target
     from turnout.engines.in_flight import Load
+    from turnout.engines.locating import Stretch
     from turnout.engines.prompt import PromptFormat
     from turnout.engines.speculative.plan import Counts
     from turnout.progress import Watch
@@ -129,9 +130,35 @@ class Attends(Protocol):
 
     def count_text(self, text: str) -> int: ...
 
-    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+    def attend(
+        self, texts: Sequence[str], question: str, layer: int | None = None, watch: Watch | None = None
+    ) -> list[list[float]]:
         """[texts][tokens]: the question's attention to each token of the texts, in a layer, from 0; by default the one
         in the middle."""
+
+
+@runtime_checkable
+class Locates(Protocol):
+    """What an engine may do besides: point at the sentences that it would answer a question with."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def open(self) -> None: ...
+
+    def count_text(self, text: str) -> int: ...
+
+    def locate(
+        self,
+        sentences: Sequence[str],
+        question: str,
+        limit: int,
+        longest: int,
+        namespace: str | None = None,
+        watch: Watch | None = None,
+    ) -> list[Stretch]:
+        """At most `limit` stretches of a text that is given in sentences, likeliest first, each of one sentence or of
+        several with at most `longest` tokens. What is read of the text is kept for requests of the same namespace."""
 
 
 @runtime_checkable
@@ -218,8 +245,9 @@ class Retriever(Protocol):
     def warm(self, corpus: Corpus) -> None:
         """Loads and indexes what searching this corpus needs; nothing the second time."""
 
-    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
-        """At most `limit` passages, best first. Callers restore document order before prompting."""
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
+        """At most `limit` passages, best first. Callers restore document order before prompting. Where the model reads
+        to search, the watch hears of it and may end it."""
 
 
 @runtime_checkable

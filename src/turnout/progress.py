@@ -9,10 +9,12 @@ from turnout.errors import Cancelled
 
 if TYPE_CHECKING:
     from turnout.contracts import Stopper
+    from turnout.types import Finished
 
 
 class Progress(Protocol):
-    """Called with the stage ("reading", "embedding", "measuring", "scanning"), what is done and what there is to do."""
+    """Called with the stage ("reading", "embedding", "measuring", "scanning", "prefill"), what is done and what there
+    is to do."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 
@@ -27,15 +29,21 @@ class Watch:
     Args:
         stopped: asked after each step; nobody gives up by default.
         progress: told how far the work is.
+        namespace: as in `GenerationParams`: whose questions what is read may serve.
 
     Attributes:
-        read_tokens: that a model has read for it so far.
+        read_tokens: that a model has read for it so far, beyond the prompts of `asked`.
+        asked: how each question to the reader before the answer ended.
     """
 
-    def __init__(self, stopped: Stopper | None = None, progress: Progress = silent) -> None:
+    def __init__(
+        self, stopped: Stopper | None = None, progress: Progress = silent, namespace: str | None = None
+    ) -> None:
         self._stopped = stopped
         self.progress = progress
+        self.namespace = namespace
         self.read_tokens = 0
+        self.asked: list[Finished] = []
 
     def go_on(self) -> None:
         """Raises Cancelled where the caller gave up."""

@@ -3,20 +3,85 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.asking import Hit
-from turnout.types import Document
+from turnout.contracts import Attends, Locates, Retriever, Stopper
+from turnout.errors import ConfigurationError, UnknownNameError
+from turnout.progress import Watch
+from turnout.types import Document, Passage
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from turnout.parts import Parts
     from turnout.retrieval.corpus import Corpus
-    from turnout.retrieval.hybrid import SearchResult
+
+HYBRID = "hybrid"
+RETRIEVERS = (HYBRID, "attention", "chunkfree")
+"""By words and meaning; by what the model looks at; by what it would begin to copy."""
+
+if TYPE_CHECKING:
+    Found = tuple[list[Passage], NDArray[np.float32] | None]
+    Find = Callable[[str, Corpus, int], Found]
+    """A search of a corpus: passages, best first, and every segment's likeness in meaning where that is known."""
+
+
+def check(retriever: str) -> None:
+    """Raises UnknownNameError: there is no such retriever."""
+    if retriever not in RETRIEVERS:
+        raise UnknownNameError("retriever", retriever, RETRIEVERS)
+
+
+def by_index(parts: Parts) -> Find:
+    """Without any model but the embedder."""
+
+    def find(question: str, corpus: Corpus, limit: int) -> Found:
+        result = parts.retriever.search(question, corpus, limit)
+        return result.passages, result.cosines
+
+    return find
+
+
+def by_reading(parts: Parts, retriever: str, stopped: Stopper) -> Find:
+    """With the model, which reads everything.
+
+    Args:
+        stopped: asked between steps.
+
+    Raises:
+        Cancelled: `stopped` said so.
+        ConfigurationError: the model can't do it.
+        ModelError: it is not here.
+    """
+
+    def find(question: str, corpus: Corpus, limit: int) -> Found:
+        reader = _reader(parts, retriever, limit)
+        reader.warm(corpus)
+        return reader.retrieve(question, corpus, limit, Watch(stopped, parts.progress)), None
+
+    return find
+
+
+def _reader(parts: Parts, retriever: str, limit: int) -> Retriever:
+    from turnout.retrieval.attention import AttentionRetriever
+    from turnout.retrieval.chunkfree import SPANS, ChunkFreeRetriever
+
+    engine = parts.engine
+    if retriever == "attention" and isinstance(engine, Attends):
+        return AttentionRetriever(engine)
+    if retriever == "chunkfree" and isinstance(engine, Locates):
+        return ChunkFreeRetriever(engine, spans=max(limit, SPANS))
+    raise ConfigurationError(
+        f"the retriever {retriever} needs a model that this machine runs, {engine.model.name} is none",
+        hint=f"use {HYBRID}, or a local model",
+    )
 
 
 def hits(
-    parts: Parts, question: str, documents: Sequence[Document], given: Mapping[str, str], limit: int
+    parts: Parts, question: str, documents: Sequence[Document], given: Mapping[str, str], limit: int, find: Find
 ) -> tuple[Hit, ...]:
     """At most `limit` passages of the documents, best first.
 
@@ -24,29 +89,32 @@ def hits(
         given: the JSON that was given with documents just now, by id; the others are of the library.
     """
     corpus = parts.corpus(documents)
-    found = parts.retriever.search(question, corpus, limit)
-    asked = {passage.span.document_id: corpus.document(passage.span.document_id) for passage in found.passages}
+    found, cosines = find(question, corpus, limit)
+    asked = {passage.span.document_id: corpus.document(passage.span.document_id) for passage in found}
     held = parts.library.metadata(document for id_, document in asked.items() if id_ not in given)
-    return _hits(corpus, found, asked, {**held, **given})
+    return _hits(corpus, found, cosines, asked, {**held, **given})
 
 
-def hits_in(parts: Parts, question: str, collection: str, limit: int) -> tuple[Hit, ...]:
+def hits_in(parts: Parts, question: str, collection: str, limit: int, find: Find) -> tuple[Hit, ...]:
     """As `hits`, of a collection, under the names and with the metadata that its documents have there."""
     corpus = parts.collection(collection)
-    found = parts.retriever.search(question, corpus, limit)
-    holders = parts.library.held(collection, documents=[passage.span.document_id for passage in found.passages])
+    found, cosines = find(question, corpus, limit)
+    holders = parts.library.held(collection, documents=[passage.span.document_id for passage in found])
     first = {holder.document_id: holder for holder in reversed(holders)}
     asked = {id_: holder.named(corpus.document(id_)) for id_, holder in first.items()}
-    return _hits(corpus, found, asked, {id_: holder.metadata for id_, holder in first.items()})
+    return _hits(corpus, found, cosines, asked, {id_: holder.metadata for id_, holder in first.items()})
 
 
 def _hits(
-    corpus: Corpus, found: SearchResult, documents: Mapping[str, Document], metadata: Mapping[str, str]
+    corpus: Corpus,
+    found: Sequence[Passage],
+    cosines: NDArray[np.float32] | None,
+    documents: Mapping[str, Document],
+    metadata: Mapping[str, str],
 ) -> tuple[Hit, ...]:
-    cosines = found.cosines
     numbers = {segment.span: number for number, segment in enumerate(corpus.segments)} if cosines is not None else {}
     result = []
-    for passage in found.passages:
+    for passage in found:
         span, document = passage.span, documents.get(passage.span.document_id)
         if document is None:  # it was removed meanwhile
             continue

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from turnout.asking import Hit
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
 
 
 class Shelf(ABC):
-    """The part of `Turnout` that asks no model."""
+    """The part of `Turnout` that writes no answers."""
 
     _progress: Progress
 
     @abstractmethod
     def _opened(self) -> Parts:
         """What is held open."""
+
+    @abstractmethod
+    def _in_turn(self) -> AbstractContextManager[Callable[[], bool]]:
+        """Waits until no other question is answered; gives what says that this one is to stop."""
 
     def add(self, *inputs: Input, collection: str = "library") -> Added:
         """Reads documents into the library; what is there already, unchanged, costs nothing.
@@ -115,26 +121,39 @@ class Shelf(ABC):
         limit: int = 5,
         *,
         collection: str | None = None,
+        retriever: str = "hybrid",
     ) -> tuple[Hit, ...]:
-        """The passages that match a question by words and, with an embedder, by meaning, best first. No model reads
-        them, and no question has to wait.
+        """The passages that match a question, best first.
 
         Args:
             documents: to search; or else a `collection`, whose documents then bear the names that they have there.
             limit: most passages; there may be fewer.
+            retriever: "hybrid", by words and, with an embedder, by meaning: no model reads the documents, and no
+                question has to wait. "attention" and "chunkfree": the model reads everything, in its turn, and tells
+                what it looks at, or which sentences it would answer with (docs/decision.md).
+
+        Raises:
+            ConfigurationError: the model can't do it.
         """
-        from turnout.search import hits, hits_in
+        from turnout import search
 
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="say what to look for")
+        search.check(retriever)
         parts = self._opened()
         if documents is not None and collection is None:
-            return hits(parts, question, *Reader(parts.library, parts.settings, self._progress).given(documents), limit)
-        if collection is None or documents is not None:
+            given = Reader(parts.library, parts.settings, self._progress).given(documents)
+            asked = partial(search.hits, parts, question, *given, limit)
+        elif collection is not None and documents is None:
+            if not parts.library.members(collection):
+                raise nothing_in(collection)
+            asked = partial(search.hits_in, parts, question, collection, limit)
+        else:
             raise ConfigurationError("a search is over documents or over a collection", hint="give one of the two")
-        if not parts.library.members(collection):
-            raise nothing_in(collection)
-        return hits_in(parts, question, collection, limit)
+        if retriever == search.HYBRID:
+            return asked(search.by_index(parts))
+        with self._in_turn() as stopped:
+            return asked(search.by_reading(parts, retriever, stopped))
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.
@@ -163,9 +182,12 @@ class Shelf(ABC):
         limit: int = 5,
         *,
         collection: str | None = None,
+        retriever: str = "hybrid",
     ) -> tuple[Hit, ...]:
         """`search` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.search(question, documents, limit, collection=collection))
+        return await asyncio.to_thread(
+            lambda: self.search(question, documents, limit, collection=collection, retriever=retriever)
+        )
 
     async def aembed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """`embed` without blocking the event loop."""

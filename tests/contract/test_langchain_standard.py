@@ -19,6 +19,7 @@ from langchain_tests.integration_tests import (
 )
 from langchain_tests.unit_tests import ChatModelUnitTests, EmbeddingsUnitTests, ToolsUnitTests
 from support import tiny_models
+from support.able import AbleEngine
 from support.embedders import WordEmbedder
 from support.library import BOOK
 
@@ -122,6 +123,31 @@ class TestRetriever(RetrieversIntegrationTests):
     @property
     def retriever_query_example(self) -> str:
         return "Who repaired the lighthouse lamp?"
+
+
+LAMP = " ".join(f"The lighthouse lamp was lit in {year}. {'The sea was calm. ' * 9}" for year in range(1890, 1896))
+
+
+class TestReadingRetriever(TestRetriever):
+    """The model points at sentences: of a text that has as many of them as the suite asks for."""
+
+    by = "chunkfree"
+
+    @pytest.fixture(autouse=True)
+    def _able(self, home: Path):
+        with Turnout(engine=AbleEngine(), embedder=WordEmbedder()) as turnout:
+            type(self).shared = turnout
+            yield
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {"turnout": self.shared, "documents": [Text(LAMP, "lamp.md")], "retriever": self.by}
+
+
+class TestLookingRetriever(TestReadingRetriever):
+    """It shows what it looks at."""
+
+    by = "attention"
 
 
 class Embedding:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from turnout.engines.fake import _TOKEN, FakeEngine
+from turnout.engines.locating import Stretch
 from turnout.engines.speculative.plan import Counts
 from turnout.progress import Watch
 
@@ -14,8 +15,9 @@ _WORD = re.compile(r"\w+")
 
 
 class AbleEngine(FakeEngine):
-    """Says Yes to sentences that share words with the question, looks at those and at the words themselves, and is less
-    surprised by a question after a text that holds its words. `read` counts the tokens that it was given so."""
+    """Says Yes to sentences that share words with the question, looks at those and at the words themselves, points at
+    them, and is less surprised by a question after a text that holds its words. `read` counts the tokens that it was
+    given so."""
 
     read = 0
 
@@ -43,8 +45,10 @@ class AbleEngine(FakeEngine):
         self._reads([text], watch)
         return [float(len(_words(text[start:end]))) for start, end in lines]
 
-    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
-        self._reads([*texts, question], None)
+    def attend(
+        self, texts: Sequence[str], question: str, layer: int | None = None, watch: Watch | None = None
+    ) -> list[list[float]]:
+        self._reads([*texts, question], watch)
         wanted = _words(question)
         return [[float(len(wanted & _words(text)))] * self.count_text(text) for text in texts]
 
@@ -66,6 +70,21 @@ class AbleEngine(FakeEngine):
 
     def drafted(self) -> Counts:
         return Counts(2, 8, 4)
+
+    def locate(
+        self,
+        sentences: Sequence[str],
+        question: str,
+        limit: int,
+        longest: int,
+        namespace: str | None = None,
+        watch: Watch | None = None,
+    ) -> list[Stretch]:
+        """Each sentence alone, by the words that it shares with the question."""
+        self._reads([*sentences, question], watch)
+        shared = [len(_words(question) & _words(sentence)) + 0.01 for sentence in sentences]
+        best = sorted(range(len(sentences)), key=lambda number: -shared[number])[:limit]
+        return [Stretch(number, number + 1, shared[number] / sum(shared)) for number in best]
 
     def _reads(self, texts: Sequence[str], watch: Watch | None) -> None:
         tokens = sum(map(self.count_text, texts))

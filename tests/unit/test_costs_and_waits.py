@@ -60,11 +60,19 @@ def test_an_argument_wins_over_the_environment_and_paths_are_made_whole(
     assert Settings.load(prices="").prices is None
 
 
-@pytest.mark.parametrize("strategy", ["extract", "extract:exit", "extract:code", "extract:draft"])
+READ_ANEW = ["rag:attention", "rag:chunkfree"]
+
+
+@pytest.mark.parametrize("strategy", ["extract", "extract:exit", "extract:code", "extract:draft", *READ_ANEW])
 def test_what_a_scan_reads_is_predicted_used_and_paid_for(prices: Path, strategy: str) -> None:
     engine = AbleEngine()
     text = Text(BOOK, "book.py" if strategy == "extract:code" else "book.md")
     with Turnout(engine=engine, prices=prices, log="decisions") as t:
+        planned = t.plan(QUESTION, [text], strategy=strategy)[strategy]
+        if planned.scanned_tokens:
+            unscanned = Budget(max_cost=planned.cost_high - 3 * planned.scanned_tokens / 1_000_000)
+            with pytest.raises(BudgetError, match="max_cost"):
+                t.ask(QUESTION, [text], strategy=strategy, budget=unscanned)
         answer = t.ask(QUESTION, [text], strategy=strategy)
         predicted, usage = answer.decision[strategy], answer.usage
         assert usage.scanned_tokens == engine.read
@@ -81,7 +89,8 @@ def test_what_a_scan_reads_is_predicted_used_and_paid_for(prices: Path, strategy
         with pytest.raises(BudgetError, match="max_cost"):
             t.ask(QUESTION, [text], strategy=strategy, budget=unscanned)
         # What is kept of the scan need not be read again.
-        assert t.ask(QUESTION, [text], strategy=strategy).usage.scanned_tokens == 0
+        again = t.ask(QUESTION, [text], strategy=strategy).usage.scanned_tokens
+        assert (again > 0) == (strategy in READ_ANEW)
 
 
 def test_the_measured_cost_is_that_of_the_measured_tokens(prices: Path) -> None:

@@ -33,7 +33,7 @@ ALLOWED = {
     "checks": {"asking", "errors", "types"},
     "entries": BASE | {"checks", "retrieval"},
     "inputs": BASE | {"checks", "retrieval"},
-    "search": {"asking", "types"},
+    "search": BASE | {"asking", "retrieval"},
     "shelf": BASE | {"asking", "entries", "inputs", "search"},
     "sentences": set(),
     "migrations": set(),

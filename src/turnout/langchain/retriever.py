@@ -1,9 +1,9 @@
-"""The retriever: passages of documents, found by words and by meaning."""
+"""The retriever: passages of documents, found by words and by meaning, or by a model that reads them."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -20,7 +20,7 @@ from turnout.langchain.opened import Opened
 
 
 class TurnoutRetriever(BaseRetriever):
-    """Finds the passages of documents that match a query, best first. No model is asked.
+    """Finds the passages of documents that match a query, best first.
 
     A passage says where it stands: `document_id`, `start`, `end`, `line`, `page` and `place` in its metadata, beside
     what was given with the document.
@@ -31,6 +31,9 @@ class TurnoutRetriever(BaseRetriever):
         documents: what to search: paths, texts, documents of LangChain or of the library; also in a call.
         collection: a collection of the library to search instead; also in a call.
         k: most passages; also in a call.
+        retriever: "hybrid", by words and meaning, which asks no model; "attention" or "chunkfree", for which the model,
+            one that this machine runs, reads everything (docs/decision.md).
+        model: for those two, where there is no `turnout`; the default one without a name.
     """
 
     turnout: Turnout | None = Field(default=None, exclude=True, repr=False)
@@ -38,6 +41,8 @@ class TurnoutRetriever(BaseRetriever):
     documents: Any = Field(default=None, repr=False)
     collection: str | None = None
     k: int = 4
+    retriever: Literal["hybrid", "attention", "chunkfree"] = "hybrid"
+    model: str | None = None
 
     _opened: Opened = PrivateAttr()
 
@@ -50,7 +55,7 @@ class TurnoutRetriever(BaseRetriever):
         """Stores what is given; nothing is opened."""
         super().model_post_init(context)
         self.documents, _ = sources.chosen(self.documents, self.collection)
-        self._opened = Opened.of(self.turnout, home=self.home)
+        self._opened = Opened.of(self.turnout, home=self.home, model=self.model)
 
     def close(self) -> None:
         """Frees what was opened here; a `turnout` that was given stays open."""
@@ -68,7 +73,7 @@ class TurnoutRetriever(BaseRetriever):
     ) -> list[Document]:
         with shaped():
             asked, of = self._asked(documents, collection)
-            found = self._opened.turnout().search(query, asked, self._limit(k), collection=of)
+            found = self._opened.turnout().search(query, asked, self._limit(k), collection=of, retriever=self.retriever)
         return [_document(hit) for hit in found]
 
     @override
@@ -83,7 +88,9 @@ class TurnoutRetriever(BaseRetriever):
     ) -> list[Document]:
         with shaped():
             asked, of = self._asked(documents, collection)
-            found = await self._opened.turnout().asearch(query, asked, self._limit(k), collection=of)
+            found = await self._opened.turnout().asearch(
+                query, asked, self._limit(k), collection=of, retriever=self.retriever
+            )
         return [_document(hit) for hit in found]
 
     def _asked(self, documents: Any, collection: str | None) -> tuple[list[Input] | None, str | None]:

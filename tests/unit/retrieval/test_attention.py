@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnout.errors import ConfigurationError, EngineError
+from turnout.errors import Cancelled, ConfigurationError, EngineError
+from turnout.progress import Watch
 from turnout.retrieval.attention import AttentionRetriever
 from turnout.retrieval.corpus import Corpus
 from turnout.types import Document, ModelInfo
@@ -33,7 +35,11 @@ class Overlap:
     def count_text(self, text: str) -> int:
         return len(text.split())
 
-    def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+    def attend(
+        self, texts: Sequence[str], question: str, layer: int | None = None, watch: Watch | None = None
+    ) -> list[list[float]]:
+        assert watch is not None
+        watch.read(sum(map(self.count_text, texts)))
         self.read.append(list(texts))
         asked = {word.strip("?.,") for word in question.lower().split()} - {"is", "the", "of", "where"}
         return [[float(word.strip("?.,").lower() in asked) for word in text.split()] for text in texts]
@@ -62,6 +68,26 @@ def test_a_needle_is_found_at_every_depth_in_flat_memory(depth: float) -> None:
     assert NEEDLE.strip() in best.text
     assert len(engine.read) > 50
     assert max(sum(map(engine.count_text, texts)) for texts in engine.read) <= 300
+
+
+def test_reading_is_told_window_by_window() -> None:
+    lines = hay(100)
+    told: list[tuple[str, int, int]] = []
+    engine, watch = Overlap(), Watch(progress=lambda *step: told.append(step))
+    AttentionRetriever(engine, window_tokens=100).retrieve(QUESTION, corpus("".join(lines)), 5, watch)
+    assert len(told) > 8
+    assert [done for _, done, _ in told] == sorted({done for _, done, _ in told})
+    assert told[-1] == ("reading", told[-1][2], sum(len(line.split()) for line in lines))
+    assert watch.read_tokens == sum(engine.count_text(text) for texts in engine.read for text in texts)
+
+
+def test_giving_up_ends_the_reading() -> None:
+    engine = Overlap()
+    with pytest.raises(Cancelled):
+        AttentionRetriever(engine, window_tokens=100).retrieve(
+            QUESTION, corpus("".join(hay(100))), 5, Watch(lambda: len(engine.read) == 2)
+        )
+    assert len(engine.read) == 2
 
 
 def test_what_is_kept_is_read_again_before_what_is_new() -> None:
@@ -128,7 +154,7 @@ def test_bad_input_is_named() -> None:
         AttentionRetriever(Overlap(), top_tokens=0)
 
     class Broken(Overlap):
-        def attend(self, texts: Sequence[str], question: str, layer: int | None = None) -> list[list[float]]:
+        def attend(self, texts: Sequence[str], *rest: Any) -> list[list[float]]:
             return [[float("nan")] * self.count_text(text) for text in texts]
 
     with pytest.raises(EngineError, match="no number"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.embedders import WordEmbedder
 
-from turnout.errors import ConfigurationError
+from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever, reciprocal_rank
 from turnout.retrieval.lexical import LexicalIndex
@@ -98,6 +98,21 @@ def test_vectors_of_another_embedder_are_refused() -> None:
     corpus = corpus_of(PIECES, embedder=WordEmbedder("one"))
     with pytest.raises(ConfigurationError, match="not the one"):
         HybridRetriever(WordEmbedder("two")).retrieve("ferry", corpus, 5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_a_question_whose_vector_is_no_direction_is_refused(bad: float) -> None:
+    embedder = WordEmbedder()
+    corpus = corpus_of(PIECES, embedder=embedder)
+    embedder.embed = lambda texts, progress=None: np.full((len(texts), 64), bad, np.float32)  # type: ignore[method-assign]
+    with pytest.raises(ModelError, match="the embedder returned"):
+        HybridRetriever(embedder).retrieve("ferry", corpus, 5)
+
+
+def test_identical_segments_come_in_document_order() -> None:
+    embedder = WordEmbedder()
+    found = HybridRetriever(embedder).retrieve("ferry", corpus_of(["The ferry. "] * 6, embedder=embedder), 4)
+    assert [passage.span.start for passage in found] == [0, 11, 22, 33]
 
 
 def test_words_in_scripts_without_spaces_and_single_digits() -> None:

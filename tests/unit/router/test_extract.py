@@ -17,6 +17,7 @@ from turnout.compression.file_cache import FileCache
 from turnout.contracts import Strategy
 from turnout.engines.fake import FakeEngine
 from turnout.errors import BudgetError
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.router import policy
@@ -50,7 +51,7 @@ class Watched(HybridRetriever):
         self.limits.append(0)
         super().warm(corpus)
 
-    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
         self.limits.append(limit)
         return super().retrieve(question, corpus, limit)
 

@@ -11,6 +11,7 @@ from turnout import Text, Turnout
 from turnout.engines.fake import FakeEngine
 from turnout.engines.speculative.plan import DraftedContext, Speculation
 from turnout.errors import BudgetError
+from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.router import policy
@@ -31,7 +32,7 @@ class Nothing(HybridRetriever):
     def __init__(self) -> None:
         super().__init__(None)
 
-    def retrieve(self, question: str, corpus: Corpus, limit: int) -> list[Passage]:
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
         return []
 
 

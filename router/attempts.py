@@ -1,0 +1,36 @@
+"""What it took to ask the reader several times for one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnout.types import Finished
+
+
+def together(asked: Sequence[Finished], last: Finished) -> Finished:
+    """All tokens, and the most memory, of several askings; everything else is of the last."""
+    every = (*asked, last)
+    memory = [each.peak_memory_bytes for each in every if each.peak_memory_bytes is not None]
+    return Finished(
+        last.reason,
+        sum(each.prompt_tokens for each in every),
+        sum(each.completion_tokens for each in every),
+        sum(each.cached_tokens for each in every),
+        last.first_token_s,
+        max(memory, default=None),
+    )
+
+
+def records(asked: Sequence[Finished], strategy: str) -> tuple[Mapping[str, Any], ...]:
+    """The askings before the last, for `Usage.attempts`."""
+    return tuple(
+        {
+            "strategy": strategy,
+            "follow_up": number,
+            "prompt_tokens": each.prompt_tokens,
+            "cached_tokens": each.cached_tokens,
+            "completion_tokens": each.completion_tokens,
+        }
+        for number, each in enumerate(asked, 1)
+    )
