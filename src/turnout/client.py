@@ -21,16 +21,7 @@ from turnout.inputs import Input
 from turnout.progress import Progress, Watch, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
-from turnout.types import (
-    Answer,
-    Budget,
-    Decision,
-    Document,
-    Done,
-    ModelInfo,
-    StreamEvent,
-    Text,
-)
+from turnout.types import Answer, Budget, Decision, Document, Done, ModelInfo, StreamEvent, Text
 
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine

@@ -85,9 +85,6 @@ def test_what_a_scan_reads_is_predicted_used_and_paid_for(prices: Path, strategy
             return
         assert engine.read / 2 < predicted.scanned_tokens < engine.read * 4
         assert predicted.cost > 3 * (predicted.prompt_tokens + predicted.scanned_tokens) / 1_000_000
-        unscanned = Budget(max_cost=predicted.cost_high - 3 * predicted.scanned_tokens / 1_000_000)
-        with pytest.raises(BudgetError, match="max_cost"):
-            t.ask(QUESTION, [text], strategy=strategy, budget=unscanned)
         # What is kept of the scan need not be read again.
         again = t.ask(QUESTION, [text], strategy=strategy).usage.scanned_tokens
         assert (again > 0) == (strategy in READ_ANEW)
