@@ -7,8 +7,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 TURNOUT = Path(sys.executable).with_name("turnout")
+PEAK = Path(__file__).with_name("peak.py")
 
 
 @dataclass(frozen=True)
@@ -23,16 +25,15 @@ class Ran:
 
 def turnout(*arguments: str, timeout_s: float = 280) -> Ran:
     """The whole process, with its highest memory as the system measured it."""
-    with subprocess.Popen(
-        [TURNOUT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    ) as process:
-        out, err = process.communicate(timeout=timeout_s)
-    peak = _peak_of_children()
-    return Ran(process.returncode, out, err, peak)
-
-
-def _peak_of_children() -> int:
-    import resource
-
-    # The largest child so far: an upper bound for this one.
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    with TemporaryDirectory() as folder:
+        report = Path(folder) / "peak"
+        command = [sys.executable, "-I", "-S", PEAK, report, TURNOUT, *arguments]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                raise
+        return Ran(process.returncode, out, err, int(report.read_text(encoding="ascii")))
