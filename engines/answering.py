@@ -89,10 +89,17 @@ class Alone:
             yield token
             token = self._writing.pick(self._sequence.append([token])[0])
 
+    def probability(self, token: int) -> float:
+        """That a token follows the prompt, once it is read."""
+        return float(self._after().float().softmax(-1)[token])
+
     def _picked_first(self) -> int:
+        return self._writing.pick(self._after())
+
+    def _after(self) -> torch.Tensor:
         if self._foretold is None:
             raise ValueError("a prompt is read before its answer is written")
-        return self._writing.pick(self._foretold)
+        return self._foretold
 
 
 def answered(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from turnout.contracts import Stopper
 from turnout.engines import loading, prompt
 from turnout.engines.answering import Alone, Author
+from turnout.engines.apart import Apart
 from turnout.engines.speculative.pace import RAPID_RATE, Pace
 from turnout.engines.speculative.plan import Counts, DraftedContext
 from turnout.engines.writing import Writing
@@ -18,6 +19,7 @@ from turnout.types import Context
 
 if TYPE_CHECKING:
     from turnout.engines.local import LocalEngine
+    from turnout.engines.paged.sequence import KvSequence
 
 
 class Authors:
@@ -63,7 +65,8 @@ class Authors:
         """The drafter's prompt; empty where none is asked for, or none is possible."""
         if not isinstance(context, DraftedContext) or not context.draft or not self._engine.can_draft():
             return []
-        passages = Context(context.draft, context.question, context.history, context.task)
+        # As a drafted context too, which is never read in pieces.
+        passages = DraftedContext(context.draft, context.question, context.history, context.task)
         return self.drafter.encode(passages)
 
     def check(self, ids: list[int], draft_ids: list[int], new_tokens: int) -> None:
@@ -86,6 +89,10 @@ class Authors:
         namespace = writing.params.cache_namespace
         self._pace = None
         with contextlib.ExitStack() as stack:
+            prompts = self._engine.prompts(context)
+            if len(prompts) > 1:
+                yield self._apart(stack, context, prompts, writing)
+                return
             sequence = self._engine.sequence(namespace, adapted=self._engine.is_adapted(context))
             stack.callback(sequence.close)
             if isinstance(sequence, loading.Sequence):
@@ -99,10 +106,29 @@ class Authors:
                 stack.callback(drafter.close)
                 self._pace = self._pace_of_drafts
                 yield Rapid(sequence, drafter, ids, draft_ids, context.how, writing, self._pace, stopped)
-            elif self._lookup and prompt.asks_for_facts(context, self._engine.prompt_format):
-                from turnout.engines.speculative.ahead import Ahead
-
-                self._pace = self._pace_of_lookups
-                yield Ahead(sequence, ids, writing, self._pace)
             else:
-                yield Alone(sequence, ids, writing)
+                yield self._reader(context, sequence, ids, writing)
+
+    def _reader(self, context: Context, sequence: KvSequence, ids: list[int], writing: Writing) -> Alone:
+        """Writes alone, and looks ahead where what is asked for stands in the text."""
+        if not (self._lookup and prompt.asks_for_facts(context, self._engine.prompt_format)):
+            return Alone(sequence, ids, writing)
+        from turnout.engines.speculative.ahead import Ahead
+
+        self._pace = self._pace_of_lookups
+        return Ahead(sequence, ids, writing, self._pace)
+
+    def _apart(
+        self, stack: contextlib.ExitStack, context: Context, prompts: list[list[int]], writing: Writing
+    ) -> Apart:
+        engine, namespace = self._engine, writing.params.cache_namespace
+        (refusal, *_) = engine.tokenizer.encode_text(engine.prompt_format.refusal)
+
+        def begin(ids: list[int]) -> tuple[Alone, Callable[[], None]]:
+            sequence = engine.sequence(namespace, adapted=engine.is_adapted(context))
+            if isinstance(sequence, loading.Sequence):
+                raise TypeError("what is read apart is read in pages")
+            stack.callback(sequence.close)
+            return self._reader(context, sequence, ids, writing), sequence.close
+
+        return Apart(prompts, begin, refusal)

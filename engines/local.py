@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
+from turnout.engines import apart, loading, prompt
 from turnout.engines import folder as folders
-from turnout.engines import loading, prompt
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
-from turnout.engines.answering import Alone, Author, answered
+from turnout.engines.answering import Author, answered
 from turnout.engines.authors import Authors
 from turnout.engines.calibrated import Chosen
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
@@ -234,11 +234,18 @@ class LocalEngine(Inside):
             torch.cuda.empty_cache()
 
     def encode(self, context: Context) -> list[int]:
-        """The token ids that `generate` feeds for this context."""
-        return self.tokenizer.encode(prompt.pieces(context, self.prompt_format))
+        """The token ids that `generate` feeds for this context, one prompt after the other."""
+        return [token for ids in self.prompts(context) for token in ids]
+
+    def prompts(self, context: Context) -> list[list[int]]:
+        """Token ids of the prompt for a context, or of several, where it is read apart."""
+        found: Sequence[Context] = ()
+        if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
+            found = apart.excerpts(context, self.count_text)
+        return [self.tokenizer.encode(prompt.pieces(one, self.prompt_format)) for one in found or [context]]
 
     def count(self, context: Context) -> int:
-        return self.tokenizer.count(prompt.pieces(context, self.prompt_format))
+        return len(self.encode(context))
 
     def count_text(self, text: str) -> int:
         return self.tokenizer.count_text(text)
@@ -294,27 +301,22 @@ class LocalEngine(Inside):
         for ids in prompts:
             self.admission.check(len(ids), params.max_tokens)
         self.open()
-        if self._session is None:
-            return [self._written(ids, params) for ids in prompts]
+        if self._session is None or any(len(self.prompts(context)) > 1 for context in contexts):
+            answers = (self.generate(context, params) for context in contexts)
+            return ["".join(event.text for event in events if isinstance(event, Token)) for events in answers]
         adapted = list(map(self.is_adapted, contexts))
         texts: list[str] = []
         while len(texts) < len(prompts):
             with contextlib.ExitStack() as stack:
-                answers = []
+                begun = []
                 left = prompts[len(texts) :]
                 together = self.admission.together(left, params.max_tokens, TOGETHER)
                 for ids, with_adapter in zip(left[:together], adapted[len(texts) :], strict=False):
                     made = self._session.sequence(params.cache_namespace, adapted=with_adapter, policy=self.attention)
                     sequence = stack.enter_context(made)
-                    answers.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
-                texts += self._session.write_together(answers)
+                    begun.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
+                texts += self._session.write_together(begun)
         return texts
-
-    def _written(self, ids: list[int], params: GenerationParams) -> str:
-        """An answer where keys and values do not lie in pages."""
-        writing = self._writing(params)
-        events = self._run(Alone(self.sequence(), ids, writing), writing, params, lambda: False)
-        return "".join(event.text for event in events if isinstance(event, Token))
 
     def _run(
         self, author: Author, writing: Writing, params: GenerationParams, stopped: Stopper
@@ -330,7 +332,10 @@ class LocalEngine(Inside):
 
     def resident(self, context: Context, namespace: str | None = None) -> int:
         """Tokens at the beginning of a context's prompt that need not be read again."""
-        ids, adapted = self.encode(context), self.is_adapted(context)
+        adapted = self.is_adapted(context)
+        return sum(self._resident(ids, namespace, adapted) for ids in self.prompts(context))
+
+    def _resident(self, ids: list[int], namespace: str | None, adapted: bool) -> int:
         if self._session is not None:
             return self._session.resident(ids, namespace, adapted=adapted, policy=self.attention)
         if not self.admission.footprint.paged:

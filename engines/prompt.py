@@ -7,12 +7,13 @@ text, so that a control token written in a document stays text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Literal
 
-from turnout.sentences import numbered, units
-from turnout.types import Context
+from turnout.sentences import mark, numbered, units
+from turnout.types import Context, Part
 
 REFUSAL = "Not in the text."
 """What a model answers, word for word, when the text does not hold the answer."""
@@ -49,6 +50,7 @@ class PromptFormat:
         instruction: how to answer; `by_task` replaces it for a task cue.
         numbers: each sentence has its number before it, so that an answer can name it (`turnout.sentences.units`);
             only where `asks_for_facts`.
+        apart: a long text is read in pieces (`turnout.engines.apart`); only where `asks_for_facts`.
     """
 
     name: str
@@ -58,7 +60,16 @@ class PromptFormat:
     by_task: Mapping[str, str] = field(default_factory=dict)
     quotes: bool = False
     numbers: bool = False
+    apart: bool = False
     refusal: str = REFUSAL
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt(Context):
+    """A piece of a longer context: one part, whose sentences bear their numbers already, with the document's title
+    where the whole is of several documents."""
+
+    title: str | None = None
 
 
 FOLLOW_UP_TASK = "follow_up"
@@ -109,7 +120,7 @@ QUOTING = PromptFormat(
     quotes=True,
 )
 
-NUMBERED = replace(PLAIN, name="numbered", numbers=True)
+NUMBERED = replace(PLAIN, name="numbered", numbers=True, apart=True)
 """What a reader is trained with that names sentences by number (`turnout train reader --evidence after`)."""
 
 CLOSED_BOOK_TASK = "closed_book"
@@ -149,9 +160,8 @@ def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
     # Templates want the sides to take turns: what the user said just before the question is said with it.
     before = turns.pop() if turns and turns[-1].role == "user" else None
     messages += [ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in turns]
-    numbers = has_numbers(context, prompt_format)
     fields = {
-        "documents": tuple(_documents(context, numbers=numbers)),
+        "documents": tuple(_documents(context, numbers=has_numbers(context, prompt_format))),
         "instruction": (Piece(prompt_format.by_task.get(context.task, prompt_format.instruction), True),),
         "question": (Piece(context.question, False),),
     }
@@ -177,6 +187,11 @@ def has_numbers(context: Context, prompt_format: PromptFormat) -> bool:
     return prompt_format.numbers and asks_for_facts(context, prompt_format)
 
 
+def is_read_apart(context: Context, prompt_format: PromptFormat) -> bool:
+    """Whether a context is read in pieces: not one that is such a piece, or whose answer is drafted."""
+    return prompt_format.apart and type(context) is Context and asks_for_facts(context, prompt_format)
+
+
 def asks_for_facts(context: Context, prompt_format: PromptFormat) -> bool:
     """Whether a short answer is asked for that stands in the text: what adapters are trained to give. Summaries,
     options and what is asked without a text have wordings of their own, and their answers rest on no one sentence."""
@@ -186,18 +201,38 @@ def asks_for_facts(context: Context, prompt_format: PromptFormat) -> bool:
 _FIELDS = re.compile(r"([^{]*)(?:\{(\w+)\}|$)")
 
 
+def numbering(parts: Sequence[Part]) -> Iterator[tuple[Part, str, list[int]]]:
+    """Each part with its text in which each sentence has its number before it, counted over all parts, and where each
+    sentence begins there, with its number."""
+    first = 1
+    for part in parts:
+        starts = [start for start, _ in units(part.text)]
+        marks = accumulate((len(mark(number)) for number in range(first, first + len(starts))), initial=0)
+        yield (
+            part,
+            numbered(part.text, starts, first),
+            [start + more for start, more in zip(starts, marks, strict=False)],
+        )
+        first += len(starts)
+
+
 def _documents(context: Context, *, numbers: bool) -> Iterator[Piece]:
     """The parts in order, a blank line between two; a title before each document where there are several."""
+    if isinstance(context, Excerpt):
+        yield from () if context.title is None else _titled(context.title)
+        yield Piece(context.parts[0].text, False)
+        return
     several = len({part.span.document_id for part in context.parts}) > 1
-    document, number = None, 1
-    for index, part in enumerate(context.parts):
+    document = None
+    texts = (text for _, text, _ in numbering(context.parts)) if numbers else (part.text for part in context.parts)
+    for index, (part, text) in enumerate(zip(context.parts, texts, strict=True)):
         if index:
             yield Piece("\n\n", True)
         if several and part.span.document_id != document:
-            yield Piece("Document: ", True)
-            yield Piece(part.title or "untitled", False)
-            yield Piece("\n", True)
+            yield from _titled(part.title or "untitled")
         document = part.span.document_id
-        found = units(part.text) if numbers else ()
-        yield Piece(numbered(part.text, (start for start, _ in found), number), False)
-        number += len(found)
+        yield Piece(text, False)
+
+
+def _titled(title: str) -> Iterator[Piece]:
+    yield from (Piece("Document: ", True), Piece(title, False), Piece("\n", True))

@@ -148,11 +148,12 @@ class RagIterative(Rag):
         return Context(context.parts, context.question + asked, context.history, FOLLOW_UP_TASK)
 
     def _is_room(self, asking: Context, question: Question, left: int | None) -> bool:
-        """For this call, and with `max_prompt_tokens` for the answer's prompt after it, at the size that it may get."""
+        """For this call, and with `max_prompt_tokens` for an answer's prompt with all passages after it."""
         tokens = self._engine.count(asking)
         if tokens + FOLLOW_UP_TOKENS > self._engine.model.window:
             return False
-        return left is None or tokens + self._most(question, Budget()) <= left
+        answer = self._engine.count(Context((), question.text, question.history, question.task)) + self._passage_tokens
+        return left is None or tokens + answer <= left
 
 
 def follow_up(written: str) -> str:

@@ -61,10 +61,12 @@ class Rag:
         room = signals.window - signals.overhead_tokens - signals.max_new_tokens
         if budget.max_prompt_tokens is not None:
             room = min(room, budget.max_prompt_tokens - signals.overhead_tokens)
-        # In a prompt a text may take more than its own tokens, by the numbers of its sentences.
+        # In a prompt a text may take more than its own tokens: its sentences are numbered, or it is read in pieces.
         text = signals.full_tokens - signals.overhead_tokens
-        least = -(-SEGMENT_TOKENS * text // max(signals.document_tokens, 1))
-        read = min(text, max(min(room, self._passage_tokens), least))
+        usual, least = (
+            -(-tokens * text // max(signals.document_tokens, 1)) for tokens in (self._passage_tokens, SEGMENT_TOKENS)
+        )
+        read = min(text, max(min(room, usual), least))
         return read, read >= text
 
     def _scanned_tokens(self, signals: Signals) -> int:
@@ -84,16 +86,15 @@ class Rag:
         return self._context(passages, question, corpus, budget)
 
     def _context(self, passages: Sequence[Passage], question: Question, corpus: Corpus, budget: Budget) -> Context:
-        most = self._most(question, budget)
+        most = self._engine.model.window - new_tokens(question)[0]
+        if budget.max_prompt_tokens is not None:
+            most = min(most, budget.max_prompt_tokens)
 
-        def context(parts: tuple[Part, ...]) -> Context:
-            return Context(parts, question.text, question.history, question.task)
+        def context(parts: Sequence[Part]) -> Context:
+            return Context(tuple(parts), question.text, question.history, question.task)
 
-        parts = in_document_order(passages, corpus, lambda kept: self._engine.count(context(tuple(kept))) <= most)
-        return context(parts)
+        def fits(parts: Sequence[Part]) -> bool:
+            tokens = sum(self._engine.count_text(part.text) for part in parts)
+            return tokens <= self._passage_tokens and self._engine.count(context(parts)) <= most
 
-    def _most(self, question: Question, budget: Budget) -> int:
-        """Most tokens of a prompt."""
-        empty = self._engine.count(Context((), question.text, question.history, question.task))
-        most = min(empty + self._passage_tokens, self._engine.model.window - new_tokens(question)[0])
-        return most if budget.max_prompt_tokens is None else min(most, budget.max_prompt_tokens)
+        return context(in_document_order(passages, corpus, fits))

@@ -61,11 +61,16 @@ def units(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+def mark(number: int) -> str:
+    """What stands before the sentence with a number."""
+    return f"[{number}] "
+
+
 def numbered(text: str, starts: Iterable[int], first: int) -> str:
-    """The text with "[n] " before each start, counted from `first`."""
+    """The text with its `mark` before each start, counted from `first`."""
     pieces, at = [], 0
     for number, start in enumerate(starts, first):
-        pieces += [text[at:start], f"[{number}] "]
+        pieces += [text[at:start], mark(number)]
         at = start
     return "".join(pieces) + text[at:]
 

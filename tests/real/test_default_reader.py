@@ -22,7 +22,7 @@ def test_the_three_answers_of_the_demo(real_home: Path) -> None:
     ran = turnout("demo")
     assert ran.code == 0, ran.err
     first, second, third = re.findall(r"^\$ turnout ask .*\n(.*)$", ran.out, re.MULTILINE)
-    assert "TURNOUT_HOME" in first
+    assert "data directory" in first
     assert "Apache-2.0" in second
     assert "tier" in third
 

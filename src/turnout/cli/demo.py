@@ -16,7 +16,7 @@ from turnout.cli.options import model_options
 from turnout.errors import MissingExtraError
 
 QUESTIONS = (
-    ("configuration.pdf", "Which environment variable moves the data directory?"),
+    ("configuration.pdf", "What does TURNOUT_HOME move?"),
     ("README.md", "Under which licence is turnout released?"),
     ("decision.md", "What does `turnout strategies` list?"),
 )
