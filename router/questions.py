@@ -18,7 +18,10 @@ HISTORY_TOKENS = 512
 """Most tokens of earlier turns that go into a prompt; the latest turns are kept."""
 
 _SUMMARISATION = re.compile(
-    r"^\s*(please )?(describe|discuss)\b|\b(summar\w*|overview|outline"
+    r"^\s*(please )?(describe|discuss|explain|compare and contrast)\b|\b(summar\w*|overview|outline"
+    r"|what(['’]s| is| was| are| were) the (\w+ )?(significance|importance|relationships?|settings?) (of|between|in)"
+    r"|what (did|do|does) .{1,60} (think|say|discuss|elaborate|suggest|propose|recommend|learn) (of|about|on|regarding)"
+    r"|throughout the (story|book|novel|meeting|text|document|film)"
     r"|what(['’]s| is| was| were) the (plot|gist|discussions?) (of|on|about)"
     r"|main (points?|ideas?|topics?|themes?|arguments?)|key (points?|takeaways?)"
     r"|what (is|are) (this|the|these) (\w+ )?(documents?|texts?|papers?|stor(y|ies)|reports?|meetings?|files?) about"
