@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from turnout.types import (
@@ -295,9 +295,38 @@ class SegmentCache(Protocol):
     def get(self, key: SegmentKey) -> bytes | None:
         """None where it is not here, or damaged."""
 
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[bytes | None]:
+        """As `get`, in as few steps as there can be."""
+
+    def has(self, keys: Sequence[SegmentKey]) -> list[bool]:
+        """Whether values are here, without reading or counting them."""
+
     def put(self, key: SegmentKey, value: bytes) -> None: ...
 
+    def put_many(self, values: Iterable[tuple[SegmentKey, bytes]]) -> None: ...
+
     def statistics(self) -> CacheStatistics: ...
+
+    def kinds(self) -> Mapping[str, CacheStatistics]:
+        """Statistics by what the values are, see `turnout.compression.sealed`."""
+
+    def clear(self) -> None:
+        """Removes every value, of whoever put it."""
+
+
+@runtime_checkable
+class Claims(Protocol):
+    """What a segment cache may do besides: let one of several processes compute a value while the others wait."""
+
+    def claim(self, keys: Sequence[SegmentKey]) -> list[bytes | bool]:
+        """For each key its value, where it is here by now; else True for the caller, who then computes it and either
+        puts or releases it, and False where somebody else does."""
+
+    def renew(self, keys: Sequence[SegmentKey]) -> None:
+        """Tells that the caller still computes what it claimed: without that a claim ends by itself."""
+
+    def release(self, keys: Sequence[SegmentKey]) -> None:
+        """Gives up what the caller claimed and has not put."""
 
 
 @runtime_checkable

@@ -74,14 +74,14 @@ class Shelf(ABC):
 
     def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
         """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, and what is
-        kept of prompts and of sentences' scores, which may be of them."""
+        kept of prompts and of segments, which may be of them."""
         parts = self._opened()
         library = parts.library
         found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
         library.remove([document.id for document in found])
         parts.forget()
         parts.erase_prompts()
-        parts.scores.clear()
+        parts.caches.clear()
         return [document.info() for document in found]
 
     def read(self, documents: Input | Iterable[Input]) -> list[Document]:
