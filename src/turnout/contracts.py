@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.engines.in_flight import Load
     from turnout.engines.locating import Stretch
     from turnout.engines.prompt import PromptFormat
+    from turnout.engines.soft.kind import SoftKind
     from turnout.engines.speculative.plan import Counts
     from turnout.progress import Watch
     from turnout.retrieval.corpus import Corpus
@@ -184,6 +185,25 @@ class Drafts(Protocol):
 
     def drafted(self) -> Counts:
         """What was proposed for the last answer of `generate`, in whatever way, and what of it was accepted."""
+
+
+@runtime_checkable
+class Softens(Protocol):
+    """What an engine may do besides: make soft tokens of a text, and read them in its place (`SoftContext`)."""
+
+    def open(self) -> None: ...
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+
+    def soft_kind(self) -> SoftKind:
+        """What they are."""
+
+    def can_soften(self) -> bool:
+        """Whether its model can read embeddings in a prompt."""
+
+    def soften(self, pieces: Sequence[Sequence[int]], watch: Watch | None = None) -> list[bytes]:
+        """The soft tokens of each piece of token ids, each made of the piece alone."""
 
 
 @runtime_checkable
