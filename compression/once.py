@@ -67,6 +67,7 @@ def values(
         for key, value in _made(cache, ours, [first[key] for key in ours], make):
             found[key] = value
             watch.progress(STAGE, len(found) + missing - len(first), missing)
+            watch.go_on()
         idle = idle + len(batch) if claimed.count(False) == len(batch) else 0
         if left and idle >= len(left):  # all that is left is with others
             idle = 0

@@ -1,8 +1,8 @@
 """What the Redis server does in one step each, so that no other client comes in between.
 
 A value lies under `<prefix><kind>:<digest>`, who computes it under `<prefix>claim:<digest>`. The sorted set
-`<prefix>used` has "kind:digest:bytes" by the time of its last use, in seconds, and the hash `<prefix>totals` sums of it:
-entries, bytes and evictions of each kind. The server's clock counts.
+`<prefix>used` has "kind:digest:bytes" by the time of its last use, in seconds, and the hash `<prefix>totals` sums
+of it: entries, bytes and evictions of each kind. The server's clock counts.
 """
 
 from __future__ import annotations

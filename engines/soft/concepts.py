@@ -22,7 +22,7 @@ def pooled(embedded: torch.Tensor, rate: int) -> torch.Tensor:
 
 
 def scaled(concepts: torch.Tensor, embedded: torch.Tensor, rate: int) -> torch.Tensor:
-    """`concepts` [pieces, groups, hidden] with the mean norm of the embeddings [pieces, tokens, hidden] of each group."""
+    """`concepts` [pieces, groups, hidden], each with the mean norm of its group of [pieces, tokens, hidden]."""
     norms = torch.stack([group.norm(dim=-1).mean(1) for group in embedded.split(rate, 1)], 1)
     return concepts * (norms / concepts.norm(dim=-1).clamp_min(EPSILON))[..., None]
 

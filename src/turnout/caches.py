@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from turnout.config import Settings
+from turnout.progress import Progress, silent
 
 
 def statistics(**options: Any) -> dict[str, Any]:
@@ -32,6 +34,19 @@ def statistics(**options: Any) -> dict[str, Any]:
         return {"where": caches.where, "limit_bytes": int(settings.cache_mb * 2**20), "kinds": kinds}
     finally:
         caches.close()
+
+
+def warm(paths: Sequence[str], progress: Progress = silent, **options: Any) -> dict[str, int]:
+    """Makes the soft tokens of documents; see `Turnout.soften`.
+
+    Args:
+        paths: as `Turnout.ask` takes documents; the whole library without any.
+        options: as of `Turnout`.
+    """
+    from turnout.client import Turnout
+
+    with Turnout(progress=progress, **options) as t:
+        return t.soften(paths or t.documents())
 
 
 def clear(**options: Any) -> dict[str, Any]:

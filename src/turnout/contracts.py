@@ -358,6 +358,14 @@ class Fragments(Protocol):
     def quotable(self) -> bool: ...
 
 
+@runtime_checkable
+class PreparesOnce(Protocol):
+    """What a strategy may do besides: make something of the documents that serves every later question."""
+
+    def missing(self, corpus: Corpus) -> float | None:
+        """The share of the documents of which that is still to be made; None where it is not known. Quick."""
+
+
 class Strategy(Protocol):
     """A way to use the documents."""
 

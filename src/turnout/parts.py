@@ -69,7 +69,10 @@ class Parts:
     def strategies(self) -> Sequence[Strategy]:
         """The strategies over this engine and embedder."""
         tokens = self.settings.passage_tokens
-        return strategies.build(self.engine, self.retriever, self.scorer, self.scores, passage_tokens=tokens)
+        kept = self.caches
+        return strategies.build(
+            self.engine, self.retriever, self.scorer, kept.scores, segments=kept.segments, passage_tokens=tokens
+        )
 
     @cached_property
     def scorer(self) -> UnitScorer:

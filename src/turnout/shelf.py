@@ -155,6 +155,22 @@ class Shelf(ABC):
         with self._in_turn() as stopped:
             return asked(search.by_reading(parts, retriever, stopped))
 
+    def soften(self, documents: Input | Iterable[Input]) -> dict[str, int]:
+        """Makes the soft tokens of documents before anybody asks `soft` about them (docs/soft.md).
+
+        Returns:
+            `segments` of the documents, each once, and how many of them were `made`, because they were not kept.
+
+        Raises:
+            ConfigurationError: the model can't do it.
+        """
+        from turnout.softening import soften
+
+        parts = self._opened()
+        read = self.read(documents)
+        with self._in_turn() as stopped:
+            return soften(parts, read, stopped)
+
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.
 

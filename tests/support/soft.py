@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from support import adapters
-
 from turnout.engines import adapter
 from turnout.engines.local import LocalEngine
 from turnout.engines.soft.kind import SoftContext, SoftKind

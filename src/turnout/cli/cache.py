@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from turnout.cli.bars import Bars
+from turnout.cli.options import model_options
+
 Command = Callable[..., Any]
 
 
@@ -35,6 +38,21 @@ def stats(as_json: bool, **options: Any) -> int:
 
     found = caches.statistics(**options)
     click.echo(json.dumps(found) if as_json else "\n".join(_table(found)))
+    return 0
+
+
+@cache.command()
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@click.option("--cache-url", metavar="URL", help="Redis server (TURNOUT_CACHE_URL); else the data directory.")
+@click.option("--soft", metavar="HOW", help="mean:2, mean:4, or a folder of trained weights (TURNOUT_SOFT).")
+@model_options
+def warm(paths: tuple[str, ...], **options: Any) -> int:
+    """Make the soft tokens of PATHS, or of the whole library, before anybody asks about them."""
+    from turnout import caches
+
+    with Bars() as bars:
+        found = caches.warm(paths, bars, **options)
+    click.echo(f"{found['segments']:,} segments, {found['made']:,} of them made now", err=True)
     return 0
 
 
