@@ -138,7 +138,7 @@ class FileCache:
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """(last used, bytes, file) of each value; what was never finished is removed on the way."""
-        for file in self._folder.glob("*/*/*"):
+        for file in self._folder.rglob("*.*"):
             with contextlib.suppress(FileNotFoundError):
                 stat = file.stat()
                 if file.suffix == ".value":

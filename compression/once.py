@@ -55,7 +55,7 @@ def values(
     while left:
         watch.go_on()
         batch = [left.popleft() for _ in range(min(BATCH, len(left)))]
-        claimed = cache.claim(batch) if isinstance(cache, Claims) else [True] * len(batch)
+        claimed: list[bytes | bool] = cache.claim(batch) if isinstance(cache, Claims) else [True] * len(batch)
         ours = []
         for key, claim in zip(batch, claimed, strict=True):
             if claim is False:

@@ -118,11 +118,16 @@ class RedisCache:
         self.put_many([(key, value)])
 
     def put_many(self, values: Iterable[tuple[SegmentKey, bytes]]) -> None:
-        given = [(key, value) for key, value in values if len(value) + OVERHEAD <= self.limit_bytes]
+        every = list(values)
+        given = [(key, value) for key, value in every if len(value) + OVERHEAD <= self.limit_bytes]
+        refused = [key for key, value in every if len(value) + OVERHEAD > self.limit_bytes]
         for begin in range(0, len(given), AT_ONCE):
             some = given[begin : begin + AT_ONCE]
             if not self._asked(lambda client, some=some: self._kept(client, some)):
                 self._near.put_many(some)
+                refused += [key for key, _ in some]
+        if refused:  # nobody has to wait for what will not be here
+            self.release(refused)
 
     def _fetched(self, client: Redis, keys: Sequence[SegmentKey]) -> list[bytes | None]:
         contents: Any = client.mget([_name(key) for key in keys])

@@ -59,21 +59,30 @@ class SoftTokens:
             yield b"".join(next(made) for _ in pieces)
 
     def _pieces(self, text: str) -> list[list[int]]:
-        """Token ids, each piece of one sentence; of a longer sentence only its last piece is shorter than may be."""
         ids, places = self._engine.placed(text)
-        most = self._engine.soft_kind().piece_tokens
-        starts = [start for start, _ in sentences(text)]
-        pieces: list[list[int]] = []
-        before = -1
-        for token, (start, end) in zip(ids, places, strict=True):
-            # A token may begin with the blank that ends a sentence: it belongs to where its last character stands.
-            sentence = bisect_right(starts, max(end - 1, start)) - 1
-            if sentence != before or len(pieces[-1]) == most:
-                pieces.append([])
-            pieces[-1].append(token)
-            before = sentence
-        return pieces
+        return cut(ids, places, text, self._engine.soft_kind().piece_tokens)
 
     def _keys(self, segments: Sequence[Segment]) -> list[SegmentKey]:
         fingerprint = self._engine.soft_kind().fingerprint
         return [SegmentKey(segment.hash, SOFT, fingerprint) for segment in segments]
+
+
+def cut(ids: Sequence[int], places: Sequence[tuple[int, int]], text: str, most: int) -> list[list[int]]:
+    """Token ids of a text in pieces, each of one sentence; of a longer sentence only its last piece is shorter than may
+    be.
+
+    Args:
+        places: characters [start, end) of each token.
+        most: tokens of a piece.
+    """
+    starts = [start for start, _ in sentences(text)]
+    pieces: list[list[int]] = []
+    before = -1
+    for token, (start, end) in zip(ids, places, strict=True):
+        # A token may begin with the blank that ends a sentence: it belongs to where its last character stands.
+        sentence = bisect_right(starts, max(end - 1, start)) - 1
+        if sentence != before or len(pieces[-1]) == most:
+            pieces.append([])
+        pieces[-1].append(token)
+        before = sentence
+    return pieces

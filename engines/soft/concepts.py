@@ -18,13 +18,17 @@ EPSILON = 1e-12
 
 def pooled(embedded: torch.Tensor, rate: int) -> torch.Tensor:
     """[pieces, groups, hidden]: the mean of each group's embeddings [pieces, tokens, hidden], with their mean norm."""
-    return scaled(torch.stack([group.mean(1) for group in embedded.split(rate, 1)], 1), embedded, rate)
+    return scaled(torch.stack([group.mean(1) for group in _groups(embedded, rate)], 1), embedded, rate)
 
 
 def scaled(concepts: torch.Tensor, embedded: torch.Tensor, rate: int) -> torch.Tensor:
     """`concepts` [pieces, groups, hidden], each with the mean norm of its group of [pieces, tokens, hidden]."""
-    norms = torch.stack([group.norm(dim=-1).mean(1) for group in embedded.split(rate, 1)], 1)
-    return concepts * (norms / concepts.norm(dim=-1).clamp_min(EPSILON))[..., None]
+    norms = torch.stack([torch.linalg.vector_norm(group, dim=-1).mean(1) for group in _groups(embedded, rate)], 1)
+    return concepts * (norms / torch.linalg.vector_norm(concepts, dim=-1).clamp_min(EPSILON))[..., None]
+
+
+def _groups(embedded: torch.Tensor, rate: int) -> list[torch.Tensor]:
+    return [embedded[:, begin : begin + rate] for begin in range(0, embedded.shape[1], rate)]
 
 
 def marked(embedded: torch.Tensor, end: torch.Tensor, rate: int) -> torch.Tensor:

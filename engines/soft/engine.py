@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +28,21 @@ class Softening(Inside):
     """The part of `LocalEngine` that knows soft tokens. They are made and read by the model as it is, without its
     adapter."""
 
-    soft = DEFAULT_SOFT
+    soft: str = DEFAULT_SOFT
     _network: Any
     _loaded_soft: Loaded | None = None
-    folder: ModelFolder
-    dtype: DtypeName
-    device: str
+
+    @property
+    @abstractmethod
+    def folder(self) -> ModelFolder: ...
+
+    @property
+    @abstractmethod
+    def dtype(self) -> DtypeName: ...
+
+    @property
+    @abstractmethod
+    def device(self) -> str: ...
 
     @cached_property
     def _soft_weights(self) -> SoftWeights | None:

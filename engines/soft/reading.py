@@ -27,23 +27,30 @@ def fragments(tokenizer: ChatTokenizer, context: SoftContext, kind: SoftKind) ->
         raise EngineError(
             f"soft tokens made with {made} can't be read with {kind.fingerprint}", hint="make them with this engine"
         )
+    ids = around(tokenizer, context)
+    found: list[Fragment] = []
+    for before, values in zip(ids, context.soft, strict=False):
+        found.append(before)
+        found += (_soft(value, kind) for value in values if value)
+    return [fragment for fragment in (*found, ids[-1]) if len(fragment)]
+
+
+def around(tokenizer: ChatTokenizer, context: Context) -> list[list[int]]:
+    """The ids of a prompt before its first document, between every two, and after the last one."""
     marks = [f"\ue0f4{number}\ue0f5" for number in range(len(context.parts))]
     parts = tuple(replace(part, text=mark) for part, mark in zip(context.parts, marks, strict=True))
     messages = prompt.pieces(Context(parts, context.question, context.history, context.task), prompt.PLAIN)
     ids, places = tokenizer.encode_placed(messages)
     said = [piece.text for message in messages for piece in message.pieces if not piece.trusted]
-    found: list[Fragment] = []
-    end = 0
-    after = 0
-    for mark, values in zip(marks, context.soft, strict=True):
-        # Documents stand after what was said before and before the question, in their order.
+    # Documents stand in the last message: what was said before may look like their marks.
+    after = sum(not piece.trusted for message in messages[:-1] for piece in message.pieces)
+    found, end = [], 0
+    for mark in marks:
         after = said.index(mark, after)
         begin, stop = places[after]
         found.append(ids[end:begin])
-        found += (_soft(value, kind) for value in values if value)
         end = stop
-        after += 1
-    return [fragment for fragment in (*found, ids[end:]) if len(fragment)]
+    return [*found, ids[end:]]
 
 
 def ids_of(given: list[Fragment]) -> list[int]:

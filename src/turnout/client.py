@@ -206,14 +206,14 @@ class Turnout(Shelf):
 
         Args:
             api_key: for another server. What this one and the environment know goes to this one's server alone, as an
-                adapter and a `model_name` go with this one's model alone.
+                adapter, `soft` and a `model_name` go with this one's model alone.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
         if own is not None and not is_url(model):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
-        other = {"model": model, "model_name": model_name or "", "adapter": "", "api_key": key}
+        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "api_key": key}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------

@@ -205,6 +205,10 @@ class Shelf(ABC):
             lambda: self.search(question, documents, limit, collection=collection, retriever=retriever)
         )
 
+    async def asoften(self, documents: Input | Iterable[Input]) -> dict[str, int]:
+        """`soften` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.soften(documents))
+
     async def aembed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """`embed` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.embed(texts, questions=questions))

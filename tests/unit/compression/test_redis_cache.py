@@ -268,3 +268,9 @@ def test_what_is_no_address_is_said_at_once(url: str) -> None:
 def test_addresses_are_shown_without_secrets() -> None:
     assert shown("rediss://user:word@host:7000/2?password=word") == "rediss://host:7000/2"
     assert "word" not in shown("redis://user:word@host:port/2")
+
+
+def test_nobody_waits_for_a_value_that_is_too_large_to_be_kept(server: RedisServer) -> None:
+    cache, other = RedisCache(server.url, 1000), RedisCache(server.url, 1000)
+    assert once.values(cache, [key(1)], lambda places: [bytes(5000)], always) == [bytes(5000)]
+    assert other.claim([key(1)]) == [True]
