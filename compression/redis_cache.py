@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -96,7 +97,7 @@ class RedisCache:
         found: list[bytes | None] = []
         for begin in range(0, len(keys), AT_ONCE):
             some = keys[begin : begin + AT_ONCE]
-            found += self._asked(lambda client, some=some: self._fetched(client, some)) or [None] * len(some)
+            found += self._asked(partial(self._fetched, some)) or [None] * len(some)
         for place, key in enumerate(keys):
             if found[place] is None:
                 found[place] = self._near.get(key)
@@ -123,13 +124,13 @@ class RedisCache:
         refused = [key for key, value in every if len(value) + OVERHEAD > self.limit_bytes]
         for begin in range(0, len(given), AT_ONCE):
             some = given[begin : begin + AT_ONCE]
-            if not self._asked(lambda client, some=some: self._kept(client, some)):
+            if not self._asked(partial(self._kept, some)):
                 self._near.put_many(some)
                 refused += [key for key, _ in some]
         if refused:  # nobody has to wait for what will not be here
             self.release(refused)
 
-    def _fetched(self, client: Redis, keys: Sequence[SegmentKey]) -> list[bytes | None]:
+    def _fetched(self, keys: Sequence[SegmentKey], client: Redis) -> list[bytes | None]:
         contents: Any = client.mget([_name(key) for key in keys])
         values = [None if held is None else self._opened(key, held) for key, held in zip(keys, contents, strict=True)]
         used = [
@@ -148,7 +149,7 @@ class RedisCache:
             _log.warning("a damaged value of the cache at %s is made anew", shown(self._url))
         return value
 
-    def _kept(self, client: Redis, values: Sequence[tuple[SegmentKey, bytes]]) -> bool:
+    def _kept(self, values: Sequence[tuple[SegmentKey, bytes]], client: Redis) -> bool:
         script, pipe = client.register_script(scripts.PUT), client.pipeline(transaction=False)
         fixed = (self.ttl_s, self.limit_bytes, self._owner, OVERHEAD)
         for key, value in values:

@@ -24,7 +24,8 @@ def pooled(embedded: torch.Tensor, rate: int) -> torch.Tensor:
 def scaled(concepts: torch.Tensor, embedded: torch.Tensor, rate: int) -> torch.Tensor:
     """`concepts` [pieces, groups, hidden], each with the mean norm of its group of [pieces, tokens, hidden]."""
     norms = torch.stack([torch.linalg.vector_norm(group, dim=-1).mean(1) for group in _groups(embedded, rate)], 1)
-    return concepts * (norms / torch.linalg.vector_norm(concepts, dim=-1).clamp_min(EPSILON))[..., None]
+    found: torch.Tensor = concepts * (norms / torch.linalg.vector_norm(concepts, dim=-1).clamp_min(EPSILON))[..., None]
+    return found
 
 
 def _groups(embedded: torch.Tensor, rate: int) -> list[torch.Tensor]:

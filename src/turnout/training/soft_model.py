@@ -39,7 +39,7 @@ class SoftModel(torch.nn.Module):
         torch.nn.init.zeros_(self.linear.weight)
         self.rate, self.end = rate, end
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """What is trained, and nothing of the frozen model: that is what checkpoints hold."""
         wanted = {name for name, weight in self.named_parameters() if weight.requires_grad}
         prefix = kwargs.get("prefix", "")
@@ -162,11 +162,12 @@ def distillation(model: Any, inputs: dict[str, Any], items: Any = None, way: Way
     with torch.no_grad():
         taught = model.states(model.rows(inputs, None), wanted)
     learnt = model.states(model.rows(inputs, way), wanted)
-    total = torch.zeros((), device=inputs["labels"].device)
+    total: torch.Tensor = torch.zeros((), device=inputs["labels"].device)
     for ours, theirs in zip(learnt, taught, strict=True):
         apart = smooth_l1_loss(ours.float(), theirs.float(), reduction="none").mean(-1).sum()
         total = total + apart / theirs.float().std().clamp_min(SMALLEST)
-    return total / (sum(wanted) if items is None else items)
+    result: torch.Tensor = total / (sum(wanted) if items is None else items)
+    return result
 
 
 def figures(model: Any, lessons: TokenisedSheets, batches: Sequence[list[int]], way: Way) -> dict[str, float]:

@@ -10,7 +10,7 @@ from support.redis_server import RedisServer
 from turnout.cli.cache import cache as command
 from turnout.compression.caches import Caches
 from turnout.config import Settings
-from turnout.errors import StoreError
+from turnout.errors import ConfigurationError, StoreError
 from turnout.types import SegmentKey
 
 
@@ -51,3 +51,10 @@ def test_what_is_kept_is_shown_by_kind_and_removed(kept: str, home: Path, tmp_pa
 def test_a_server_that_is_not_there_is_an_error_here() -> None:
     found = CliRunner().invoke(command, ["stats", "--cache-url", "redis://127.0.0.1:9/0"])
     assert isinstance(found.exception, StoreError)
+
+
+def test_warming_says_where_a_model_can_not_do_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The lamp was lit.", encoding="utf-8")
+    found = CliRunner().invoke(command, ["warm", str(tmp_path / "a.txt"), "--model", "fake"])
+    assert isinstance(found.exception, ConfigurationError)
+    assert "fake" in found.exception.message

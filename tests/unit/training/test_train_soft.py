@@ -18,7 +18,7 @@ from turnout.training import soft as training
 
 pytest.importorskip("peft")
 
-RECIPE = SoftRecipe(max_tokens=512, answer_tokens=8, batch_tokens=1024, rank=4, alpha=8, learning_rate=2e-2)
+RECIPE = SoftRecipe(max_tokens=512, answer_tokens=8, batch_tokens=1024, rank=4, alpha=8, learning_rate=2e-3)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
     """(model, data, finished run)"""
     root = tmp_path_factory.mktemp("soft")
     model = tiny_models.build(root / "tiny", max_position_embeddings=1024, initializer_range=0.2)
-    written = training_data.write(root / "data", *training_data.rows(60))
+    written = training_data.write(root / "data", *training_data.rows(42))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "MICRO_TOKENS", 512)
-        train.soft(written, root / "run", str(model), recipe=RECIPE, limit=12, device="cpu")
+        train.soft(written, root / "run", str(model), recipe=RECIPE, limit=6, device="cpu")
     return model, written, root / "run"
 
 
@@ -65,12 +65,13 @@ def test_the_weights_make_other_soft_tokens_and_leave_the_reader_as_it_was(folde
 def test_the_same_call_again_trains_nothing(folders: tuple[Path, Path, Path]) -> None:
     model, written, run = folders
     before = (run / "soft/card.json").stat().st_mtime_ns
-    train.soft(written, run, str(model), recipe=RECIPE, limit=12, device="cpu")
+    train.soft(written, run, str(model), recipe=RECIPE, limit=6, device="cpu")
     assert (run / "soft/card.json").stat().st_mtime_ns == before
     with pytest.raises(ConfigurationError, match="another recipe"):
-        train.soft(written, run, str(model), recipe=SoftRecipe(rate=4), limit=12, device="cpu")
+        train.soft(written, run, str(model), recipe=SoftRecipe(rate=4), limit=6, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_and_checkpoints_are_small(
     folders: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +84,7 @@ def test_a_run_that_was_stopped_goes_on_and_checkpoints_are_small(
     weights = next(last.glob("*.safetensors"))
     assert weights.stat().st_size < 100_000
     shutil.rmtree(last)
-    train.soft(written, again, str(model), recipe=RECIPE, limit=12, device="cpu")
+    train.soft(written, again, str(model), recipe=RECIPE, limit=6, device="cpu")
     before, after = (json.loads((each / "valid.json").read_text()) for each in (run, again))
     assert after["trained"]["loss"] == pytest.approx(before["trained"]["loss"], rel=1e-3)
 
@@ -100,8 +101,8 @@ def test_bad_input(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
 
 def test_the_command_prints_the_figures(folders: tuple[Path, Path, Path]) -> None:
     model, written, run = folders
-    options = ["--rank", "4", "--batch-tokens", "1024", "--learning-rate", "0.02", "--max-tokens", "512"]
-    options += ["--answer-tokens", "8", "--limit", "12", "--device", "cpu"]
+    options = ["--rank", "4", "--batch-tokens", "1024", "--learning-rate", "0.002", "--max-tokens", "512"]
+    options += ["--answer-tokens", "8", "--limit", "6", "--device", "cpu"]
     found = CliRunner().invoke(
         command, ["soft", "--data", str(written), "--out", str(run), "--model", str(model), *options]
     )
