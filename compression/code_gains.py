@@ -71,7 +71,7 @@ class Foretelling:
     def _surprises(self, texts: Sequence[str]) -> list[float]:
         """Of the question after each text."""
         keys = [self._key(text, f"surprise/{_hash(self._question)}") for text in texts]
-        held = [self._cache.get(key) for key in keys]
+        held = self._cache.get_many(keys)
         found = {place: _VALUE.unpack(value)[0] for place, value in enumerate(held) if value is not None}
         missing = [place for place in range(len(texts)) if place not in found]
         done = 0

@@ -55,7 +55,7 @@ class Extractive:
         if self._cache is None:
             return list(self._scorer.score(question, passages, watch))
         keys = [self._key(question, text) for text in passages]
-        held = [self._cache.get(key) for key in keys]
+        held = self._cache.get_many(keys)
         missing = [place for place, value in enumerate(held) if value is None]
         made: dict[int, PassageScores] = {}
         scored = self._scorer.score(question, [passages[place] for place in missing], watch)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
+import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from turnout.compression.sealed import digest_of, kind_of, opened, sealed
+from turnout.compression.tally import Tally, together
 from turnout.types import CacheStatistics, SegmentKey
 
 if TYPE_CHECKING:
@@ -27,8 +30,7 @@ LOWER = 0.9
 STALE_S = 3600.0
 """Age from which a file that was never finished is taken for one of a process that is gone."""
 
-_MAGIC = b"turnout segment 1\n"
-_SUM = 32
+_UNSAFE = re.compile(r"[^a-z0-9-]")
 _log = logging.getLogger(__name__)
 
 
@@ -43,33 +45,37 @@ class FileCache:
         self.limit_bytes = limit_bytes
         self._folder = folder
         self._lock = threading.Lock()
+        self._tally = Tally()
         self._size: int | None = None
-        self._written = self._hits = self._misses = self._evicted = 0
+        self._written = 0
         self._failed = False
 
     def get(self, key: SegmentKey) -> bytes | None:
         file = self._file(key)
         value = self._read(file, key)
-        with self._lock:
-            self._hits += value is not None
-            self._misses += value is None
+        self._tally.asked(key, found=value is not None)
         if value is not None:
             with contextlib.suppress(OSError):  # gone by now, or not ours to touch: it is only less recent then
                 os.utime(file)
         return value
 
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
+
+    def has(self, keys: Sequence[SegmentKey]) -> list[bool]:
+        return [self._file(key).is_file() for key in keys]
+
     def put(self, key: SegmentKey, value: bytes) -> None:
-        head = _MAGIC + _named(key) + hashlib.sha256(value).digest()
-        size = len(head) + len(value)
-        if self._failed or size > self.limit_bytes:
+        content = sealed(key, value)
+        if self._failed or len(content) > self.limit_bytes:
             return
         file = self._file(key)
         partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._make_room(size)
+            self._make_room(len(content))
             try:
-                partial.write_bytes(head + value)
+                partial.write_bytes(content)
                 partial.chmod(0o600)
                 partial.replace(file)
             finally:
@@ -78,11 +84,21 @@ class FileCache:
             self._failed = True
             _log.warning("nothing more is kept in %s: %s", self._folder, error)
 
+    def put_many(self, values: Iterable[tuple[SegmentKey, bytes]]) -> None:
+        for key, value in values:
+            self.put(key, value)
+
     def statistics(self) -> CacheStatistics:
+        return together(self.kinds().values())
+
+    def kinds(self) -> Mapping[str, CacheStatistics]:
         """Reads the folder."""
-        sizes = [size for _, size, _ in self._files()]
-        with self._lock:
-            return CacheStatistics(self._hits, self._misses, self._evicted, len(sizes), sum(sizes))
+        held: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for _, size, file in self._files():
+            kind = self._kind(file)
+            entries, before = held[kind]
+            held[kind] = entries + 1, before + size
+        return self._tally.kinds(held)
 
     def clear(self) -> None:
         """Removes every value, of this process and of others."""
@@ -96,15 +112,12 @@ class FileCache:
             content = file.read_bytes()
         except OSError:
             return None
-        head = _MAGIC + _named(key)
-        start = len(head) + _SUM
-        value = content[start:]
-        if content[: len(head)] == head and hashlib.sha256(value).digest() == content[len(head) : start]:
-            return value
-        _log.warning("%s is damaged and made anew", file)
-        with contextlib.suppress(OSError):
-            file.unlink()
-        return None
+        value = opened(key, content)
+        if value is None:
+            _log.warning("%s is damaged and made anew", file)
+            with contextlib.suppress(OSError):
+                file.unlink()
+        return value
 
     def _make_room(self, size: int) -> None:
         with self._lock:
@@ -119,13 +132,13 @@ class FileCache:
             for _, each, file in files:
                 file.unlink(missing_ok=True)
                 self._size -= each
-                self._evicted += 1
+                self._tally.evicted(self._kind(file))
                 if self._size <= LOWER * self.limit_bytes:
                     return
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """(last used, bytes, file) of each value; what was never finished is removed on the way."""
-        for file in self._folder.glob("*/*"):
+        for file in self._folder.rglob("*.*"):
             with contextlib.suppress(FileNotFoundError):
                 stat = file.stat()
                 if file.suffix == ".value":
@@ -133,13 +146,12 @@ class FileCache:
                 elif file.suffix == ".partial" and stat.st_mtime < time.time() - STALE_S:
                     file.unlink(missing_ok=True)
 
+    def _kind(self, file: Path) -> str:
+        return file.relative_to(self._folder).parts[0]
+
     def _file(self, key: SegmentKey) -> Path:
-        name = hashlib.sha256(_named(key)).hexdigest()
-        return self._folder / name[:2] / f"{name}.value"
-
-
-def _named(key: SegmentKey) -> bytes:
-    return f"{key.segment}\n{key.kind}\n{key.fingerprint}\n".encode()
+        name = digest_of(key)
+        return self._folder / _UNSAFE.sub("-", kind_of(key)) / name[:2] / f"{name}.value"
 
 
 if TYPE_CHECKING:

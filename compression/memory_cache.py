@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from turnout.compression.sealed import kind_of
+from turnout.compression.tally import Tally, together
 from turnout.types import CacheStatistics, SegmentKey
 
 if TYPE_CHECKING:
@@ -22,17 +25,20 @@ class MemoryCache:
         self.limit_bytes = limit_bytes
         self._values: OrderedDict[SegmentKey, bytes] = OrderedDict()
         self._lock = threading.Lock()
-        self._bytes = self._hits = self._misses = self._evicted = 0
+        self._tally = Tally()
+        self._bytes = 0
 
     def get(self, key: SegmentKey) -> bytes | None:
+        value = self._taken(key)
+        self._tally.asked(key, found=value is not None)
+        return value
+
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
+
+    def has(self, keys: Sequence[SegmentKey]) -> list[bool]:
         with self._lock:
-            value = self._values.get(key)
-            if value is None:
-                self._misses += 1
-                return None
-            self._hits += 1
-            self._values.move_to_end(key)
-            return value
+            return [key in self._values for key in keys]
 
     def put(self, key: SegmentKey, value: bytes) -> None:
         if len(value) + OVERHEAD > self.limit_bytes:
@@ -44,13 +50,36 @@ class MemoryCache:
             self._values[key] = value
             self._bytes += len(value) + OVERHEAD
             while self._bytes > self.limit_bytes:
-                _, dropped = self._values.popitem(last=False)
+                oldest, dropped = self._values.popitem(last=False)
                 self._bytes -= len(dropped) + OVERHEAD
-                self._evicted += 1
+                self._tally.evicted(kind_of(oldest))
+
+    def put_many(self, values: Iterable[tuple[SegmentKey, bytes]]) -> None:
+        for key, value in values:
+            self.put(key, value)
 
     def statistics(self) -> CacheStatistics:
+        return together(self.kinds().values())
+
+    def kinds(self) -> Mapping[str, CacheStatistics]:
+        held: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         with self._lock:
-            return CacheStatistics(self._hits, self._misses, self._evicted, len(self._values), self._bytes)
+            for key, value in self._values.items():
+                entries, size = held[kind_of(key)]
+                held[kind_of(key)] = entries + 1, size + len(value) + OVERHEAD
+        return self._tally.kinds(held)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._values.clear()
+            self._bytes = 0
+
+    def _taken(self, key: SegmentKey) -> bytes | None:
+        with self._lock:
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
 
 
 if TYPE_CHECKING:

@@ -50,6 +50,7 @@ def open_engine(settings: Settings) -> Engine:
         yarn=settings.yarn,
         int8=settings.int8,
         attention=calibrated.chosen(settings),
+        soft=settings.soft,
     )
 
 

@@ -11,6 +11,7 @@ from turnout.contracts import Stopper
 from turnout.engines import loading, prompt
 from turnout.engines.answering import Alone, Author
 from turnout.engines.apart import Apart
+from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.pace import RAPID_RATE, Pace
 from turnout.engines.speculative.plan import Counts, DraftedContext
 from turnout.engines.writing import Writing
@@ -97,6 +98,10 @@ class Authors:
             stack.callback(sequence.close)
             if isinstance(sequence, loading.Sequence):
                 yield Alone(sequence, ids, writing)
+            elif isinstance(context, SoftContext):
+                from turnout.engines.soft.reading import SoftPrompt
+
+                yield Alone(SoftPrompt(sequence, self._engine.soft_prompt(context)), ids, writing)
             elif draft_ids and isinstance(context, DraftedContext) and not writing.params.choices:
                 from turnout.engines.speculative.rapid import Rapid
 

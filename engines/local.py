@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from turnout.config import DEFAULT_MODEL
+from turnout.config import DEFAULT_MODEL, DEFAULT_SOFT
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
 from turnout.engines import apart, loading, prompt
@@ -22,13 +22,14 @@ from turnout.engines.calibrated import Chosen
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
 from turnout.engines.in_flight import InFlight, Load
-from turnout.engines.inside import Inside
 from turnout.engines.memory import Footprint, prefill_chunk
 from turnout.engines.meter import Meter
 from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
+from turnout.engines.soft.engine import Softening
+from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.plan import Counts
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
@@ -52,7 +53,7 @@ INT8_PARAMETERS = 4_000_000_000
 WARM_UP_TOKENS = 64
 
 
-class LocalEngine(Inside):
+class LocalEngine(Softening):
     """Runs a decoder-only model of transformers: llama, qwen2, qwen3, mistral and their kin.
 
     Args:
@@ -75,6 +76,7 @@ class LocalEngine(Inside):
             before, see `speculative.ahead`.
         drafter: another model with the same tokens, which drafts where a context asks for it (`DraftedContext`); this
             one by default.
+        soft: what makes soft tokens: "mean:RATE", or the folder of trained weights.
     """
 
     count_is_exact = True
@@ -95,8 +97,10 @@ class LocalEngine(Inside):
         attention: Chosen = None,
         lookup: bool = True,
         drafter: LocalEngine | None = None,
+        soft: str = DEFAULT_SOFT,
     ) -> None:
         self._path = path
+        self.soft = soft
         self._adapter_path = adapter
         self._name = name or path.name
         self._device_name = device
@@ -226,7 +230,7 @@ class LocalEngine(Inside):
 
     def close(self) -> None:
         self._authors.close()
-        self._network = self._session = self.admission.session = None
+        self._network = self._session = self.admission.session = self._loaded_soft = None
         self.admission.is_loaded = False
         if self.device.startswith("cuda"):
             import torch
@@ -234,11 +238,16 @@ class LocalEngine(Inside):
             torch.cuda.empty_cache()
 
     def encode(self, context: Context) -> list[int]:
-        """The token ids that `generate` feeds for this context, one prompt after the other."""
+        """The token ids that `generate` feeds for this context, one prompt after the other; those of soft tokens no
+        tokenizer has."""
         return [token for ids in self.prompts(context) for token in ids]
 
     def prompts(self, context: Context) -> list[list[int]]:
         """Token ids of the prompt for a context, or of several, where it is read apart."""
+        if isinstance(context, SoftContext):
+            from turnout.engines.soft.reading import ids_of
+
+            return [ids_of(self.soft_prompt(context))]
         found: Sequence[Context] = ()
         if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
             found = apart.excerpts(context, self.count_text)
@@ -305,16 +314,21 @@ class LocalEngine(Inside):
             answers = (self.generate(context, params) for context in contexts)
             return ["".join(event.text for event in events if isinstance(event, Token)) for events in answers]
         adapted = list(map(self.is_adapted, contexts))
+        read = [
+            self.soft_prompt(each) if isinstance(each, SoftContext) else [ids]
+            for each, ids in zip(contexts, prompts, strict=True)
+        ]
         texts: list[str] = []
         while len(texts) < len(prompts):
             with contextlib.ExitStack() as stack:
                 begun = []
                 left = prompts[len(texts) :]
                 together = self.admission.together(left, params.max_tokens, TOGETHER)
-                for ids, with_adapter in zip(left[:together], adapted[len(texts) :], strict=False):
-                    made = self._session.sequence(params.cache_namespace, adapted=with_adapter, policy=self.attention)
+                for place in range(len(texts), len(texts) + together):
+                    made = self._session.sequence(params.cache_namespace, adapted=adapted[place], policy=self.attention)
                     sequence = stack.enter_context(made)
-                    begun.append((sequence, sequence.prefill(ids, more=params.max_tokens), self._writing(params)))
+                    foretold = sequence.prefill(*read[place], more=params.max_tokens)
+                    begun.append((sequence, foretold, self._writing(params)))
                 texts += self._session.write_together(begun)
         return texts
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
-from turnout.contracts import AsksInWords, Drafts, Engine, Fragments, Looks, Stopper, Strategy
+from turnout.contracts import AsksInWords, Drafts, Engine, Fragments, Looks, PreparesOnce, Stopper, Strategy
 from turnout.engines.prompt import REFUSAL, has_numbers
+from turnout.engines.soft.kind import SoftContext
 from turnout.errors import Cancelled, EngineError, EngineTimeoutError, StoreError
 from turnout.progress import Progress, Watch, silent
 from turnout.record import CUT
@@ -103,7 +104,15 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         machinery.profile.windows,
         machinery.pricing,
     )
-    return replace(known, waited_s=request.waited_s, wait_s=waiting.ahead(known.load, machinery.profile))
+    missing = next(
+        (each.missing(request.corpus) for each in machinery.strategies if isinstance(each, PreparesOnce)), None
+    )
+    return replace(
+        known,
+        waited_s=request.waited_s,
+        wait_s=waiting.ahead(known.load, machinery.profile),
+        soft_missing=None if missing is None else round(missing * known.document_tokens),
+    )
 
 
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
@@ -215,13 +224,16 @@ def carry_out(
     if cut is not None:
         yield cut
     clock.first_word()
-    result = _answer(request, machinery, decision, finished, clock, checked, watch)
+    soft_tokens = context.soft_tokens if isinstance(context, SoftContext) else 0
+    result = _answer(request, machinery, decision, finished, clock, checked, watch, soft_tokens)
     yield Done(_recorded(result, corpus, machinery, finished.prompt_tokens))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
 
 FRAGMENTS = "pieces of sentences were read; what is cited are the sentences of the source that they stand in"
+
+SOFTENED = "the documents were read as soft tokens; what is cited are the sentences of the source that match the answer"
 
 
 def _within(request: Request, clock: Clock, stopped: Stopper | None) -> Stopper:
@@ -302,6 +314,8 @@ def _check(
 ) -> _Checked:
     """Args: quotable: of what was read no sentence was cut; else citations are of the source's sentences."""
     checked, quotes = _compared(raw, question, context, corpus, numbered=numbered)
+    if isinstance(context, SoftContext):
+        return replace(checked, notes=(SOFTENED,))
     if quotable or all(_is_whole(part, corpus) for part in context.parts):
         return checked
     said = {quote.text for quote in quotes}  # what the model quoted itself is shown as it said it
@@ -344,6 +358,7 @@ def _answer(
     clock: Clock,
     checked: _Checked,
     watch: Watch,
+    soft_tokens: int,
 ) -> Answer:
     total_s = clock.total_s()
     here = total_s if decision[decision.chosen].memory_bytes is not None else None
@@ -352,6 +367,7 @@ def _answer(
     usage = Usage(
         prompt_tokens=every.prompt_tokens,
         cached_tokens=every.cached_tokens,
+        soft_tokens=soft_tokens,
         completion_tokens=every.completion_tokens,
         first_token_s=every.first_token_s,
         ttft_s=clock.ttft_s,

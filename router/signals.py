@@ -46,6 +46,7 @@ class Signals:
         waited_s: seconds that the question has waited for its turn; they are over.
         load: what the engine still has to do for others; None where it does not say.
         wait_s: seconds, by `load`, before the engine begins with this question: 10th, 50th and 90th percentile.
+        soft_missing: tokens of the documents whose soft tokens have to be made first; None where that is not known.
     """
 
     task: str
@@ -72,6 +73,7 @@ class Signals:
     waited_s: float = 0.0
     load: Load | None = None
     wait_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    soft_missing: int | None = None
 
     @property
     def fill(self) -> float:

@@ -46,13 +46,20 @@ def attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     plan: StepPlan | None = None,
+    is_apart: bool = False,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of one layer: [1, tokens, query heads, dim].
 
     Args:
         query, key, value: of the step's new tokens, [1, query heads, tokens, dim] and [1, heads, tokens, dim].
+        is_apart: there are no pages and no plan: every row of a batch [batch, heads, tokens, dim] is read by itself.
     """
+    if is_apart:
+        apart = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, enable_gqa=True
+        )
+        return apart.transpose(1, 2), None
     if plan is None:
         raise EngineError("the paged attention was called without a plan", hint="use the model through its engine")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -21,6 +21,7 @@ from turnout.router.strategies.iterative import RagIterative
 from turnout.router.strategies.rag import Rag
 from turnout.router.strategies.rapid import STEERED, Rapid
 from turnout.router.strategies.scans import by_draft, by_functions, by_reader, by_scorer
+from turnout.router.strategies.soft import Soft
 
 Tier = Literal["stable", "preview", "research"]
 
@@ -84,6 +85,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "SpecPC (arXiv 2506.08373); not measured here yet",
     ),
     Entry(
+        "soft",
+        "preview",
+        "give it every document whole, as soft tokens at half the positions, made once for all questions",
+        "CompLLM (arXiv 2509.19228), whose weights were trained for it; not measured here yet",
+    ),
+    Entry(
         "rapid",
         "preview",
         "as full; long answers are drafted by a reader of the passages that match, which changes nothing else",
@@ -107,6 +114,7 @@ def build(
     scorer: UnitScorer | None = None,
     cache: SegmentCache | None = None,
     *,
+    segments: SegmentCache | None = None,
     passage_tokens: int | None = None,
 ) -> Sequence[Strategy]:
     """All strategies, in the order of the table; those that this engine can't run exclude themselves.
@@ -114,6 +122,7 @@ def build(
     Args:
         scorer: judges sentences for `extract`; by words by default.
         cache: keeps what was said of sentences; in memory by default.
+        segments: keeps what is made of segments whatever is asked; in memory by default.
         passage_tokens: most of the passages that `rag` and its variants read.
     """
     kept = MemoryCache() if cache is None else cache
@@ -127,6 +136,7 @@ def build(
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine, kept)),
         Extract(engine, retriever, by_draft(engine, kept)),
+        Soft(engine, MemoryCache() if segments is None else segments),
         Rapid(engine, retriever),
         Rapid(engine, retriever, STEERED),
     )

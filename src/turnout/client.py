@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
-_OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention")
+_OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft")
 
 
 class Turnout(Shelf):
@@ -49,6 +49,8 @@ class Turnout(Shelf):
         prices: file with prices of tokens (docs/configuration.md); costs are seconds of this machine by default.
         passage_tokens: most tokens of the passages that `rag` reads; 1000 by default.
         attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
+        soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
+        cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -73,6 +75,8 @@ class Turnout(Shelf):
         prices: str | os.PathLike[str] | None = None,
         passage_tokens: int | None = None,
         attention: str | os.PathLike[str] | None = None,
+        soft: str | os.PathLike[str] | None = None,
+        cache_url: str | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -92,6 +96,8 @@ class Turnout(Shelf):
             "prices": prices,
             "passage_tokens": passage_tokens,
             "attention": attention,
+            "soft": soft,
+            "cache_url": cache_url,
         }
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -200,14 +206,14 @@ class Turnout(Shelf):
 
         Args:
             api_key: for another server. What this one and the environment know goes to this one's server alone, as an
-                adapter and a `model_name` go with this one's model alone.
+                adapter, `soft` and a `model_name` go with this one's model alone.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
         if own is not None and not is_url(model):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
-        other = {"model": model, "model_name": model_name or "", "adapter": "", "api_key": key}
+        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "api_key": key}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 NO_ADAPTER = "none"
+DEFAULT_SOFT = "mean:2"
+CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
@@ -39,6 +41,12 @@ class Settings:
         passage_tokens: most of the passages that `rag` reads; None for its own default.
         attention: how a local model reads prompts: ATTENTION_AUTO as calibrated, where that is faster, ATTENTION_DENSE,
             or by the file of a calibration.
+        soft: what makes soft tokens: "mean:RATE", the mean of so many token embeddings, or the folder of what
+            `turnout train soft` wrote.
+        cache_url: Redis server that keeps what was computed of segments; None for the data directory.
+        cache_mb: most of it, in megabytes.
+        cache_ttl_s: seconds after which a server drops what was not used.
+        cache_required: a server that can't be used is an error; else it is done without.
     """
 
     home: Path
@@ -55,6 +63,11 @@ class Settings:
     prices: Path | None = None
     passage_tokens: int | None = None
     attention: str = ATTENTION_AUTO
+    soft: str = DEFAULT_SOFT
+    cache_url: str | None = None
+    cache_mb: float = 512.0
+    cache_ttl_s: int = 30 * 86_400
+    cache_required: bool = False
 
     @property
     def database(self) -> Path:
@@ -92,11 +105,17 @@ class Settings:
         prices: str | os.PathLike[str] | None = None,
         passage_tokens: int | None = None,
         attention: str | os.PathLike[str] | None = None,
+        soft: str | os.PathLike[str] | None = None,
+        cache_url: str | None = None,
+        cache_mb: float | None = None,
+        cache_ttl_s: int | None = None,
+        cache_required: bool | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES, TURNOUT_ATTENTION and TURNOUT_PASSAGE_TOKENS, which win over the defaults. A text that is empty
-        wins too, and means none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
+        TURNOUT_CACHE_TTL_S and TURNOUT_CACHE_REQUIRED, which win over the defaults. A text that is empty wins too, and
+        means none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -116,6 +135,15 @@ class Settings:
             raise ConfigurationError(
                 f"a window can't be read {stretch:g} times over", hint="give a number above 1, such as 2"
             )
+        cached = _number("TURNOUT_CACHE_MB", cache_mb, 512.0, example="2000")
+        if not 0 < cached < math.inf:
+            raise ConfigurationError(f"a cache of {cached:g} MB keeps nothing", hint="give more megabytes than 0")
+        shared = (env.get("TURNOUT_CACHE_URL") if cache_url is None else cache_url) or None
+        if shared is not None and not shared.startswith(CACHE_SCHEMES):
+            raise ConfigurationError(
+                f"the cache's URL begins with {shared.partition(':')[0]!r}, not with one of {', '.join(CACHE_SCHEMES)}",
+                hint="for example redis://localhost:6379/0",
+            )
         return cls(
             home=Path(where).expanduser().absolute(),
             model=model or env.get("TURNOUT_MODEL") or DEFAULT_MODEL,
@@ -129,8 +157,15 @@ class Settings:
             yarn=stretch,
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
             prices=None if priced is None else Path(priced).expanduser().absolute(),
-            passage_tokens=_tokens("TURNOUT_PASSAGE_TOKENS", passage_tokens),
+            passage_tokens=_whole("TURNOUT_PASSAGE_TOKENS", passage_tokens, "tokens", 1000),
             attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
+            soft=(env.get("TURNOUT_SOFT") if soft is None else os.fspath(soft)) or DEFAULT_SOFT,
+            cache_url=shared,
+            cache_mb=cached,
+            cache_ttl_s=_whole("TURNOUT_CACHE_TTL_S", cache_ttl_s, "seconds", 86_400) or 30 * 86_400,
+            cache_required=(
+                cache_required if cache_required is not None else _choice("TURNOUT_CACHE_REQUIRED") is True
+            ),
         )
 
     def ensure_home(self) -> Path:
@@ -172,13 +207,13 @@ def _choice(variable: str) -> bool | None:
     return None if value is None else value == "1"
 
 
-def _tokens(variable: str, given: int | None) -> int | None:
+def _whole(variable: str, given: int | None, unit: str, example: int) -> int | None:
     value = given if given is not None else os.environ.get(variable) or None
     if value is None:
         return None
     if not str(value).isdecimal() or int(value) < 1:
         raise ConfigurationError(
-            f"{value!r} is no number of tokens", hint=f"give a whole number above 0, for example {variable}=1000"
+            f"{value!r} is no number of {unit}", hint=f"give a whole number above 0, for example {variable}={example}"
         )
     return int(value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from turnout.types import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.engines.in_flight import Load
     from turnout.engines.locating import Stretch
     from turnout.engines.prompt import PromptFormat
+    from turnout.engines.soft.kind import SoftKind
     from turnout.engines.speculative.plan import Counts
     from turnout.progress import Watch
     from turnout.retrieval.corpus import Corpus
@@ -187,6 +188,25 @@ class Drafts(Protocol):
 
 
 @runtime_checkable
+class Softens(Protocol):
+    """What an engine may do besides: make soft tokens of a text, and read them in its place (`SoftContext`)."""
+
+    def open(self) -> None: ...
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text, and the characters [start, end) of each."""
+
+    def soft_kind(self) -> SoftKind:
+        """What they are."""
+
+    def can_soften(self) -> bool:
+        """Whether its model can read embeddings in a prompt."""
+
+    def soften(self, pieces: Sequence[Sequence[int]], watch: Watch | None = None) -> list[bytes]:
+        """The soft tokens of each piece of token ids, each made of the piece alone."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """What an engine may do besides: keep what it has read."""
 
@@ -295,9 +315,38 @@ class SegmentCache(Protocol):
     def get(self, key: SegmentKey) -> bytes | None:
         """None where it is not here, or damaged."""
 
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[bytes | None]:
+        """As `get`, in as few steps as there can be."""
+
+    def has(self, keys: Sequence[SegmentKey]) -> list[bool]:
+        """Whether values are here, without reading or counting them."""
+
     def put(self, key: SegmentKey, value: bytes) -> None: ...
 
+    def put_many(self, values: Iterable[tuple[SegmentKey, bytes]]) -> None: ...
+
     def statistics(self) -> CacheStatistics: ...
+
+    def kinds(self) -> Mapping[str, CacheStatistics]:
+        """Statistics by what the values are, see `turnout.compression.sealed`."""
+
+    def clear(self) -> None:
+        """Removes every value, of whoever put it."""
+
+
+@runtime_checkable
+class Claims(Protocol):
+    """What a segment cache may do besides: let one of several processes compute a value while the others wait."""
+
+    def claim(self, keys: Sequence[SegmentKey]) -> list[bytes | bool]:
+        """For each key its value, where it is here by now; else True for the caller, who then computes it and either
+        puts or releases it, and False where somebody else does."""
+
+    def renew(self, keys: Sequence[SegmentKey]) -> None:
+        """Tells that the caller still computes what it claimed: without that a claim ends by itself."""
+
+    def release(self, keys: Sequence[SegmentKey]) -> None:
+        """Gives up what the caller claimed and has not put."""
 
 
 @runtime_checkable
@@ -307,6 +356,14 @@ class Fragments(Protocol):
 
     @property
     def quotable(self) -> bool: ...
+
+
+@runtime_checkable
+class PreparesOnce(Protocol):
+    """What a strategy may do besides: make something of the documents that serves every later question."""
+
+    def missing(self, corpus: Corpus) -> float | None:
+        """The share of the documents of which that is still to be made; None where it is not known. Quick."""
 
 
 class Strategy(Protocol):

@@ -69,7 +69,7 @@ class Entries:
             self._library.release([row.source for row in held], self._collection)
             self._parts.forget()
             self._parts.erase_prompts()
-            self._parts.scores.clear()
+            self._parts.caches.clear()
 
     def nearest(
         self, question: str | Sequence[float], limit: int, keep: Callable[[Entry], bool] = lambda entry: True

@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from turnout.compression.caches import Caches
 from turnout.compression.choice import best_scorer
-from turnout.compression.file_cache import FileCache
 from turnout.config import DEFAULT_EMBEDDER, Settings
-from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, Strategy, UnitScorer
+from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, SegmentCache, Strategy, UnitScorer
 from turnout.database import Database
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
@@ -37,9 +37,6 @@ from turnout.types import Document, DocumentInfo
 CORPORA = 4
 """Corpora kept in memory between questions; one of a 300-page document takes a few megabytes."""
 
-SCORES_BYTES = 16 << 20
-"""Most of the scores of sentences that are kept on disk: some 30,000 small files, those of a thousand questions."""
-
 
 class Parts:
     """Made when a `Turnout` opens. The engine is made when a question needs it, and its weights are loaded later
@@ -54,6 +51,7 @@ class Parts:
         self.embedder = embedder or default_embedder(settings)
         self.library = Library(self.database, settings.home, self.embedder)
         self.ledger = Ledger(self.database, settings.log)
+        self.caches = Caches(settings)
         self._given_engine = engine
         self._corpora: dict[tuple[DocumentInfo | str, ...], _Made] = {}
         self._making = threading.Lock()
@@ -71,17 +69,20 @@ class Parts:
     def strategies(self) -> Sequence[Strategy]:
         """The strategies over this engine and embedder."""
         tokens = self.settings.passage_tokens
-        return strategies.build(self.engine, self.retriever, self.scorer, self.scores, passage_tokens=tokens)
+        kept = self.caches
+        return strategies.build(
+            self.engine, self.retriever, self.scorer, kept.scores, segments=kept.segments, passage_tokens=tokens
+        )
 
     @cached_property
     def scorer(self) -> UnitScorer:
         """The best one that is here, for sentences."""
         return best_scorer(self.embedder)
 
-    @cached_property
-    def scores(self) -> FileCache:
+    @property
+    def scores(self) -> SegmentCache:
         """What was said of sentences for a question; no text is in it."""
-        return FileCache(self.settings.home / "scores", SCORES_BYTES)
+        return self.caches.scores
 
     @cached_property
     def retriever(self) -> HybridRetriever:
@@ -93,6 +94,7 @@ class Parts:
         self.forget()
         if "engine" in self.__dict__:
             self.engine.close()
+        self.caches.close()
         self.database.close()
 
     def tokens(self, document: Document) -> int:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Called with the stage ("reading", "embedding", "measuring", "scanning", "prefill"), what is done and what there
-    is to do."""
+    """Called with the stage ("reading", "embedding", "measuring", "scanning", "compressing", "prefill"), what is done
+    and what there is to do."""
 
     def __call__(self, stage: str, done: int, total: int) -> None: ...
 

@@ -74,14 +74,14 @@ class Shelf(ABC):
 
     def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
         """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, and what is
-        kept of prompts and of sentences' scores, which may be of them."""
+        kept of prompts and of segments, which may be of them."""
         parts = self._opened()
         library = parts.library
         found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
         library.remove([document.id for document in found])
         parts.forget()
         parts.erase_prompts()
-        parts.scores.clear()
+        parts.caches.clear()
         return [document.info() for document in found]
 
     def read(self, documents: Input | Iterable[Input]) -> list[Document]:
@@ -155,6 +155,22 @@ class Shelf(ABC):
         with self._in_turn() as stopped:
             return asked(search.by_reading(parts, retriever, stopped))
 
+    def soften(self, documents: Input | Iterable[Input]) -> dict[str, int]:
+        """Makes the soft tokens of documents before anybody asks `soft` about them (docs/soft.md).
+
+        Returns:
+            `segments` of the documents, each once, and how many of them were `made`, because they were not kept.
+
+        Raises:
+            ConfigurationError: the model can't do it.
+        """
+        from turnout.softening import soften
+
+        parts = self._opened()
+        read = self.read(documents)
+        with self._in_turn() as stopped:
+            return soften(parts, read, stopped)
+
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.
 
@@ -188,6 +204,10 @@ class Shelf(ABC):
         return await asyncio.to_thread(
             lambda: self.search(question, documents, limit, collection=collection, retriever=retriever)
         )
+
+    async def asoften(self, documents: Input | Iterable[Input]) -> dict[str, int]:
+        """`soften` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.soften(documents))
 
     async def aembed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """`embed` without blocking the event loop."""

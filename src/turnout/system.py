@@ -126,7 +126,7 @@ def _hardware() -> str:
     import psutil
 
     faiss = "gpu" if _version("faiss-gpu") else "cpu" if _version("faiss-cpu") else "none"
-    redis = "on" if os.environ.get("TURNOUT_REDIS") else "off"
+    redis = "on" if os.environ.get("TURNOUT_CACHE_URL") else "off"
     gib = psutil.virtual_memory().total / 2**30
     return f"{_torch()}  {psutil.cpu_count()} cores  {gib:.0f} GiB  faiss {faiss}  redis {redis}"
 

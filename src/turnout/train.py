@@ -24,10 +24,11 @@ from turnout.training.fitting import CURVE
 from turnout.training.pruner import PrunerRecipe, pruner
 from turnout.training.reader_examples import Lesson
 from turnout.training.recipe import Recipe, draws
+from turnout.training.soft import SoftRecipe, soft
 from turnout.training.tokens import Pair, TokenisedSheets
 from turnout.types import Context
 
-__all__ = ["PrunerRecipe", "Recipe", "pruner", "reader"]
+__all__ = ["PrunerRecipe", "Recipe", "SoftRecipe", "pruner", "reader", "soft"]
 
 SCORES = "valid.json"
 WATCHED, WATCHED_TOKENS = 48, 500

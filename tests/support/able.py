@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from functools import cached_property
 
 from turnout.engines.fake import _TOKEN, FakeEngine
 from turnout.engines.locating import Stretch
+from turnout.engines.soft.kind import SoftContext, SoftKind
 from turnout.engines.speculative.plan import Counts
 from turnout.progress import Watch
+from turnout.types import Context
 
 _WORD = re.compile(r"\w+")
 
@@ -17,9 +20,10 @@ _WORD = re.compile(r"\w+")
 class AbleEngine(FakeEngine):
     """Says Yes to sentences that share words with the question, looks at those and at the words themselves, points at
     them, and is less surprised by a question after a text that holds its words. `read` counts the tokens that it was
-    given so."""
+    given so, `softened` the pieces of which it made soft tokens."""
 
     read = 0
+    softened = 0
 
     @cached_property
     def _vocabulary(self) -> dict[str, int]:
@@ -67,6 +71,24 @@ class AbleEngine(FakeEngine):
 
     def can_draft(self) -> bool:
         return True
+
+    def can_soften(self) -> bool:
+        return True
+
+    def soft_kind(self) -> SoftKind:
+        return SoftKind("mean", 2, 2, "float32", "soft/able")
+
+    def soften(self, pieces: Sequence[Sequence[int]], watch: Watch | None = None) -> list[bytes]:
+        """Counts the pieces in `softened`; a soft token is its first token's number twice."""
+        self.softened += len(pieces)
+        return [
+            b"".join(struct.pack("<ff", piece[at], piece[at]) for at in range(0, len(piece), 2)) for piece in pieces
+        ]
+
+    def count(self, context: Context) -> int:
+        if not isinstance(context, SoftContext):
+            return super().count(context)
+        return super().count(Context((), context.question, context.history)) + context.soft_tokens
 
     def drafted(self) -> Counts:
         return Counts(2, 8, 4)

@@ -197,7 +197,7 @@ def test_plan_generates_nothing(home: Path, book: Path) -> None:
     engine = FakeEngine()
     with Turnout(engine=engine) as t:
         decision = t.plan(QUESTION, [book])
-    assert {c.strategy for c in decision.candidates} == {"full", "rag", "extract", "rapid"}
+    assert {c.strategy for c in decision.candidates} == {"full", "rag", "extract", "soft", "rapid"}
     assert engine.contexts == []
 
 

@@ -14,6 +14,11 @@ OPTIONS = {
     "passage_tokens": ("TURNOUT_PASSAGE_TOKENS", "400", 400, 250, None),
     "int8": ("TURNOUT_INT8", "1", True, False, None),
     "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
+    "soft": ("TURNOUT_SOFT", "mean:4", "mean:4", "a/folder", "mean:2"),
+    "cache_url": ("TURNOUT_CACHE_URL", "redis://a:1", "redis://a:1", "rediss://b:2", None),
+    "cache_mb": ("TURNOUT_CACHE_MB", "20", 20.0, 30.0, 512.0),
+    "cache_ttl_s": ("TURNOUT_CACHE_TTL_S", "60", 60, 90, 30 * 86_400),
+    "cache_required": ("TURNOUT_CACHE_REQUIRED", "1", True, False, False),
 }
 
 
@@ -39,6 +44,10 @@ def test_an_argument_wins_over_the_environment_which_wins_over_the_default(
         ("TURNOUT_PASSAGE_TOKENS", "0"),
         ("TURNOUT_PASSAGE_TOKENS", "2.5"),
         ("TURNOUT_MAX_FILE_MB", "0"),
+        ("TURNOUT_CACHE_MB", "0"),
+        ("TURNOUT_CACHE_URL", "http"),
+        ("TURNOUT_CACHE_TTL_S", "0"),
+        ("TURNOUT_CACHE_REQUIRED", "maybe"),
     ],
 )
 def test_what_can_not_be_is_refused_with_its_value(

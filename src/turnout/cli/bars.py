@@ -13,6 +13,7 @@ _LABELS = {
     "prefill": "reading the prompt",
     "measuring": "measuring this machine once",
     "scanning": "judging passages",
+    "compressing": "making soft tokens",
     "evaluating": "measuring rows",
     "calibrating": "asking on synthetic documents",
     "preparing": "preparing lessons",

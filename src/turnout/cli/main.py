@@ -24,6 +24,7 @@ class Commands(LazyGroup):
     modules: ClassVar[dict[str, str]] = {
         "add": "library",
         "ask": "ask",
+        "cache": "cache",
         "calibrate": "calibrate",
         "completion": "completion",
         "demo": "demo",

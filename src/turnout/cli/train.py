@@ -149,6 +149,61 @@ def pruner(
     return 0
 
 
+@train.command()
+@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
+@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the weights are in DIR/soft.")
+@click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
+@click.option("--rate", type=click.Choice(["2", "4"]), default="2", show_default=True, help="Tokens for a soft one.")
+@click.option("--examples", type=click.IntRange(1), metavar="N", help="Prompts to learn from; all by default.")
+@click.option("--max-tokens", type=click.IntRange(64), default=1024, show_default=True, help="Longest example.")
+@click.option("--answer-tokens", type=click.IntRange(1), default=64, show_default=True, help="Most of an answer.")
+@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of the LoRA matrices.")
+@click.option("--learning-rate", type=float, default=1e-4, show_default=True, help="At its highest.")
+@click.option("--batch-tokens", type=click.IntRange(64), default=8192, show_default=True, help="Tokens a step.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after N steps; all prompts by default.")
+@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides order, prompts and first weights.")
+@click.option("--limit", type=click.IntRange(1), default=300, show_default=True, help="Valid prompts to score with.")
+@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
+@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def soft(
+    data_folder: str,
+    out: str,
+    model: str | None,
+    limit: int,
+    device: str | None,
+    home: str | None,
+    as_json: bool,
+    rate: str,
+    **options: Any,
+) -> int:
+    """Train what makes soft tokens: embeddings that a model reads in place of a document, at half the positions.
+
+    The same command goes on after a stop.
+    """
+    from turnout import train as facade
+
+    with Bars() as bars:
+        scores = facade.soft(
+            data_folder,
+            out,
+            model,
+            recipe=facade.SoftRecipe(rate=int(rate), alpha=2 * options["rank"], **options),
+            limit=limit,
+            device=device,
+            home=home,
+            progress=bars,
+        )
+    if as_json:
+        click.echo(json.dumps(scores))
+    else:
+        for way in ("trained", "mean", "halved", "empty"):
+            click.echo(f"{way:10} loss {scores[way]['loss']:.3f}  agrees {_share(scores[way]['agree'])}")
+        click.echo(f"weights in {out}/soft, used with TURNOUT_SOFT", err=True)
+    return 0
+
+
 def _pruner_table(scores: Mapping[str, Any]) -> list[str]:
     """Evidence kept at fixed shares of the tokens, the pruner's thresholds, and the order of passages."""
     lines = ["evidence kept at a share of the tokens"]

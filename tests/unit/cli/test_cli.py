@@ -67,7 +67,7 @@ def test_ask_json_is_the_documented_shape(turnout, book) -> None:
         "support",
         "origin",
     }
-    assert {c["strategy"] for c in answer["decision"]["candidates"]} == {"full", "rag", "extract", "rapid"}
+    assert {c["strategy"] for c in answer["decision"]["candidates"]} == {"full", "rag", "extract", "soft", "rapid"}
     assert set(answer["decision"]["candidates"][0]) == {
         "strategy",
         "chosen",

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.redis_server import RedisServer
 
 from turnout.compression.file_cache import FileCache
 from turnout.compression.memory_cache import OVERHEAD, MemoryCache
+from turnout.compression.redis_cache import RedisCache
 from turnout.contracts import SegmentCache
 from turnout.types import SegmentKey
 
@@ -20,11 +22,31 @@ def key(number: int, kind: str = "scores", fingerprint: str = "model") -> Segmen
     return SegmentKey(f"{number:064x}", kind, fingerprint)
 
 
-@pytest.fixture(params=["memory", "file"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield made
+    made.kill()
+
+
+@pytest.fixture(params=["memory", "file", "redis"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     if request.param == "memory":
-        return MemoryCache
-    return lambda limit: FileCache(tmp_path / "cache", limit)
+        yield MemoryCache
+    elif request.param == "file":
+        yield lambda limit: FileCache(tmp_path / "cache", limit)
+    else:
+        url = request.getfixturevalue("server").url
+        RedisCache(url).clear()
+        made: list[RedisCache] = []
+
+        def redis(limit: int) -> RedisCache:
+            made.append(RedisCache(url, limit))
+            return made[-1]
+
+        yield redis
+        for cache in made:
+            cache.close()
 
 
 def test_a_value_is_found_by_all_of_its_key(make: Make) -> None:
@@ -37,6 +59,23 @@ def test_a_value_is_found_by_all_of_its_key(make: Make) -> None:
     assert cache.get(key(1)) == b""
     found = cache.statistics()
     assert (found.hits, found.misses, found.entries) == (2, 3, 1)
+    assert {kind: (each.hits, each.misses, each.entries) for kind, each in cache.kinds().items()} == {
+        "scores": (2, 2, 1),
+        "soft": (0, 1, 0),
+    }
+    assert cache.has([key(1), key(2)]) == [True, False]
+    assert cache.statistics().hits == 2
+
+
+def test_several_at_once_and_none_at_all(make: Make) -> None:
+    cache = make(1 << 20)
+    cache.put_many((key(number), bytes([number])) for number in range(200))
+    assert cache.get_many([key(201), key(7), key(199), key(7)]) == [None, b"\x07", bytes([199]), b"\x07"]
+    assert (cache.get_many([]), cache.has([])) == ([], [])
+    cache.put_many([])
+    cache.clear()
+    assert cache.get(key(7)) is None
+    assert cache.statistics().entries == 0
 
 
 def test_the_least_recently_used_goes_first(make: Make) -> None:
@@ -88,11 +127,11 @@ def test_another_process_finds_it_and_restarts_do_too(tmp_path: Path) -> None:
     assert FileCache(tmp_path).get(key(5)) == b"of another process"
 
 
-@pytest.mark.parametrize("damage", [b"", b"short", b"turnout segment 1\nwrong\nkey\n\n" + bytes(40)])
+@pytest.mark.parametrize("damage", [b"", b"short", b"turnout segment 2\nwrong\nkey\n\n" + bytes(40)])
 def test_a_damaged_file_counts_as_not_there_and_is_removed(tmp_path: Path, damage: bytes) -> None:
     cache = FileCache(tmp_path)
     cache.put(key(1), b"value")
-    (file,) = tmp_path.glob("*/*.value")
+    (file,) = tmp_path.glob("*/*/*.value")
     file.write_bytes(damage)
     assert cache.get(key(1)) is None
     assert not file.exists()

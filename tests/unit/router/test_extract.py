@@ -309,7 +309,7 @@ def test_what_was_measured_and_is_better_is_taken() -> None:
     assert policy.decide(cheap("extract"), Budget(), signals(), known).chosen == "extract"  # type: ignore[arg-type]
     strategies = build(AbleEngine(), HybridRetriever())
     names = [s.name for s in policy.considered(strategies, signals(), PROFILE)]
-    assert names == ["full", "rag", "extract", "rapid"]
+    assert names == ["full", "rag", "extract", "soft", "rapid"]
     assert "extract:exit" in [s.name for s in policy.considered(strategies, signals(), known)]
     assert "extract:code" in [s.name for s in policy.considered(strategies, signals(), PROFILE, "extract:code")]
 

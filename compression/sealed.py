@@ -1,0 +1,44 @@
+"""How segment caches keep values outside of this process: each with what it is of, and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+
+from turnout.types import SegmentKey
+
+_MAGIC = b"turnout segment 2\n"
+_SUM = 32
+
+EMBEDDING, SCORES, SOFT, KV = "embedding", "scores", "soft", "kv"
+"""What values are, the first part of `SegmentKey.kind`: the vector of a segment; how much a question wants its
+sentences; its soft tokens; keys and values that are bound to no position."""
+
+
+def kind_of(key: SegmentKey) -> str:
+    """What is kept, without the question that it is kept for."""
+    return key.kind.partition("/")[0]
+
+
+def digest_of(key: SegmentKey) -> str:
+    """A name for a key that any store can have: 64 hexadecimal digits."""
+    return hashlib.sha256(_named(key)).hexdigest()
+
+
+def sealed(key: SegmentKey, value: bytes) -> bytes:
+    """A value as it is kept."""
+    named = _named(key)
+    return _MAGIC + named + hashlib.sha256(named + value).digest() + value
+
+
+def opened(key: SegmentKey, content: bytes) -> bytes | None:
+    """What `sealed` was given; None where it is damaged, cut off, or of another key."""
+    head = _MAGIC + _named(key)
+    start = len(head) + _SUM
+    value = content[start:]
+    if content[: len(head)] != head or hashlib.sha256(_named(key) + value).digest() != content[len(head) : start]:
+        return None
+    return value
+
+
+def _named(key: SegmentKey) -> bytes:
+    return f"{key.segment}\n{key.kind}\n{key.fingerprint}\n".encode()
