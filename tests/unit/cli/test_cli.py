@@ -318,11 +318,11 @@ def test_completion(turnout, shell) -> None:
     assert "_TURNOUT_COMPLETE" in turnout("completion", shell).out
 
 
-def test_the_reference_page_is_up_to_date() -> None:
-    from turnout.cli.reference import reference
-
+def test_the_reference_page_is_up_to_date(tmp_path: Path) -> None:
+    # In a process of its own: click keeps the help options that a command had when it was first called.
+    subprocess.run([sys.executable, "-m", "turnout.cli.reference", str(tmp_path / "cli.md")], check=True)
     page = Path(__file__).parents[3] / "docs/cli.md"
-    assert page.read_text(encoding="utf-8") == reference(), "run `make docs`"
+    assert page.read_bytes() == (tmp_path / "cli.md").read_bytes(), "run `make docs`"
 
 
 def test_help_is_instant() -> None:
