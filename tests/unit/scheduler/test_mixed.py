@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,8 +95,9 @@ class Run:
         while True:
             try:
                 return self._asked(request)
-            except EngineBusyError:
-                continue
+            except EngineBusyError as error:
+                assert error.retry_after_s > 0
+                time.sleep(0.01)
             except EngineTimeoutError:
                 if request.way != "late":
                     raise
@@ -143,7 +145,7 @@ def check(folder: Path, count: int, seed: int, seconds: float) -> None:
 
     # Room for two or three of the larger ones, so that many have to wait for it.
     pool = TOKEN_BYTES * 1024
-    engine = LocalEngine(folder, device="cpu", dtype="float32", chunk_tokens=64, pool_bytes=pool, waiting=16)
+    engine = LocalEngine(folder, device="cpu", dtype="float32", chunk_tokens=64, pool_bytes=pool, waiting=4)
     engine.open()
     room = engine._session.room()
     run = Run(engine, lambda request: known[request.context, replace(request.params, timeout_s=None)])
@@ -160,8 +162,8 @@ def check(folder: Path, count: int, seed: int, seconds: float) -> None:
     engine.close()
 
 
-def test_three_hundred_mixed_requests(tiny_folder: Path) -> None:
-    check(tiny_folder, 300, seed=1, seconds=120)
+def test_two_hundred_mixed_requests(tiny_folder: Path) -> None:
+    check(tiny_folder, 200, seed=1, seconds=120)
 
 
 @pytest.mark.slow
