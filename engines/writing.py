@@ -112,6 +112,9 @@ def generator(params: GenerationParams, device: str) -> torch.Generator:
     random = torch.Generator(device=device)
     if params.seed is None:
         random.seed()
-    else:
+        return random
+    try:
         random.manual_seed(params.seed)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"the seed is {params.seed!r}: {error}", hint="a whole number of 64 bits") from error
     return random

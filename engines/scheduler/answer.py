@@ -52,10 +52,14 @@ class Answer:
         self._is_writing = False
 
     @property
+    def most_tokens(self) -> int:
+        """Whose keys and values it may have."""
+        return self.author.to_read + self._writing.most
+
+    @property
     def promised_bytes(self) -> int:
         """What it will still take for keys and values."""
-        most = self.author.to_read + self._writing.most
-        return max(self._cache_bytes(most) - self._cache_bytes(self.author.length), 0)
+        return max(self._cache_bytes(self.most_tokens) - self._cache_bytes(self.author.length), 0)
 
     @property
     def running_s(self) -> float:

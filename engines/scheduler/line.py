@@ -31,7 +31,7 @@ class Line:
         self._session = session
         self._without_room: set[Answer] = set()
         self._coming: set[object] = set()
-        self._visitors: set[object] = set()
+        self._visitors: dict[object, int] = {}
 
     @property
     def can_begin(self) -> bool:
@@ -67,10 +67,11 @@ class Line:
         return begun
 
     def let_in(self, visitor: object, tokens: int, running: Sequence[Answer]) -> bool:
-        """Whether a visitor has its room; until then nobody begins. Where nobody runs there will never be more."""
+        """Whether a visitor has its room, which is kept for it then; until then nobody begins. Where nobody runs there
+        will never be more."""
         if not running or self._session is None or self._session.room() >= tokens:
             self._coming.discard(visitor)
-            self._visitors.add(visitor)
+            self._visitors[visitor] = tokens
             return True
         self._coming.add(visitor)
         return False
@@ -78,7 +79,7 @@ class Line:
     def let_out(self, visitor: object) -> None:
         """A visitor is gone."""
         self._coming.discard(visitor)
-        self._visitors.discard(visitor)
+        self._visitors.pop(visitor, None)
         self._without_room.clear()
 
     def sweep(self, *, is_freed: bool) -> list[Answer]:
@@ -92,6 +93,12 @@ class Line:
 
     def _has_begun(self, answer: Answer, running: list[Answer]) -> bool:
         """Whether it runs now; if not, it is over, or there is no room."""
+        if self._session is not None and self._visitors:
+            # What they have taken of it already counts twice, which costs some waiting at most.
+            left = self._session.room() - answer.most_tokens
+            if left < sum(self._visitors.values()):
+                self._without_room.add(answer)
+                return False
         try:
             answer.begin(sum(other.promised_bytes for other in running))
         except MemoryLimitError as error:

@@ -116,6 +116,7 @@ def test_giving_up_while_it_is_read_or_written_frees_what_it_held(engine: LocalE
     engine.forget()
     assert engine._session.room() == room
     assert text(engine, ASKED[0]) == wanted
+    engine.forget()
     assert (engine.in_flight().running, engine.at_once) == (0, 0)
 
 
