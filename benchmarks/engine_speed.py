@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from turnout.config import DEFAULT_MODEL, Settings
 from turnout.engines import loading
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
+from turnout.engines.paged.sequence import KvSequence
+from turnout.engines.paged.session import Session
 from turnout.engines.writing import Writing
 from turnout.training.recipe import draws
 from turnout.types import GenerationParams
@@ -182,7 +184,7 @@ class Bench:
             begun.append((sequence, sequence.prefill(prompt, more=128), Writing(params, str, (), engine.device)))
         started = time.perf_counter()
         for group in [begun] if way == "at once" else [[one] for one in begun]:
-            session.write_together(group)
+            write_together(session, group)
         seconds = time.perf_counter() - started
         for sequence, _, _ in begun:
             sequence.close(keep=False)
@@ -209,6 +211,16 @@ class Bench:
         medians = {name: statistics.median(values) for name, values in found.items()}
         shares = {f"{name}_of_cold": medians[f"{name}_s"] / medians["cold_s"] for name in ("resident", "disk", "save")}
         return {"tokens": tokens, **{name: results_file.spread(values) for name, values in found.items()}, **shares}
+
+
+def write_together(session: Session, answers: Sequence[tuple[KvSequence, torch.Tensor, Writing]]) -> None:
+    """Writes answers in steps of one token each: (sequence that has read its prompt, logits after it, empty answer)."""
+    going = [(sequence, writing, writing.next(foretold)[0]) for sequence, foretold, writing in answers]
+    while going := [each for each in going if each[1].reason is None]:
+        rows = session.step([(sequence, [[token]], (-1,)) for sequence, _, token in going])
+        going = [
+            (sequence, writing, writing.next(row)[0]) for (sequence, writing, _), row in zip(going, rows, strict=True)
+        ]
 
 
 if __name__ == "__main__":

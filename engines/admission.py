@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from turnout.engines.device import available_memory_bytes
@@ -53,7 +52,7 @@ class Admission:
         return most + self.footprint.weights
 
     def check(self, prompt_tokens: int, new_tokens: int, beside: int = 0) -> None:
-        """Refuses what does not fit.
+        """Refuses what does not fit, even if nothing else ran.
 
         Args:
             beside: tokens of another sequence of the same request.
@@ -68,16 +67,9 @@ class Admission:
                 f"{prompt_tokens:,} prompt tokens and {new_tokens:,} new ones are over the window of {window:,}",
                 hint="give fewer documents, use another strategy, or a model with a larger window",
             )
-        free, held = self._available(), self.footprint.cache(tokens) + self.footprint.cache(beside)
-        needed = self.footprint.request(prompt_tokens, new_tokens) + self.footprint.cache(beside)
-        needed -= min(self._spare(), held)
-        if not self.is_loaded:
-            needed += self.footprint.weights
-        if needed > free:
-            raise MemoryLimitError(
-                f"{prompt_tokens:,} prompt tokens need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
-            )
+        self._check_memory(
+            prompt_tokens, new_tokens, beside, self._spare(), 0 if self.is_loaded else self.footprint.weights
+        )
         room, tokens = self._room(), tokens + pages_for(beside) * PAGE
         if room is not None and tokens > room:
             raise MemoryLimitError(
@@ -85,20 +77,33 @@ class Admission:
                 hint="give fewer documents, or allow more memory for keys and values",
             )
 
-    def together(self, prompts: Sequence[Sequence[int]], new_tokens: int, most: int) -> int:
-        """How many of the first prompts can be answered at once: at least one, at most `most`."""
-        room = (self._room() or 0) // PAGE * self.footprint.cache(1)
-        left = min(room, self._available() + self._spare())
-        for count, ids in enumerate(prompts[:most]):
-            left -= self.footprint.cache(len(ids) + new_tokens)
-            if left < 0:
-                return max(count, 1)
-        return min(len(prompts), most)
+    def check_now(self, prompt_tokens: int, new_tokens: int, beside: int, promised: int) -> None:
+        """Refuses what does not fit the memory that is free beside what runs. Of a loaded model, in its owner's thread.
+
+        Args:
+            beside: see `check`.
+            promised: bytes that running requests will still take.
+
+        Raises:
+            MemoryLimitError: it does not.
+        """
+        spare = self.session.spare_bytes() if self.session is not None else 0
+        self._check_memory(prompt_tokens, new_tokens, beside, spare, promised)
+
+    def _check_memory(self, prompt_tokens: int, new_tokens: int, beside: int, spare: int, more: int) -> None:
+        free, others = self._available(), self.footprint.cache(beside)
+        held = self.footprint.cache(prompt_tokens + new_tokens) + others
+        needed = self.footprint.request(prompt_tokens, new_tokens) + others - min(spare, held) + more
+        if needed > free:
+            raise MemoryLimitError(
+                f"{prompt_tokens:,} prompt tokens need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
+                hint="give fewer documents, set a budget of prompt tokens, or use a smaller model",
+            )
 
     def _room(self) -> int | None:
-        """Tokens that a new sequence could have; None where they do not lie in pages."""
+        """Tokens that a new sequence could have, if it were the only one; None where they do not lie in pages."""
         if self.session is not None:
-            return self.session.room()
+            return self.session.most
         if not self.footprint.paged:
             return None
         return self.pool_limit() // self.footprint.cache(1) * PAGE
@@ -107,4 +112,5 @@ class Admission:
         return available_memory_bytes(self._device)
 
     def _spare(self) -> int:
-        return self.session.spare_bytes() if self.session is not None else 0
+        """What the pool has taken: a request waits for the pages of others."""
+        return self.session.pool_bytes() if self.session is not None else 0

@@ -1,40 +1,51 @@
-"""One request on a sequence: read the prompt, write the answer, say what it took."""
+"""Who reads the prompt of an answer and picks its tokens, and what they ask of the model for that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from turnout.contracts import Stopper
-from turnout.engines.meter import Meter
+from turnout.engines.loading import Sequence as Unpaged
+from turnout.engines.speculative.plan import Counts
 from turnout.engines.writing import Writing
-from turnout.types import EngineEvent, FinishReason, Prefilled, Token
 
 if TYPE_CHECKING:
     import torch
 
+    from turnout.engines.paged.sequence import KvSequence
 
-class Readable(Protocol):
-    """An empty sequence."""
+Readable: TypeAlias = "KvSequence | Unpaged"
 
-    @property
-    def length(self) -> int:
-        """Tokens that it has."""
 
-    @property
-    def reused(self) -> int:
-        """Those of them that were not read again."""
+@dataclass(slots=True)
+class Ask:
+    """Tokens that the model is to read next, so that an author can go on with what they foretell.
 
-    def reading(self, ids: list[int], /, *, more: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
-        """Reads a prompt in steps; yields the tokens read and the logits [vocabulary] after them."""
+    Attributes:
+        sequence: that reads them.
+        ids: not yet read. Of a prompt they may be read in several steps, which take them away here.
+        rows: how many of the last ones foretell something: 1, or all of a few.
+        is_prompt: read them as a prompt is read.
+    """
 
-    def append(self, ids: list[int], /) -> torch.Tensor:
-        """Reads tokens; returns the logits [1, vocabulary] after the last one."""
+    sequence: Readable
+    ids: Sequence[int]
+    rows: int = 1
+    is_prompt: bool = False
+
+
+Steps: TypeAlias = "Generator[int | Ask | None, torch.Tensor | None, None]"
+"""What an author does, step by step. It yields an `Ask` to be sent the logits [rows, vocabulary]; None before steps of
+its own, which it takes when it is asked to go on; and numbers."""
 
 
 class Author(Protocol):
     """Who reads the prompt of an answer and picks its tokens."""
+
+    @property
+    def counts(self) -> Counts:
+        """Of what was proposed."""
 
     @property
     def to_read(self) -> int:
@@ -52,12 +63,26 @@ class Author(Protocol):
     def length(self) -> int:
         """Tokens whose keys and values it holds."""
 
-    def reading(self) -> Iterator[int]:
-        """Reads in steps; yields the tokens read so far."""
+    @property
+    def prompt(self) -> tuple[Readable, list[int]]:
+        """What reads the prompt, and its ids."""
 
-    def tokens(self) -> Generator[int]:
-        """The answer's tokens, without an end: it goes on once the last one is written, and ends only where it saw that
-        the caller gave up. Closed, it holds nothing that was not written."""
+    def begin(self) -> None:
+        """Takes the pages for prompt and answer.
+
+        Raises:
+            MemoryLimitError: they are not to be had; nothing is changed.
+        """
+
+    def reading(self) -> Steps:
+        """Reads; the numbers are tokens read so far, where it takes steps of its own."""
+
+    def tokens(self) -> Steps:
+        """The numbers are the answer's tokens, without an end: it goes on once the last one is written, and ends only
+        where it saw that the caller gave up. Closed, it holds nothing that was not written."""
+
+    def close(self) -> None:
+        """Gives back what it holds; safe to call twice."""
 
 
 class Alone:
@@ -67,6 +92,7 @@ class Alone:
         self._sequence, self._ids, self._writing = sequence, ids, writing
         self._foretold: torch.Tensor | None = None
         self.to_read = self.prompt_tokens = len(ids)
+        self.counts = Counts()
 
     @property
     def reused(self) -> int:
@@ -76,68 +102,39 @@ class Alone:
     def length(self) -> int:
         return self._sequence.length
 
-    def reading(self) -> Iterator[int]:
-        """See `Author.reading`."""
-        for read, foretold in self._sequence.reading(self._ids, more=self._writing.most):
-            self._foretold = foretold
-            yield read
+    @property
+    def prompt(self) -> tuple[Readable, list[int]]:
+        return self._sequence, self._ids
 
-    def tokens(self) -> Generator[int]:
+    def begin(self) -> None:
+        """See `Author.begin`."""
+        self._sequence.begin(self._ids, more=self._writing.most)
+
+    def reading(self) -> Steps:
+        """See `Author.reading`."""
+        self._foretold = yield Ask(self._sequence, self._ids[self._sequence.length :], is_prompt=True)
+
+    def tokens(self) -> Steps:
         """See `Author.tokens`."""
         token = self._picked_first()
         while True:
             yield token
-            token = self._writing.pick(self._sequence.append([token])[0])
+            token = self._writing.pick(foretold((yield Ask(self._sequence, [token])))[0])
+
+    def close(self) -> None:
+        """See `Author.close`."""
+        self._sequence.close()
 
     def probability(self, token: int) -> float:
         """That a token follows the prompt, once it is read."""
-        return float(self._after().float().softmax(-1)[token])
+        return float(foretold(self._foretold)[0].float().softmax(-1)[token])
 
     def _picked_first(self) -> int:
-        return self._writing.pick(self._after())
-
-    def _after(self) -> torch.Tensor:
-        if self._foretold is None:
-            raise ValueError("a prompt is read before its answer is written")
-        return self._foretold
+        return self._writing.pick(foretold(self._foretold)[0])
 
 
-def answered(
-    author: Author, writing: Writing, meter: Meter, stopped: Stopper, cache_bytes: Callable[[int], int]
-) -> Iterator[EngineEvent]:
-    """The events of an answer.
-
-    Args:
-        stopped: asked between steps.
-        cache_bytes: what keys and values of so many tokens take, if they lie in pages.
-
-    Raises:
-        EngineTimeoutError: the meter's time is over before the first token; later it ends the answer.
-    """
-    steps = author.reading()
-    while not (cancelled := stopped()):
-        read = next(steps, None)
-        if read is None:
-            break
-        meter.sample()
-        yield Prefilled(read, author.to_read)
-        meter.check()
-    with closing(author.tokens()) as tokens:
-        while not cancelled and writing.reason is None:
-            token = next(tokens, None)
-            if token is None:
-                cancelled = True
-                break
-            shown = writing.write(token)
-            meter.token()
-            if shown:
-                yield Token(shown)
-            if writing.reason is None and meter.is_over:
-                writing.reason = "timeout"
-            cancelled = writing.reason is None and stopped()
-    if not cancelled and (rest := writing.rest()):
-        yield Token(rest)
-    meter.sample()
-    reason: FinishReason = "cancelled" if cancelled else writing.reason or "length"
-    held = cache_bytes(author.length)
-    yield meter.finished(reason, author.prompt_tokens, writing.tokens, author.reused, held)
+def foretold(rows: torch.Tensor | None) -> torch.Tensor:
+    """The answer to an `Ask`."""
+    if rows is None:
+        raise ValueError("an author went on without what it asked for")
+    return rows

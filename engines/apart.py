@@ -8,13 +8,15 @@ is least likely, as readers of single passages have always been ranked by their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
 
-from turnout.engines.answering import Alone
+from turnout.engines.answering import Alone, Readable, Steps
 from turnout.engines.prompt import Excerpt, numbering
+from turnout.engines.speculative.plan import Counts
 from turnout.types import Context
 
 PIECE_TOKENS = 300
@@ -56,51 +58,68 @@ def _stretches(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
 
 
 class Apart:
-    """Reads several prompts and writes the answer to one of them.
+    """Reads several prompts one after the other, and writes the answer to one of them.
 
     Args:
-        prompts: token ids of each, at least one.
-        begin: makes the author of a prompt, with what gives back what it holds.
+        authors: who reads and would answer each, at least one.
         refusal: the token that a refusal begins with.
     """
 
-    def __init__(
-        self,
-        prompts: Sequence[list[int]],
-        begin: Callable[[list[int]], tuple[Alone, Callable[[], None]]],
-        refusal: int,
-    ) -> None:
-        self._prompts, self._begin, self._refusal = prompts, begin, refusal
-        self.to_read = self.prompt_tokens = sum(map(len, prompts))
-        self._surest: Alone | None = None
-        self.reused = 0
+    def __init__(self, authors: Sequence[Alone], refusal: int) -> None:
+        self._authors, self._refusal = authors, refusal
+        self.to_read = self.prompt_tokens = sum(author.prompt_tokens for author in authors)
+        self._current = authors[0]
+        self._elsewhere = 0
+        self._is_read = False
+
+    @property
+    def counts(self) -> Counts:
+        """See `Author.counts`."""
+        return self._current.counts
+
+    @property
+    def reused(self) -> int:
+        return sum(author.reused for author in self._authors)
 
     @property
     def length(self) -> int:
-        return self._surest.length if self._surest else 0
+        """What was read of the other prompts counts too: it is kept for later while there is room."""
+        return self._elsewhere + self._current.length
 
-    def reading(self) -> Iterator[int]:
+    @property
+    def prompt(self) -> tuple[Readable, list[int]]:
+        """The one that is being read."""
+        return self._current.prompt
+
+    def begin(self) -> None:
+        """See `Author.begin`; of the first prompt, and of the others when it is their turn."""
+        self._current.begin()
+
+    def reading(self) -> Steps:
         """See `Author.reading`."""
-        least, before, give_back = 2.0, 0, _nothing
-        for ids in self._prompts:
-            author, close = self._begin(ids)
-            for read in author.reading():
-                yield before + read
-            before += len(ids)
-            self.reused += author.reused
+        surest, least = self._current, 2.0
+        for author in self._authors:
+            if author is not self._authors[0]:
+                author.begin()
+                self._elsewhere, self._current = self._elsewhere + self._current.prompt_tokens, author
+            yield from author.reading()
             doubt = author.probability(self._refusal)
+            beaten = author if doubt >= least else surest
             if doubt < least:
-                give_back()
-                least, self._surest, give_back = doubt, author, close
-            else:
-                close()
+                surest, least = author, doubt
+            if beaten is not surest:
+                beaten.close()
+        self._current, self._elsewhere = surest, self.to_read - surest.prompt_tokens
+        self._is_read = True
 
-    def tokens(self) -> Generator[int]:
+    def tokens(self) -> Steps:
         """See `Author.tokens`."""
-        if self._surest is None:
+        if not self._is_read:
             raise ValueError("a prompt is read before its answer is written")
-        yield from self._surest.tokens()
+        yield from self._current.tokens()
 
-
-def _nothing() -> None:
-    """What there is to give back of nothing."""
+    def close(self) -> None:
+        """See `Author.close`."""
+        with ExitStack() as stack:
+            for author in self._authors:
+                stack.callback(author.close)

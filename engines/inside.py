@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from turnout.engines import attending, importance, locating, surprise, weighing
@@ -16,6 +17,7 @@ from turnout.errors import ConfigurationError, ModelError
 from turnout.progress import Watch
 
 if TYPE_CHECKING:
+    from turnout.engines.loaded import Loaded
     from turnout.engines.paged.recall import Looked
     from turnout.engines.paged.session import Session
 
@@ -24,7 +26,6 @@ class Inside(ABC):
     """The part of `LocalEngine` that writes nothing. Scores are those of the model as it is, without an adapter."""
 
     _name: str
-    _session: Session | None
 
     @property
     @abstractmethod
@@ -41,8 +42,8 @@ class Inside(ABC):
     def tokenizer(self) -> ChatTokenizer: ...
 
     @abstractmethod
-    def open(self) -> None:
-        """Loads the weights."""
+    def _opened(self) -> Loaded:
+        """The model, which is loaded if it is not yet."""
 
     def weigh(
         self, text: str, questions: Sequence[str], answers: Sequence[str], watch: Watch | None = None
@@ -60,8 +61,9 @@ class Inside(ABC):
         asked = weighing.prompts(self.tokenizer, text, questions)
         for ids in asked:
             self.admission.check(len(ids), 0)
-        session = self._with_pages("weigh answers")
-        return weighing.weigh(session, asked, columns, watch) if asked else []
+        tokens = max(map(len, asked), default=0) + weighing.STEP_TOKENS
+        with self._with_pages("weigh answers", tokens, watch) as session:
+            return weighing.weigh(session, asked, columns, watch) if asked else []
 
     def surprise(self, texts: Sequence[str], continuation: str, watch: Watch | None = None) -> list[float]:
         """[texts]: how unlikely a continuation is after each text, and without any after "": the mean negative natural
@@ -111,13 +113,13 @@ class Inside(ABC):
         if asked[0] == asked[1]:
             raise ConfigurationError("the question is empty", hint="ask for something")
         self.admission.check(len(ids), 0)
-        session = self._with_pages("show its attention")
         layers = self.admission.footprint.kv_shape.layers
         if layer is None:
             layer = layers // 2
         elif not 0 <= layer < layers:
             raise ConfigurationError(f"layer {layer} is not one of the model's {layers}", hint=f"0 to {layers - 1}")
-        found = attending.weights(session, ids, asked, layer, watch or Watch())
+        with self._with_pages("show its attention", len(ids), watch) as session:
+            found = attending.weights(session, ids, asked, layer, watch or Watch())
         words = attending.words(self.tokenizer, ids[: asked[0]])
         return [[found[at] if ids[at] in words else 0.0 for at in range(*place)] for place in places]
 
@@ -138,10 +140,10 @@ class Inside(ABC):
             raise ConfigurationError("the question is empty", hint="ask for something")
         asked, begin = importance.prompt(self.tokenizer, ids, question)
         self.admission.check(len(asked), 1)
-        session = self._with_pages("show its attention")
         layers = self.admission.footprint.kv_shape.layers
         end = begin + len(ids)
-        return importance.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
+        with self._with_pages("show its attention", len(asked) + 1, watch) as session:
+            return importance.importance(session, self.tokenizer, asked, begin, end, layers, watch or Watch())
 
     def locate(
         self,
@@ -169,34 +171,44 @@ class Inside(ABC):
             raise ConfigurationError("the question is empty", hint="ask for something")
         asked = locating.asked(self.tokenizer, sentences, question)
         self.admission.check(len(asked.ids), max(longest, locating.OPENING_TOKENS))
-        session = self._with_pages("point at sentences")
         ends = sorted(self.end_tokens)
-        if not ends:
-            raise ModelError(f"{self._name} names no token that ends an answer", hint="use another model")
-        turn = self.tokenizer.turn_end(ends)
-        ends.sort(key=lambda token: token != turn)
-        text = session.sequence(namespace, adapted=False)
-        return locating.located(session, text, asked, ends, limit, longest, watch or Watch())
+        tokens = len(asked.ids) + longest + locating.STEP_TOKENS
+        with self._with_pages("point at sentences", tokens, watch) as session:
+            if not ends:
+                raise ModelError(f"{self._name} names no token that ends an answer", hint="use another model")
+            turn = self.tokenizer.turn_end(ends)
+            ends.sort(key=lambda token: token != turn)
+            text = session.sequence(namespace, adapted=False)
+            return locating.located(session, text, asked, ends, limit, longest, watch or Watch())
 
     def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:
         for ids, _ in asked:
             self.admission.check(len(ids), 0)
-        return surprise.losses(self._with_pages("tell how unlikely a text is"), asked, watch)
+        tokens = max((len(ids) for ids, _ in asked), default=0) + surprise.STEP_TOKENS
+        with self._with_pages("tell how unlikely a text is", tokens, watch) as session:
+            return surprise.losses(session, asked, watch)
 
     def look(self, ids: Sequence[int], policies: Sequence[AttentionPolicy], *args: Any, **options: Any) -> list[Looked]:
         """What attention policies would look at in a prompt that is read densely; see `paged.recall.measure`."""
         self.admission.check(len(ids), 0)
-        session = self._with_pages("show its attention")
-        from turnout.engines.paged import recall
+        with self._with_pages("show its attention", len(ids)) as session:
+            from turnout.engines.paged import recall
 
-        return recall.measure(session, ids, policies, *args, **options)
+            return recall.measure(session, ids, policies, *args, **options)
 
-    def _with_pages(self, doing: str) -> Session:
-        """Raises ModelError: what is to be done needs keys and values in pages."""
-        self.open()
-        if self._session is None:
+    @contextmanager
+    def _with_pages(self, doing: str, tokens: int, watch: Watch | None = None) -> Iterator[Session]:
+        """The pages of the model, once there is room for so many tokens beside the requests that run.
+
+        Raises:
+            ModelError: what is to be done needs keys and values in pages.
+            Cancelled: the watch said so meanwhile.
+        """
+        loaded = self._opened()
+        if loaded.session is None:
             raise ModelError(
                 f"{self._name} can't {doing}: its keys and values do not lie in pages",
                 hint=f"use a model of the types {', '.join(sorted(MODEL_TYPES))}",
             )
-        return self._session
+        with loaded.scheduler.visiting(tokens, (watch or Watch()).go_on):
+            yield loaded.session

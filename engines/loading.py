@@ -13,6 +13,7 @@ from turnout.engines.adapter import Adapter
 from turnout.engines.device import memory_of
 from turnout.engines.folder import ModelFolder
 from turnout.engines.memory import PREFILL_CHUNK
+from turnout.engines.scheduler.owner import Owner, on_owner
 from turnout.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
@@ -112,13 +113,18 @@ def cache_argument(network: Any) -> str:
 
 
 class Sequence:
-    """One prompt with a KV cache of transformers: for models that pages are not made for, see `paged.session`."""
+    """One prompt with a KV cache of transformers: for models that pages are not made for, see `paged.session`.
+
+    Args:
+        owner: the thread in which tokens are read; the caller's by default.
+    """
 
     reused = 0
 
-    def __init__(self, network: Any, device: str, chunk: int = PREFILL_CHUNK) -> None:
+    def __init__(self, network: Any, device: str, chunk: int = PREFILL_CHUNK, owner: Owner | None = None) -> None:
         from transformers import DynamicCache
 
+        self.owner = owner
         self.chunk = chunk
         self._network = network
         self._device = device
@@ -126,6 +132,10 @@ class Sequence:
         self._argument = cache_argument(network)
         self.length = 0
 
+    def begin(self, ids: list[int], more: int = 0) -> None:
+        """Nothing is taken over and nothing reserved."""
+
+    @on_owner
     def append(self, ids: list[int]) -> torch.Tensor:
         """Reads tokens; returns the logits [1, vocabulary] after the last one.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,12 @@ from turnout.engines import apart, loading, prompt
 from turnout.engines import folder as folders
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
-from turnout.engines.answering import Author, answered
 from turnout.engines.authors import Authors
 from turnout.engines.calibrated import Chosen
 from turnout.engines.device import DtypeName, available_memory_bytes, pick_device, pick_dtype
 from turnout.engines.folder import ModelFolder
 from turnout.engines.in_flight import InFlight, Load
 from turnout.engines.memory import Footprint, prefill_chunk
-from turnout.engines.meter import Meter
 from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
@@ -37,24 +35,31 @@ from turnout.errors import ModelError
 from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Token
 
 if TYPE_CHECKING:
+    from turnout.engines.loaded import Loaded
     from turnout.engines.paged.sequence import KvSequence
     from turnout.engines.paged.session import Session
+    from turnout.engines.scheduler.answer import Answer
+    from turnout.engines.scheduler.owner import Owner
 
 DTYPE_BYTES = {"bfloat16": 2, "float32": 4}
 
 HOST_BYTES = 8 << 30
 DISK_BYTES = 4 << 30
 TOGETHER = 8
-"""Answers that are written at once."""
+"""Answers of `answer_all` that are asked for at once."""
 
 INT8_PARAMETERS = 4_000_000_000
 """Up to this size a second copy of the weights is a fair price for faster writing."""
 
-WARM_UP_TOKENS = 64
+WAITING = 256
+"""Requests that may wait for their turn."""
 
 
 class LocalEngine(Softening):
     """Runs a decoder-only model of transformers: llama, qwen2, qwen3, mistral and their kin.
+
+    Any thread may ask it for anything: one thread of its own has the model, and does a step of each request after the
+    other, see `scheduler`.
 
     Args:
         path: folder with config.json, tokenizer.json and safetensors weights.
@@ -77,6 +82,7 @@ class LocalEngine(Softening):
         drafter: another model with the same tokens, which drafts where a context asks for it (`DraftedContext`); this
             one by default.
         soft: what makes soft tokens: "mean:RATE", or the folder of trained weights.
+        waiting: requests that may wait for their turn; one more is refused.
     """
 
     count_is_exact = True
@@ -98,6 +104,7 @@ class LocalEngine(Softening):
         lookup: bool = True,
         drafter: LocalEngine | None = None,
         soft: str = DEFAULT_SOFT,
+        waiting: int = WAITING,
     ) -> None:
         self._path = path
         self.soft = soft
@@ -112,10 +119,12 @@ class LocalEngine(Softening):
         self._int8 = int8
         self._attention = attention
         self._authors = Authors(self, lookup=lookup, drafter=drafter)
-        self._network: Any = None
-        self._session: Session | None = None
+        self._waiting = waiting
+        self._opening = threading.RLock()
+        self._loaded: Loaded | None = None
         self._importing: threading.Thread | None = None
-        self._requests = InFlight(in_turn=True)
+        self._requests = InFlight(in_turn=False)
+        self._last = threading.local()
 
     @cached_property
     def model(self) -> ModelInfo:
@@ -133,7 +142,8 @@ class LocalEngine(Softening):
     @cached_property
     def capabilities(self) -> frozenset[str]:
         """A model that is asked for a quote too gives it after the option, so its answers to choices are not bound."""
-        return frozenset({"prefix_cache"} if self.prompt_format.quotes else {"prefix_cache", "choices"})
+        found = {"prefix_cache", "concurrent"}
+        return frozenset(found if self.prompt_format.quotes else {*found, "choices"})
 
     @cached_property
     def dense_fingerprint(self) -> str:
@@ -172,7 +182,7 @@ class LocalEngine(Softening):
 
     def preload(self) -> None:
         """Starts importing torch and transformers beside other work; `open` waits for it."""
-        if self._network is None and self._importing is None:
+        if self._loaded is None and self._importing is None:
             model_type = str(self.folder.config.get("model_type", ""))
             self._importing = threading.Thread(target=loading.import_libraries, args=(model_type,), daemon=True)
             self._importing.start()
@@ -184,22 +194,21 @@ class LocalEngine(Softening):
             ModelError: a file is missing, damaged or refused, or the architecture is not known.
             MissingExtraError: torch or transformers is not installed.
         """
-        if self._importing is not None:
-            self._importing.join()
-            self._importing = None
-        if self._network is None:
-            merged = None if self.admission.footprint.paged else self._adapter
-            network = loading.load(self.folder, self.device, self.dtype, merged)
-            self.admission.is_loaded = True
-            self.admission.session = self._session = self._paged(network)
-            self._network = network
-            # The weights are mapped from disk and the kernels made at first use: that belongs to loading.
-            warm_up = self.sequence()
-            warm_up.append([0] * WARM_UP_TOKENS)
-            warm_up.append([0])
-            warm_up.close(keep=False)
+        with self._opening:
+            if self._importing is not None:
+                self._importing.join()
+                self._importing = None
+            if self._loaded is None:
+                from turnout.engines.loaded import Loaded
 
-    def _paged(self, network: Any) -> Session | None:
+                admission = self.admission
+                merged = None if admission.footprint.paged else self._adapter
+                network = loading.load(self.folder, self.device, self.dtype, merged)
+                admission.is_loaded = True
+                paged = partial(self._paged, network)
+                self._loaded = Loaded.of(self._name, network, paged, admission, self.device, self.chunk, self._waiting)
+
+    def _paged(self, network: Any, owner: Owner) -> Session | None:
         footprint = self.admission.footprint
         if not footprint.paged:
             return None
@@ -216,6 +225,7 @@ class LocalEngine(Softening):
             chunk=self.chunk,
             int8=self.int8,
             switch=switch,
+            owner=owner,
         )
 
     @cached_property
@@ -229,9 +239,13 @@ class LocalEngine(Softening):
         return tiers
 
     def close(self) -> None:
-        self._authors.close()
-        self._network = self._session = self.admission.session = self._loaded_soft = None
-        self.admission.is_loaded = False
+        """Frees the model. Requests that wait or run end with an error."""
+        with self._opening:
+            if self._loaded is not None:
+                self._loaded.close()
+            self._authors.close()
+            self._loaded = self._loaded_soft = None
+            self.admission.is_loaded = False
         if self.device.startswith("cuda"):
             import torch
 
@@ -274,27 +288,39 @@ class LocalEngine(Softening):
         """Streams events; greedy at temperature 0, otherwise sampled, repeatable with a seed.
 
         Raises:
-            EngineError: prompt and `max_tokens` do not fit the window.
-            MemoryLimitError: they do not fit the memory that is free.
+            EngineError: prompt and `max_tokens` do not fit the window; or the engine was closed meanwhile.
+            EngineBusyError: too many requests wait.
+            MemoryLimitError: they do not fit the memory that is free. What would fit alone waits for others.
             EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
         ids, draft_ids = self.encode(context), self._authors.draft_ids(context)
         self._authors.check(ids, draft_ids, params.max_tokens)
-        if self._network is None:
-            self.open()
-            self._authors.check(ids, draft_ids, params.max_tokens)  # the pool has its size only now
-        stopped, writing = stopped or (lambda: False), self._writing(params)
-        with self._authors.begun(context, ids, draft_ids, writing, stopped) as author:
-            events = self._run(author, writing, params, stopped)
+        loaded = self._opened()
+        beside = self._authors.check(ids, draft_ids, params.max_tokens)  # the pool has its size only now
+        writing = self._writing(params)
+        author = self._authors.author(context, ids, draft_ids, writing, lambda: answer.is_cancelled)
+        answer = loaded.answer(author, writing, beside)
+        loaded.scheduler.submit(answer)
+        events = loaded.scheduler.events(answer, stopped or (lambda: False))
+        try:
             yield from self._requests.follow(events, author.to_read, params.max_tokens)
+        finally:
+            self._last.counts = author.counts
 
     def can_draft(self) -> bool:
         """Whether it answers a `DraftedContext` as one: keys and values lie in pages."""
         return self.admission.footprint.paged
 
     def drafted(self) -> Counts:
-        """What was proposed for the last answer of `generate`, and what of it was accepted."""
-        return self._authors.counts
+        """What was proposed for the last answer of `generate` in this thread, and what of it was accepted."""
+        found: Counts = getattr(self._last, "counts", Counts())
+        return found
+
+    @property
+    def at_once(self) -> int:
+        """Requests that are being read or written now."""
+        loaded = self._loaded
+        return loaded.scheduler.at_once if loaded is not None else 0
 
     def in_flight(self) -> Load:
         """The answers of `generate` that are not done."""
@@ -309,36 +335,38 @@ class LocalEngine(Softening):
         prompts = [self.encode(context) for context in contexts]
         for ids in prompts:
             self.admission.check(len(ids), params.max_tokens)
-        self.open()
-        if self._session is None or any(len(self.prompts(context)) > 1 for context in contexts):
-            answers = (self.generate(context, params) for context in contexts)
-            return ["".join(event.text for event in events if isinstance(event, Token)) for events in answers]
-        adapted = list(map(self.is_adapted, contexts))
-        read = [
-            self.soft_prompt(each) if isinstance(each, SoftContext) else [ids]
-            for each, ids in zip(contexts, prompts, strict=True)
-        ]
+        loaded = self._opened()
+        scheduler = loaded.scheduler
         texts: list[str] = []
-        while len(texts) < len(prompts):
-            with contextlib.ExitStack() as stack:
-                begun = []
-                left = prompts[len(texts) :]
-                together = self.admission.together(left, params.max_tokens, TOGETHER)
-                for place in range(len(texts), len(texts) + together):
-                    made = self._session.sequence(params.cache_namespace, adapted=adapted[place], policy=self.attention)
-                    sequence = stack.enter_context(made)
-                    foretold = sequence.prefill(*read[place], more=params.max_tokens)
-                    begun.append((sequence, foretold, self._writing(params)))
-                texts += self._session.write_together(begun)
+        begun: deque[Answer] = deque()
+        left = deque(zip(prompts, contexts, strict=True))
+        try:
+            while left or begun:
+                while left and len(begun) < TOGETHER:
+                    ids, context = left.popleft()
+                    writing = self._writing(params)
+                    author = self._authors.author(context, ids, [], writing, lambda: False)
+                    begun.append(loaded.answer(author, writing))
+                    scheduler.submit(begun[-1])
+                events = scheduler.events(begun[0])
+                texts.append("".join(event.text for event in events if isinstance(event, Token)))
+                begun.popleft()
+        finally:
+            for answer in begun:
+                scheduler.cancel(answer)
         return texts
 
-    def _run(
-        self, author: Author, writing: Writing, params: GenerationParams, stopped: Stopper
-    ) -> Iterator[EngineEvent]:
-        footprint, session = self.admission.footprint, self._session
-        meter = Meter(self.device, footprint.weights, params.timeout_s, session.pool_bytes if session else (lambda: 0))
-        cache_bytes = footprint.cache if session else (lambda tokens: 0)
-        return answered(author, writing, meter, stopped, cache_bytes)
+    def _opened(self) -> Loaded:
+        with self._opening:
+            self.open()
+            assert self._loaded is not None  # noqa: S101 - `open` has made it
+            return self._loaded
+
+    @property
+    def _session(self) -> Session | None:
+        """None where keys and values do not lie in pages, or nothing is loaded."""
+        loaded = self._loaded
+        return loaded.session if loaded is not None else None
 
     def _writing(self, params: GenerationParams) -> Writing:
         choices = [ids for choice in params.choices if (ids := self.tokenizer.encode_text(choice))]
@@ -350,8 +378,9 @@ class LocalEngine(Softening):
         return sum(self._resident(ids, namespace, adapted) for ids in self.prompts(context))
 
     def _resident(self, ids: list[int], namespace: str | None, adapted: bool) -> int:
-        if self._session is not None:
-            return self._session.resident(ids, namespace, adapted=adapted, policy=self.attention)
+        session = self._session
+        if session is not None:
+            return session.resident(ids, namespace, adapted=adapted, policy=self.attention)
         if not self.admission.footprint.paged:
             return 0
         grid = grid_of(self.attention, self.chunk)
@@ -360,8 +389,9 @@ class LocalEngine(Softening):
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""
-        if self._session is not None:
-            self._session.forget()
+        session = self._session
+        if session is not None:
+            session.forget()
 
     def sequence(self, namespace: str | None = None, *, adapted: bool = True) -> loading.Sequence | KvSequence:
         """An empty sequence on the loaded model.
@@ -369,18 +399,20 @@ class LocalEngine(Softening):
         Args:
             adapted: read with the adapter, if there is one; it can be left out only where keys and values lie in pages.
         """
-        self.open()
-        if self._session is not None:
-            return self._session.sequence(namespace, adapted=adapted, policy=self.attention)
-        return loading.Sequence(self._network, self.device, self.chunk)
+        return self._opened().sequence(namespace, adapted=adapted, policy=self.attention)
 
     def is_adapted(self, context: Context) -> bool:
         """Whether a context is read with the adapter: where it asks for what adapters are trained to give."""
         return prompt.asks_for_facts(context, self.prompt_format)
 
-    @cached_property
+    @property
     def admission(self) -> Admission:
         """What fits the memory."""
+        with self._opening:
+            return self._admission
+
+    @cached_property
+    def _admission(self) -> Admission:
         paged = are_pages_for(self.folder)
         sparse = self.attention is not None
         footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse)

@@ -33,12 +33,18 @@ class Meter:
         self._process = psutil.Process()
         self._cuda = device.startswith("cuda")
         self._pool_bytes = pool_bytes
-        self._resident = 0 if self._cuda else self._beside_pages()
+        self._resident = self._peak = 0
+
+    def begin(self) -> None:
+        """The request's turn has come: memory counts from here. Of requests that run at once each counts what all of
+        them take beside their pages."""
         self._peak = 0
         if self._cuda:
             import torch
 
-            torch.cuda.reset_peak_memory_stats(device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            self._resident = self._beside_pages()
 
     @property
     def is_over(self) -> bool:

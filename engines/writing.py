@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.engines.choosing import Choosing
 from turnout.engines.decode import Detokenizer, StopFilter
+from turnout.errors import ConfigurationError
 from turnout.types import FinishReason, GenerationParams
 
 if TYPE_CHECKING:
@@ -90,6 +92,8 @@ def sampler(params: GenerationParams, device: str) -> Callable[[torch.Tensor], i
     """Picks the next token from logits [vocabulary]: the best one at temperature 0, else a random one."""
     import torch
 
+    if math.isnan(params.temperature):
+        raise ConfigurationError("the temperature is no number", hint="0 for the likeliest words, or more")
     if params.temperature <= 0:
         return lambda logits: int(logits.argmax())
     random = generator(params, device)
@@ -108,6 +112,9 @@ def generator(params: GenerationParams, device: str) -> torch.Generator:
     random = torch.Generator(device=device)
     if params.seed is None:
         random.seed()
-    else:
+        return random
+    try:
         random.manual_seed(params.seed)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"the seed is {params.seed!r}: {error}", hint="a whole number of 64 bits") from error
     return random

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 
 from turnout.asking import Decoding
@@ -140,7 +140,7 @@ def _decided(known: Signals, request: Request, machinery: Machinery, spent_s: fl
 
 def answer(
     request: Request, machinery: Machinery, clock: Clock, stopped: Stopper | None = None
-) -> Iterator[StreamEvent]:
+) -> Generator[StreamEvent]:
     """Decides, then carries the decision out. The last event is `Done`.
 
     Raises:
@@ -158,7 +158,7 @@ def answer(
 
 def carry_out(
     decision: Decision, request: Request, machinery: Machinery, clock: Clock, stopped: Stopper | None = None
-) -> Iterator[StreamEvent]:
+) -> Generator[StreamEvent]:
     """Prepares, generates, checks and records what was decided. The last event is `Done`.
 
     Text that could still become the refusal sentence is held back; text that turns out not to be in the documents is

@@ -17,6 +17,7 @@ from turnout.engines.paged.plan import Watch
 from turnout.engines.paged.policy import AttentionPolicy, grid_of
 from turnout.engines.paged.residency import Residency
 from turnout.engines.paged.runner import Feed, Runner
+from turnout.engines.scheduler.owner import Owner, on_owner
 
 if TYPE_CHECKING:
     import torch
@@ -58,11 +59,13 @@ class KvSequence:
         root: what its keys and values may be found under again, see `Residency`.
         adapted: read with the model's adapter, where it has one that can be switched.
         policy: what a prompt's tokens look at, in whole chunks; `append` looks at everything.
+        owner: the thread in which all is done; the caller's by default.
 
     Attributes:
         ids: what it has read; embeddings have ids of their own, see `Soft`.
         reused: how many tokens of its prompt did not have to be read.
         chunk: prompt tokens of a step.
+        grid: tokens that are found again together, see `Residency`.
     """
 
     def __init__(
@@ -74,14 +77,16 @@ class KvSequence:
         adapted: bool = True,
         chunk: int = PREFILL_CHUNK,
         policy: AttentionPolicy | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.chunk = chunk
+        self.owner = owner
+        self.grid = grid_of(policy, chunk)
+        self.root = root
         self._policy = policy
-        self._grid = grid_of(policy, chunk)
         self._runner = runner
         self._adapted = adapted
         self._residency = residency
-        self._root = root
         self._pages: list[int] = []
         self._exact = 0
         self.ids: list[int] = []
@@ -92,6 +97,12 @@ class KvSequence:
         """Tokens that it has read."""
         return len(self.ids)
 
+    @property
+    def read_together(self) -> int:
+        """Tokens of a prompt that have to be read in one step, from a multiple of them on; 1 for any number."""
+        return 1 if self._policy is None else self.grid
+
+    @on_owner
     def reserve(self, tokens: int) -> None:
         """Takes the pages for `tokens` tokens more, in one run where there is one.
 
@@ -117,23 +128,53 @@ class KvSequence:
         Yields:
             After each step, the tokens read so far and the logits [vocabulary] after them.
         """
+        self.begin(*fragments, more=more)
+        yield from self.read_on(*fragments)
+
+    def read_on(self, *fragments: Fragment) -> Iterator[tuple[int, torch.Tensor]]:
+        """As `reading`, of a prompt that was begun."""
+        total = len(_ids(fragments))
+        for pieces in _chunks(fragments, self.length, self.chunk):
+            logits = self.append(*pieces, is_prompt=True)
+            if self.length == total:
+                self.publish()
+            yield self.length, logits[0]
+
+    @on_owner
+    def begin(self, *fragments: Fragment, more: int = 0) -> None:
+        """Takes over what is resident of a prompt, and the pages for the rest of it and `more` tokens.
+
+        Raises:
+            ValueError: the sequence is not empty, or the prompt is.
+            MemoryLimitError: so many pages are not to be had; nothing is changed.
+        """
         ids = _ids(fragments)
         if self.ids or not ids:
             raise ValueError(f"a prompt is read into an empty sequence: {self.length:,} read, {len(ids):,} given")
         self._residency.pool.drop(self._pages)
+        self._pages = []
         # The last token is always read: its logits are what an answer begins with.
-        self._pages = self._residency.match(self._root, ids[:-1], self._grid)
+        self._pages = self._residency.match(self.root, ids[:-1], self.grid)
         self.reused = self._exact = len(self._pages) * PAGE
         self.ids = ids[: self.reused]
-        self.reserve(len(ids) - self.length + more)
-        for pieces in _chunks(fragments, self.length, self.chunk):
-            logits = step(self._runner, [(self, pieces, (-1,))], is_prompt=True)
-            if self._policy is not None:
-                self._exact = self.length
-            if self.length == len(ids):
-                self._residency.keep(self._root, self._kept(), self._pages, self._grid)
-            yield self.length, logits[0]
+        try:
+            self.reserve(len(ids) - self.length + more)
+        except BaseException:
+            self._residency.pool.drop(self._pages)
+            self._pages, self.ids, self._exact, self.reused = [], [], 0, 0
+            raise
 
+    @on_owner
+    def publish(self) -> None:
+        """Lets others find what is read so far."""
+        self._residency.keep(self.root, self._kept(), self._pages, self.grid)
+
+    @on_owner
+    def resident(self, ids: Sequence[int]) -> int:
+        """Tokens of a prompt that it would not have to read."""
+        return self._residency.resident(self.root, ids[:-1], self.grid)
+
+    @on_owner
     def append(
         self,
         *fragments: Fragment,
@@ -162,6 +203,7 @@ class KvSequence:
         """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
         return self.observe([layer], *fragments)[0][layer]
 
+    @on_owner
     def observe(self, layers: Sequence[int], *fragments: Fragment) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
         """Reads tokens as `append` does, never with weights in int8.
 
@@ -191,21 +233,24 @@ class KvSequence:
         found: list[float] = foretold[torch.arange(len(ids)), torch.tensor(ids)].tolist()
         return found
 
+    @on_owner
     def fork(self) -> KvSequence:
         """Another sequence that has read the same; nothing is copied until one of them goes on inside a page."""
         other = KvSequence(
             self._runner,
             self._residency,
-            self._root,
+            self.root,
             adapted=self._adapted,
             chunk=self.chunk,
             policy=self._policy,
+            owner=self.owner,
         )
         other.ids, other._exact = list(self.ids), self._exact
         other._pages = self._pages[: pages_for(self.length)]
         self._residency.pool.share(other._pages)
         return other
 
+    @on_owner
     def truncate(self, length: int, *, more: int = 0) -> None:
         """Forgets all but the first `length` tokens.
 
@@ -221,6 +266,7 @@ class KvSequence:
         del self._pages[kept:], self.ids[length:]
         self._exact = min(self._exact, length)
 
+    @on_owner
     def close(self, *, keep: bool = True) -> None:
         """Gives the pages back; safe to call twice.
 
@@ -230,8 +276,8 @@ class KvSequence:
         ids = self._kept()
         try:
             if keep:
-                self._residency.keep(self._root, ids, self._pages, self._grid)
-                self._residency.save(self._root, ids, self._pages, self._grid)
+                self._residency.keep(self.root, ids, self._pages, self.grid)
+                self._residency.save(self.root, ids, self._pages, self.grid)
         finally:
             self._residency.pool.drop(self._pages)
             self._pages, self.ids, self._exact = [], [], 0
@@ -247,7 +293,7 @@ class KvSequence:
     def _kept(self) -> list[int]:
         """What others may find. What was read with weights in int8, or with a policy and not in whole chunks, would be
         found in place of what a prompt is read with."""
-        return self.ids[: self._exact // self._grid * self._grid]
+        return self.ids[: self._exact // self.grid * self.grid]
 
     def _make_room(self, tokens: int) -> None:
         """Pages of its own for the next tokens: a page that others have too is copied before it is written to."""
@@ -260,9 +306,11 @@ class KvSequence:
             self._pages[last] = own
         self.reserve(tokens)
 
-    def _has_read(self, fragments: Sequence[Fragment], *, exactly: bool) -> None:
-        """Args: exactly: not with weights in int8."""
-        is_exact = exactly and self._exact == self.length and self._policy is None
+    def _has_read(self, fragments: Sequence[Fragment], *, exactly: bool, policy: AttentionPolicy | None = None) -> None:
+        """Args: exactly: not with weights in int8. policy: that they were read with."""
+        # With a policy a chunk counts whole alone: what its tokens see depends on where the step began.
+        is_whole = policy is self._policy and (policy is None or len(_ids(fragments)) <= self.grid)
+        is_exact = exactly and self._exact == self.length and is_whole
         self.ids += _ids(fragments)
         if is_exact:
             self._exact = self.length
@@ -273,7 +321,7 @@ class KvSequence:
         if wrong:
             raise ValueError(f"logits after token {wrong[0]} are wanted, of {new:,} new ones")
         values = [fragment.values if isinstance(fragment, Soft) else fragment for fragment in fragments]
-        policy = self._policy if is_prompt and self.length % self._grid == 0 else None
+        policy = self._policy if is_prompt and self.length % self.grid == 0 else None
         return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted, policy)
 
 
@@ -299,8 +347,8 @@ def step(
         sequence._make_room(len(_ids(fragments)))
     read = [sequence._feed(fragments, wanted, is_prompt=is_prompt) for sequence, fragments, wanted in feeds]
     logits, _ = runner.step(read, columns=columns, is_prompt=is_prompt)
-    for sequence, fragments, _ in feeds:
-        sequence._has_read(fragments, exactly=is_prompt or not runner.int8)
+    for (sequence, fragments, _), feed in zip(feeds, read, strict=True):
+        sequence._has_read(fragments, exactly=is_prompt or not runner.int8, policy=feed.policy)
     return logits
 
 

@@ -1,4 +1,4 @@
-"""A loaded model with its pages: makes sequences, and answers several at once."""
+"""A loaded model with its pages: makes sequences, and reads tokens of several at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from turnout.engines.paged.residency import Residency
 from turnout.engines.paged.runner import Runner
 from turnout.engines.paged.sequence import Fragment, KvSequence, step, watched
 from turnout.engines.paged.tiers import Tier
-from turnout.engines.writing import Writing
+from turnout.engines.scheduler.owner import Owner, on_owner
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,10 @@ class Session:
         root: fingerprint of what keys and values are computed with.
         chunk: prompt tokens of a step.
         int8, switch: see `Runner`.
+        owner: the thread in which all is done; the caller's by default.
+
+    Attributes:
+        most: tokens that one sequence could have, if it were the only one.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class Session:
         chunk: int = PREFILL_CHUNK,
         int8: bool = False,
         switch: Switch | None = None,
+        owner: Owner | None = None,
     ) -> None:
+        self.owner = owner
         # One more for the idle rows of graphs.
         pages = max(pool_bytes // shape.page_bytes(network.dtype.itemsize), 1) + (device != "cpu")
         pool = PagePool(shape, pages, network.dtype, device)
@@ -53,6 +59,7 @@ class Session:
         self._residency = Residency(self._runner.pool, tiers)
         self._root = root
         self._chunk = chunk
+        self.most = self._residency.available() * PAGE
 
     def sequence(
         self, namespace: str | None = None, *, adapted: bool = True, policy: AttentionPolicy | None = None
@@ -66,7 +73,15 @@ class Session:
         if policy is not None:
             self.check(policy)
         root = self._rooted(namespace, adapted, policy)
-        return KvSequence(self._runner, self._residency, root, adapted=adapted, chunk=self._chunk, policy=policy)
+        return KvSequence(
+            self._runner,
+            self._residency,
+            root,
+            adapted=adapted,
+            chunk=self._chunk,
+            policy=policy,
+            owner=self.owner,
+        )
 
     def resident(
         self,
@@ -76,26 +91,30 @@ class Session:
         adapted: bool = True,
         policy: AttentionPolicy | None = None,
     ) -> int:
-        """Tokens of a prompt that need not be read again; the last one always is."""
+        """Tokens of a prompt that need not be read again; the last one always is. Any thread may ask: what is looked at
+        changes by single entries."""
         root = self._rooted(namespace, adapted, policy)
         return self._residency.resident(root, ids[:-1], grid_of(policy, self._chunk))
 
     def _rooted(self, namespace: str | None, adapted: bool, policy: AttentionPolicy | None) -> str:
         return rooted(self._root, namespace, adapted, key_of(policy, self._chunk))
 
+    @on_owner
     def room(self) -> int:
         """Tokens that a new sequence could have at most."""
         return self._residency.available() * PAGE
 
+    @on_owner
     def spare_bytes(self) -> int:
         """Memory that the pool has and nobody uses now."""
         return self._residency.spare() * self._residency.pool.page_bytes
 
     def pool_bytes(self) -> int:
-        """Memory that the pool has taken from the system."""
+        """Memory that the pool has taken from the system; any thread may ask."""
         pool = self._residency.pool
         return pool.touched * pool.page_bytes
 
+    @on_owner
     def step(
         self,
         feeds: Sequence[tuple[KvSequence, Sequence[Fragment], Sequence[int]]],
@@ -110,31 +129,12 @@ class Session:
         """Raises ModelError, ConfigurationError: it is not for this model, see `AttentionPolicy.check`."""
         policy.check(self._residency.pool.shape, self._chunk)
 
+    @on_owner
     def watch(self, sequence: KvSequence, ids: Sequence[int], watch: Watch) -> None:
         """Reads a prompt's tokens densely in one step, and shows each layer's attention."""
         watched(self._runner, sequence, ids, watch)
 
-    def write_together(self, answers: Sequence[tuple[KvSequence, torch.Tensor, Writing]]) -> list[str]:
-        """Writes several answers in steps of one token each, all at once, until the last is over.
-
-        Args:
-            answers: (sequence that has read its prompt, logits [vocabulary] after it, empty answer).
-        """
-        texts = ["" for _ in answers]
-        logits = [foretold for _, foretold, _ in answers]
-        going = [place for place, (_, _, writing) in enumerate(answers) if writing.reason is None]
-        while going:
-            tokens = {}
-            for place in going:
-                tokens[place], shown = answers[place][2].next(logits[place])
-                texts[place] += shown
-            going = [place for place in going if answers[place][2].reason is None]
-            if going:
-                found = self.step([(answers[place][0], [[tokens[place]]], (-1,)) for place in going])
-                for place, row in zip(going, found, strict=True):
-                    logits[place] = row
-        return [text + writing.rest() for text, (_, _, writing) in zip(texts, answers, strict=True)]
-
+    @on_owner
     def forget(self) -> None:
         """Erases what was read, but for what running sequences use."""
         self._residency.clear()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from turnout.config import DEFAULT_SOFT
 from turnout.engines.inside import Inside
@@ -29,7 +29,6 @@ class Softening(Inside):
     adapter."""
 
     soft: str = DEFAULT_SOFT
-    _network: Any
     _loaded_soft: Loaded | None = None
 
     @property
@@ -81,16 +80,17 @@ class Softening(Inside):
             ModelError: the model's keys and values do not lie in pages, or the weights are damaged.
             Cancelled: the watch said so after a batch.
         """
-        self._with_pages("read soft tokens")
-        import torch
+        with self._with_pages("read soft tokens", 0, watch):
+            import torch
 
-        from turnout.engines.soft.making import made
+            from turnout.engines.soft.making import made
 
-        trained = self._soft_weights
-        if trained is not None and self._loaded_soft is None:
-            self._loaded_soft = weights.load(self._network, trained, self._name)
-        found = made(self._network, self.device, pieces, self.soft_kind().rate, self._loaded_soft, watch or Watch())
-        return [value.contiguous().view(torch.uint8).numpy().tobytes() for value in found]
+            loaded, trained = self._opened(), self._soft_weights
+            if trained is not None and self._loaded_soft is None:
+                self._loaded_soft = loaded.owner.run(partial(weights.load, loaded.network, trained, self._name))
+            rate, watch = self.soft_kind().rate, watch or Watch()
+            found = made(loaded.network, self.device, pieces, rate, self._loaded_soft, watch, loaded.owner.run)
+            return [value.contiguous().view(torch.uint8).numpy().tobytes() for value in found]
 
     def soft_prompt(self, context: SoftContext) -> list[Fragment]:
         """The prompt of a context, ids around embeddings.

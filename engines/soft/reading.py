@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
 from turnout.engines import prompt
+from turnout.engines.answering import Alone, Steps
 from turnout.engines.paged.sequence import Fragment, KvSequence, Soft
 from turnout.engines.soft.kind import SoftContext, SoftKind
 from turnout.engines.tokenizer import ChatTokenizer
+from turnout.engines.writing import Writing
 from turnout.errors import EngineError
 from turnout.types import Context
 
@@ -67,24 +68,23 @@ def _soft(value: bytes, kind: SoftKind) -> Soft:
     return Soft(tensor, hashlib.sha256(value).digest())
 
 
-class SoftPrompt:
-    """An empty sequence that reads fragments where it is given the ids of all of them (`answering.Readable`)."""
+class OfSoft(Alone):
+    """Reads fragments, in steps of its own, and writes alone.
 
-    def __init__(self, sequence: KvSequence, given: list[Fragment]) -> None:
-        self._sequence, self._given = sequence, given
+    Args:
+        sequence: empty.
+    """
 
-    @property
-    def length(self) -> int:
-        return self._sequence.length
+    def __init__(self, sequence: KvSequence, given: list[Fragment], writing: Writing) -> None:
+        super().__init__(sequence, ids_of(given), writing)
+        self._reads, self._given = sequence, given
 
-    @property
-    def reused(self) -> int:
-        return self._sequence.reused
+    def begin(self) -> None:
+        """See `Author.begin`."""
+        self._reads.begin(*self._given, more=self._writing.most)
 
-    def reading(self, ids: list[int], /, *, more: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
-        """See `KvSequence.reading`."""
-        return self._sequence.reading(*self._given, more=more)
-
-    def append(self, ids: list[int], /) -> torch.Tensor:
-        """See `KvSequence.append`."""
-        return self._sequence.append(ids)
+    def reading(self) -> Steps:
+        """See `Author.reading`."""
+        for read, logits in self._reads.read_on(*self._given):
+            self._foretold = logits[None]
+            yield read

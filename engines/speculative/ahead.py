@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from turnout.engines.answering import Alone
+from turnout.engines.answering import Alone, Ask, Steps, foretold
 from turnout.engines.paged.lean import ROWS
 from turnout.engines.speculative.lookup import Lookup
 from turnout.engines.speculative.pace import Pace
 from turnout.engines.writing import Writing
 
 if TYPE_CHECKING:
-    import torch
-
     from turnout.engines.paged.sequence import KvSequence
 
 MOST = 10
@@ -36,15 +34,23 @@ class Ahead(Alone):
     Args:
         sequence: empty.
         pace: says how many proposals pay.
+        is_only: whether no other request shares its steps. Where some do nothing is proposed: a step of theirs has
+            other tokens to verify, and its time says nothing.
     """
 
-    def __init__(self, sequence: KvSequence, ids: list[int], writing: Writing, pace: Pace) -> None:
+    def __init__(
+        self,
+        sequence: KvSequence,
+        ids: list[int],
+        writing: Writing,
+        pace: Pace,
+        is_only: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(sequence, ids, writing)
-        self._kept, self._pace = sequence, pace
+        self._kept, self._pace, self._is_only = sequence, pace, is_only
         self._lookup = Lookup(ids, writing.most)
-        pace.begin()
 
-    def tokens(self) -> Generator[int]:
+    def tokens(self) -> Steps:
         """See `Author.tokens`."""
         end = len(self._ids) + self._writing.most
         token = self._picked_first()
@@ -53,7 +59,11 @@ class Ahead(Alone):
             self._lookup.add(token)
             proposed, kind = self._proposals()
             start = self._kept.length
-            rows = self._step([token, *proposed])
+            started, is_only = time.perf_counter(), self._is_only()
+            rows = foretold((yield Ask(self._kept, [token, *proposed], rows=1 + len(proposed))))
+            if is_only and self._is_only():
+                rows[0, 0].item()  # a GPU is waited for
+                self._pace.stepped(1 + len(proposed), time.perf_counter() - started)
             accepted, refused = 0, False
             try:
                 token = self._writing.pick(rows[0])
@@ -69,16 +79,12 @@ class Ahead(Alone):
                 length = start + 1 + accepted
                 self._kept.truncate(length, more=end - length)
                 self._pace.verified(len(proposed), accepted, refused, kind)
+                self.counts = self.counts.plus(len(proposed), accepted)
 
     def _proposals(self) -> tuple[list[int], int]:
         """Never more than the answer may still get after the token that is picked in any case."""
+        if not self._is_only():
+            return [], 0
         found, matched = self._lookup.propose(min(MOST, self._writing.most - self._writing.tokens - 1))
         kind = min(matched, KINDS)
         return found[: self._pace.worth(len(found), kind)], kind
-
-    def _step(self, ids: list[int]) -> torch.Tensor:
-        started = time.perf_counter()
-        rows = self._kept.append(ids, logits=range(len(ids)))
-        rows[0, 0].item()  # a GPU is waited for
-        self._pace.stepped(len(ids), time.perf_counter() - started)
-        return rows

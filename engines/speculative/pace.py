@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-from turnout.engines.speculative.plan import Counts
-
 KEPT = 8
 """Measurements that count: the median of the last ones follows the length of contexts, and one slow step is nothing."""
 
@@ -45,11 +43,6 @@ class Pace:
         self._draft_s: deque[float] = deque([0.0], maxlen=KEPT)
         self._outcomes: dict[int, tuple[float, float]] = {}
         self._missed = 0
-        self.counts = Counts()
-
-    def begin(self) -> None:
-        """Counts from 0: an answer begins."""
-        self.counts = Counts()
 
     def stepped(self, rows: int, seconds: float) -> None:
         """A step of the model over so many tokens."""
@@ -69,7 +62,6 @@ class Pace:
             refused: one did not come true; else the answer ended before, or there was none more.
             kind: proposals of different kinds come true more or less often.
         """
-        self.counts = self.counts.plus(proposed, accepted)
         if proposed:
             right, wrong = self._outcomes.get(kind, (0.0, 0.0))
             self._outcomes[kind] = (FADES * right + accepted, FADES * wrong + refused)

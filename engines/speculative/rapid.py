@@ -8,13 +8,13 @@ less. Where tokens are refused, both forget them.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 from turnout.contracts import Stopper
+from turnout.engines.answering import Ask, Steps, foretold
 from turnout.engines.speculative.laws import Law
 from turnout.engines.speculative.pace import Pace
-from turnout.engines.speculative.plan import Speculation
+from turnout.engines.speculative.plan import Counts, Speculation
 from turnout.engines.writing import Writing, generator
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Rapid:
         self._foretold: tuple[torch.Tensor, torch.Tensor] | None = None
         self._behind: list[int] = []
         self.to_read, self.prompt_tokens = len(ids) + len(draft_ids), len(ids)
-        pace.begin()
+        self.counts = Counts()
 
     @property
     def reused(self) -> int:
@@ -62,17 +62,29 @@ class Rapid:
         """Of both."""
         return self._target.length + self._drafter.length
 
-    def reading(self) -> Iterator[int]:
-        """See `Author.reading`."""
-        for read, foretold in self._drafter.reading(self._draft_ids, more=self._writing.most):
-            drafter = foretold
-            yield read
-        for read, foretold in self._target.reading(self._ids, more=self._writing.most):
-            target = foretold
-            yield len(self._draft_ids) + read
-        self._foretold = target, drafter
+    @property
+    def prompt(self) -> tuple[KvSequence, list[int]]:
+        """The target's."""
+        return self._target, self._ids
 
-    def tokens(self) -> Generator[int]:
+    def begin(self) -> None:
+        """See `Author.begin`."""
+        self._drafter.begin(self._draft_ids, more=self._writing.most)
+        try:
+            self._target.begin(self._ids, more=self._writing.most)
+        except BaseException:
+            self._drafter.close(keep=False)
+            raise
+
+    def reading(self) -> Steps:
+        """See `Author.reading`. What drafts may be another model, so it reads by itself, and that is short."""
+        for _, rows in self._drafter.read_on(self._draft_ids):
+            drafter = rows
+            yield self.length
+        target = yield Ask(self._target, self._ids[self._target.length :], is_prompt=True)
+        self._foretold = foretold(target)[0], drafter
+
+    def tokens(self) -> Steps:
         """See `Author.tokens`."""
         if self._foretold is None:
             raise ValueError("a prompt is read before its answer is written")
@@ -84,6 +96,7 @@ class Rapid:
         try:
             while True:
                 yield token
+                yield None
                 written = self._round(token, law)
                 if written is None:
                     return
@@ -91,6 +104,13 @@ class Rapid:
                 yield from drafted
         finally:
             self._forget(self._target, len(self._ids) + self._writing.tokens)
+
+    def close(self) -> None:
+        """See `Author.close`."""
+        try:
+            self._target.close()
+        finally:
+            self._drafter.close()
 
     def _round(self, last: int, law: Law) -> list[int] | None:
         """The next tokens, one or more; None where the caller gave up.
@@ -114,6 +134,7 @@ class Rapid:
         if token is None:
             token = law.undrafted(rows[-1], self._read_on() if self._how.steers else None)
         self._pace.verified(len(drafted), accepted, accepted < len(drafted))
+        self.counts = self.counts.plus(len(drafted), accepted)
         self._forget(self._target, self._target.length - len(drafted) + accepted)
         self._catch_up(drafted[:accepted], begin, len(drafted))
         return [*drafted[:accepted], token]

@@ -70,7 +70,7 @@ def check_parallel(engine: Engine, cache: CacheMode, parallel: int) -> None:
     if parallel > 1 and "concurrent" not in engine.capabilities:
         raise ConfigurationError(
             f"{engine.model.name} answers one question at a time, parallel is {parallel}",
-            hint="leave --parallel out; it is for servers",
+            hint="leave --parallel out; it is for servers and local models",
         )
     if parallel > 1 and cache == "session":
         raise ConfigurationError(

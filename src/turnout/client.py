@@ -21,7 +21,7 @@ from turnout.inputs import Input
 from turnout.progress import Progress, Watch, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
-from turnout.types import Answer, Budget, Decision, Document, Done, ModelInfo, StreamEvent, Text
+from turnout.types import Answer, Budget, Decision, Document, Done, ModelInfo, Reading, StreamEvent, Text, TextDelta
 
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine
@@ -253,7 +253,8 @@ class Turnout(Shelf):
     ) -> Generator[StreamEvent, None, None]:
         """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
 
-        Other questions wait until the iterator is read to its end or closed.
+        Other questions wait until the iterator is read to its end or closed; where the engine answers several at once,
+        until this one's answer is begun.
 
         Args:
             documents: documents, paths or texts; never the whole library by accident.
@@ -281,7 +282,13 @@ class Turnout(Shelf):
             request = dataclasses.replace(request, waited_s=round(clock.step_seconds("wait"), 2))
             with clock.aside("load"):
                 machinery = self._opened().machinery()
-            yield from answer(request, machinery, clock, gave_up)
+            is_shared = "concurrent" in machinery.engine.capabilities
+            events = stack.enter_context(contextlib.closing(answer(request, machinery, clock, gave_up)))
+            for event in events:
+                # What is prepared is prepared in turn: strategies and indexes are not made for several at once.
+                if is_shared and isinstance(event, Reading | TextDelta):
+                    gave_up.let_go()
+                yield event
 
     def ask(
         self,

@@ -41,7 +41,8 @@ Stopper = Callable[[], bool]
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs a model. An engine belongs to one thread at a time; the facade serialises calls."""
+    """Runs a model. One with the capability "concurrent" may be asked by several threads; any other belongs to one
+    thread at a time, and the facade serialises calls."""
 
     @property
     def capabilities(self) -> frozenset[str]:

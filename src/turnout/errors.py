@@ -12,6 +12,7 @@
     └── EngineError             generation failed
         ├── MemoryLimitError    the prompt would not fit the memory that is free
         ├── EngineTimeoutError  the engine took longer than the caller allows
+        ├── EngineBusyError     as many requests wait for the engine as may wait
         └── Cancelled           the caller gave up
 
 A message says what happened and with which value; `hint` says what to do next; `retryable` says whether the same call
@@ -120,6 +121,25 @@ class EngineTimeoutError(EngineError):
     """The engine took longer than the caller allows."""
 
     retryable = True
+
+
+class EngineBusyError(EngineError):
+    """As many requests wait for the engine as may wait.
+
+    Args:
+        name: of the model.
+        waiting: how many wait; most: how many may.
+        retry_after_s: when one of them is expected to be begun.
+    """
+
+    retryable = True
+
+    def __init__(self, name: str, waiting: int, most: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"{waiting:,} requests wait for {name}, and no more than {most:,} may",
+            hint=f"try again in about {retry_after_s:.1f} s, or ask fewer at once",
+        )
+        self.retry_after_s = retry_after_s
 
 
 class Cancelled(EngineError):

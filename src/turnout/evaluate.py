@@ -58,7 +58,7 @@ def run(
         question_set: a committed list of ids (dev300, dev150, lara90), or a file of ids.
         budget: limits of the router; `max_prompt_tokens` holds for every strategy.
         cache: "cold" isolates each row, "session" lets a strategy re-use what it has read.
-        parallel: questions at once, for servers.
+        parallel: questions at once, for engines that answer several.
         strict: a malformed row ends the run before it begins.
         decide_again: the router decides anew, with what is known of the model now; rows of strategies stay.
         on_bad: called for each malformed row.

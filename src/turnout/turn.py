@@ -1,4 +1,5 @@
-"""Whose turn it is: a `Turnout` answers one question at a time, and waits can be given up."""
+"""Whose turn it is: a `Turnout` works on one question at a time, and waits can be given up. Where its engine answers
+several at once, a turn ends when the answer is begun."""
 
 from __future__ import annotations
 
@@ -12,6 +13,23 @@ from turnout.errors import Cancelled, ConfigurationError, EngineTimeoutError
 CLOSE_WAIT_S = 10.0
 
 
+class Taken:
+    """A turn that was taken. Called, it says whether its holder is to stop."""
+
+    def __init__(self, gave_up: Callable[[], bool], let_go: Callable[[], None]) -> None:
+        self._gave_up, self._let_go = gave_up, let_go
+        self._is_held = True
+
+    def __call__(self) -> bool:
+        return self._gave_up()
+
+    def let_go(self) -> None:
+        """The next one may have its turn; what its holder goes on with is still waited for. Safe to call twice."""
+        if self._is_held:
+            self._is_held = False
+            self._let_go()
+
+
 class Turn:
     """A lock that knows who holds it and can tell the holder to stop."""
 
@@ -19,12 +37,12 @@ class Turn:
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._closing = threading.Event()
+        self._idle = threading.Condition()
+        self._going: list[int] = []
 
     @contextmanager
-    def taken(
-        self, stopped: Callable[[], bool] | None = None, most_s: float | None = None
-    ) -> Iterator[Callable[[], bool]]:
-        """Waits for the turn; gives a `stopped` that is also true while closing.
+    def taken(self, stopped: Callable[[], bool] | None = None, most_s: float | None = None) -> Iterator[Taken]:
+        """Waits for the turn; gives what is also true while closing.
 
         Args:
             most_s: seconds of waiting after which an answer would come too late.
@@ -52,19 +70,32 @@ class Turn:
                     f"the limit of {most_s:g} s was over while other questions were being answered",
                     hint="ask again later, or allow more time",
                 )
-        self._owner = threading.get_ident()
+        self._owner = here = threading.get_ident()
+        with self._idle:
+            self._going.append(here)
+        held = Taken(gave_up, self._let_go)
         try:
-            yield gave_up
+            yield held
         finally:
-            self._owner = None
-            self._lock.release()
+            held.let_go()
+            with self._idle:
+                self._going.remove(here)
+                self._idle.notify_all()
+
+    def _let_go(self) -> None:
+        self._owner = None
+        self._lock.release()
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Tells the running answer to stop and waits for it, though not for ever: its reader may be gone."""
+        """Tells running answers to stop and waits for them, though not for ever: a reader may be gone."""
         self._closing.set()
-        got = self._owner != threading.get_ident() and self._lock.acquire(timeout=CLOSE_WAIT_S)
+        here = threading.get_ident()
+        got = self._owner != here and self._lock.acquire(timeout=CLOSE_WAIT_S)
         try:
+            if got:
+                with self._idle:
+                    self._idle.wait_for(lambda: all(each == here for each in self._going), CLOSE_WAIT_S)
             yield
         finally:
             if got:

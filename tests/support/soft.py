@@ -23,8 +23,8 @@ def weights(folder: Path, engine: LocalEngine, *, rate: int = 2, linear: float =
     from safetensors.torch import save_file
 
     engine.open()
-    adapters.build(folder, engine._network, adapter.identity(engine.folder, engine._network))
-    hidden = engine._network.get_input_embeddings().weight.shape[1]
+    adapters.build(folder, engine._opened().network, adapter.identity(engine.folder, engine._opened().network))
+    hidden = engine._opened().network.get_input_embeddings().weight.shape[1]
     save_file({"weight": torch.randn(hidden, hidden) * linear}, folder / "linear.safetensors")
     written = json.loads((folder / "card.json").read_text())
     written |= {"kind": "soft", "rate": rate, "piece_tokens": 20, "end": 2, **card}

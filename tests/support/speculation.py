@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support import kv
-from turnout.engines.answering import Alone, Author
+from turnout.engines.answering import Alone, Ask, Author, Steps
 from turnout.engines.speculative.pace import Pace
 from turnout.engines.writing import Writing
 from turnout.types import GenerationParams
@@ -59,18 +59,41 @@ def written(params: GenerationParams, ends: tuple[int, ...] = ()) -> Writing:
 
 def tokens(author: Author, writing: Writing) -> list[int]:
     """All that it writes."""
-    for _ in author.reading():
-        pass
+    read(author)
     return list(_written(author, writing))
 
 
+def read(author: Author) -> None:
+    """Begins and reads the prompt."""
+    author.begin()
+    for _ in numbers(author.reading()):
+        pass
+
+
+def numbers(steps: Steps) -> Iterator[int]:
+    """An author's steps, with what it asks for read at once."""
+    rows = None
+    while True:
+        try:
+            item = steps.send(rows)
+        except StopIteration:
+            return
+        rows = None
+        if isinstance(item, Ask):
+            wanted = range(len(item.ids) - item.rows, len(item.ids))
+            rows = item.sequence.append(item.ids, logits=wanted, is_prompt=item.is_prompt)  # type: ignore[call-arg]
+        elif item is not None:
+            yield item
+
+
 def _written(author: Author, writing: Writing) -> Iterator[int]:
-    picked = author.tokens()
-    while writing.reason is None:
-        token = next(picked)
+    steps = author.tokens()
+    for token in numbers(steps):
         writing.write(token)
         yield token
-    picked.close()
+        if writing.reason is not None:
+            break
+    steps.close()
 
 
 def words(count: int, seed: int = 1, vocabulary: int = 400) -> list[int]:

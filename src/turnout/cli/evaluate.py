@@ -56,7 +56,12 @@ def eval_() -> None:
     help="cold isolates each row; in a session a strategy re-uses what it has read.",
 )
 @click.option(
-    "--parallel", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Questions at once; servers."
+    "--parallel",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Questions at once; servers, local models.",
 )
 @click.option("--strict", is_flag=True, help="Stop at malformed rows instead of skipping them.")
 @click.option(

@@ -77,7 +77,7 @@ def test_what_a_model_can_not_be_read_with_is_refused_before_it_is_loaded(folder
         refused = engine(folder, policy)
         with pytest.raises(ConfigurationError, match=said):
             refused.open()
-        assert refused._network is None
+        assert refused._loaded is None
     narrow = LocalEngine(tiny_models.build(tmp_path / "narrow"), device="cpu", attention=STREAMING)
     with pytest.raises(ModelError, match="heads of 8 numbers"):
         narrow.open()

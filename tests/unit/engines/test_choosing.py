@@ -71,4 +71,4 @@ def test_bounds_of_an_answer_hold_for_choices_too(engine: LocalEngine) -> None:
 def test_a_model_that_quotes_is_not_bound(tmp_path: Path) -> None:
     engine = LocalEngine(tiny_models.build(tmp_path / "tiny"), device="cpu")
     engine.__dict__["prompt_format"] = replace(engine.prompt_format, quotes=True)
-    assert engine.capabilities == {"prefix_cache"}
+    assert engine.capabilities == {"prefix_cache", "concurrent"}

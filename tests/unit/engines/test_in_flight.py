@@ -111,11 +111,11 @@ def test_a_local_engine_counts_an_answer_that_is_being_written(engine: LocalEngi
     answer = engine.generate(asked, GenerationParams(max_tokens=5))
     begun = next(answer)
     assert isinstance(begun, Prefilled) and begun.done < tokens
-    assert engine.in_flight() == Load(1, 0, tokens - begun.done, tokens, 5)
+    assert engine.in_flight() == Load(1, 0, tokens - begun.done, tokens, 5, in_turn=False)
     answer.close()
-    assert engine.in_flight() == NOTHING
+    assert engine.in_flight() == Load(in_turn=False)
     list(engine.generate(asked, GenerationParams(max_tokens=2)))
-    assert engine.in_flight() == NOTHING
+    assert engine.in_flight() == Load(in_turn=False)
 
 
 def test_another_engine_for_the_same_server_sees_what_this_process_asks_of_it() -> None:

@@ -243,7 +243,7 @@ def test_memory_that_runs_out_on_the_way_is_an_error_of_ours(engine: LocalEngine
     with pytest.raises(MemoryLimitError, match="no memory left for a step of 20 tokens"):
         engine.sequence().append([1] * 20)
     with pytest.raises(MemoryLimitError, match="no memory left after 0 tokens"):
-        loading.Sequence(engine._network, "cpu").append([1, 2])
+        loading.Sequence(engine._opened().network, "cpu").append([1, 2])
 
 
 def test_int8_is_for_a_cpu_in_bfloat16_unless_it_is_asked_for(
@@ -286,7 +286,7 @@ def test_a_prompt_over_the_pool_is_refused_and_costs_nobody_what_was_read(tiny_f
     short, long = context("A light stands on Sark. " * 10), context("A light stands on Sark. " * 28)
     with pytest.raises(MemoryLimitError, match="over the 320 whose keys and values there is room for"):
         list(engine.generate(long, params))
-    assert engine._network is None, "nothing is loaded for it"
+    assert engine._loaded is None, "nothing is loaded for it"
     list(engine.generate(short, params))
     resident = engine.resident(short)
     begin = time.perf_counter()
@@ -317,7 +317,7 @@ def test_a_new_engine_knows_before_loading_what_lies_on_disk(tiny_folder: Path, 
     long = context("A light stands on Sark. " * 30)
     first, second = (LocalEngine(tiny_folder, device="cpu", dtype="float32", disk=tmp_path / "kv") for _ in range(2))
     list(first.generate(long, GREEDY))
-    assert second.resident(long) == 256 and second._network is None
+    assert second.resident(long) == 256 and second._loaded is None
     assert second.resident(long, "another") == 0
     assert list(second.generate(long, GREEDY))[-1].cached_tokens == 256
     first.forget()

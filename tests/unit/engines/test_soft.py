@@ -57,7 +57,7 @@ def test_embeddings_passed_through_give_the_logits_of_the_text(folder: Path) -> 
 def test_the_mean_of_embeddings_has_their_norm(folder: Path, rate: int) -> None:
     made = engine(folder, f"mean:{rate}")
     (found,) = values(made, [[5, 6, 7, 8, 9]])
-    rows = made._network.get_input_embeddings().weight[[5, 6, 7, 8, 9]]
+    rows = made._opened().network.get_input_embeddings().weight[[5, 6, 7, 8, 9]]
     assert len(found) == made.soft_kind().count(5)
     groups = rows.split(rate)
     for value, group in zip(found, groups, strict=True):
@@ -83,7 +83,7 @@ def test_no_position_is_padding(folder: Path, trained: Path) -> None:
     made = engine(folder, str(trained))
     made.open()
     read = []
-    hook = made._network.base_model.register_forward_pre_hook(
+    hook = made._opened().network.base_model.register_forward_pre_hook(
         lambda module, args, given: read.append(given["inputs_embeds"].shape[:2].numel()), with_kwargs=True
     )
     lengths = [1 + number % 20 for number in range(1000)]
@@ -116,7 +116,9 @@ def test_a_readers_adapter_has_no_part_in_soft_tokens(folder: Path, trained: Pat
     with_reader = engine(
         folder,
         str(trained),
-        adapter=adapters.build(tmp_path / "a", plain._network, adapter.identity(plain.folder, plain._network)),
+        adapter=adapters.build(
+            tmp_path / "a", plain._opened().network, adapter.identity(plain.folder, plain._opened().network)
+        ),
     )
     list(with_reader.generate(context(TEXT), PARAMS))  # which switches it on
     piece = [list(range(5, 16))]

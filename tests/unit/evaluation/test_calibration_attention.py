@@ -145,7 +145,7 @@ def test_what_can_not_be_measured_is_refused_before_the_model_is_loaded(
 ) -> None:
     with pytest.raises(ConfigurationError, match=said) as caught:
         facade.attention(engine=engine, **options)
-    assert caught.value.hint and engine._network is None
+    assert caught.value.hint and engine._loaded is None
 
 
 def test_texts_that_are_too_short_are_refused(engine: LocalEngine, tmp_path: Path) -> None:

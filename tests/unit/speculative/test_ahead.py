@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from turnout.engines.local import LocalEngine  # noqa: E402
 from turnout.engines.paged.pages import PAGE  # noqa: E402
 from turnout.engines.speculative.ahead import MOST, Ahead  # noqa: E402
+from turnout.engines.speculative.plan import Counts  # noqa: E402
 from turnout.types import Finished, GenerationParams, Token  # noqa: E402
 
 KINDS = ("llama", "qwen3", "phi")
@@ -24,18 +25,19 @@ def model(request: pytest.FixtureRequest) -> Model:
     return Model(request.param)
 
 
-def both(model: Model, ids: list[int], params: GenerationParams) -> tuple[list[int], list[int], Eager]:
-    pace, writing = Eager(), written(params)
+def both(model: Model, ids: list[int], params: GenerationParams) -> tuple[list[int], list[int], Counts]:
+    writing = written(params)
     with model.sequence() as sequence:
-        found = tokens(Ahead(sequence, ids, writing, pace), writing)
-    return found, model.plain(ids, params), pace
+        author = Ahead(sequence, ids, writing, Eager())
+        found = tokens(author, writing)
+    return found, model.plain(ids, params), author.counts
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_greedy_answers_are_those_without_proposals(model: Model, length: int) -> None:
-    found, plain, pace = both(model, repeating(length), GenerationParams(max_tokens=40))
+    found, plain, counts = both(model, repeating(length), GenerationParams(max_tokens=40))
     assert found == plain
-    assert pace.counts.drafted > 0
+    assert counts.drafted > 0
 
 
 def test_sampled_answers_are_those_without_proposals(model: Model) -> None:
@@ -43,9 +45,9 @@ def test_sampled_answers_are_those_without_proposals(model: Model) -> None:
     accepted = 0
     for seed in range(8):
         params = GenerationParams(max_tokens=30, temperature=0.2, seed=seed)
-        found, plain, pace = both(model, repeating(150, seed=seed + 1), params)
+        found, plain, counts = both(model, repeating(150, seed=seed + 1), params)
         assert found == plain
-        accepted += pace.counts.accepted
+        accepted += counts.accepted
     assert accepted > 0, "nothing of it was accepted, so nothing was tested"
 
 
@@ -53,10 +55,10 @@ def test_steps_are_fewer_than_tokens_where_proposals_come_true() -> None:
     model, params = Model(), GenerationParams(max_tokens=60)
     ids = repeating(100)
     said = [*ids, *model.plain(ids, params)]  # the model goes on as it did before: all of it can be looked up
-    found, plain, pace = both(model, [*said, *ids], params)
+    found, plain, counts = both(model, [*said, *ids], params)
     assert found == plain
-    assert pace.counts.rounds == 59 - pace.counts.accepted
-    assert pace.counts.accepted <= pace.counts.drafted <= MOST * pace.counts.rounds
+    assert counts.rounds == 59 - counts.accepted
+    assert counts.accepted <= counts.drafted <= MOST * counts.rounds
 
 
 def test_keys_and_values_are_right_after_proposals_were_refused() -> None:

@@ -67,14 +67,3 @@ def test_the_best_number_is_that_of_the_published_formula() -> None:
     # drafts at half a step, nine of ten accepted: three to four are best (methods-routing 2.6)
     assert fastest(0.9, 10, 1.0, 0.5) in (3, 4)
     assert fastest(0.9, 10, 1.0, 1.1) == 0
-
-
-def test_counts_are_of_one_answer() -> None:
-    pace = Pace()
-    pace.begin()
-    pace.verified(3, 2, True)
-    pace.verified(0, 0, False)
-    assert (pace.counts.rounds, pace.counts.drafted, pace.counts.accepted) == (2, 3, 2)
-    assert pace.counts.rate == pytest.approx(2 / 3)
-    pace.begin()
-    assert pace.counts.rate is None

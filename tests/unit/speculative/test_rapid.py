@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.speculation import Eager, Model, repeating, tokens, words, written
+from support.speculation import Eager, Model, numbers, read, repeating, tokens, words, written
 
 torch = pytest.importorskip("torch")
 
@@ -20,13 +20,14 @@ GREEDY = GenerationParams(max_tokens=32)
 
 
 class Counted:
-    """A sequence whose steps are counted, as the rows that each had."""
+    """A sequence whose steps after the prompt are counted, as the rows that each had."""
 
     def __init__(self, sequence: Any) -> None:
         self._sequence, self.steps = sequence, []
 
     def append(self, ids: list[int], **options: Any) -> Any:
-        self.steps.append(len(ids))
+        if not options.get("is_prompt"):
+            self.steps.append(len(ids))
         return self._sequence.append(ids, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -73,7 +74,7 @@ def test_greedy_and_lossless_it_writes_what_the_target_writes(model: Model, leng
     bench = Bench(model)
     for draft in (ids[-20:], ids):  # a drafter that is mostly wrong, and one that is always right
         assert bench.write(ids, draft) == model.plain(ids, GREEDY)
-    assert bench.pace.counts.rate == 1.0
+    assert bench.author.counts.rate == 1.0
 
 
 def test_one_step_of_the_target_a_round_and_at_most_gamma_of_the_drafter(llama: Model) -> None:
@@ -81,7 +82,7 @@ def test_one_step_of_the_target_a_round_and_at_most_gamma_of_the_drafter(llama: 
     for draft, how in ((ids[-30:], Speculation(confidence=0.0)), (ids, Speculation(gamma=5, confidence=0.0))):
         bench = Bench(llama)
         found = bench.write(ids, draft, how=how)
-        counts = bench.pace.counts
+        counts = bench.author.counts
         assert len(bench.target.steps) == counts.rounds
         assert len(found) <= 1 + counts.rounds + counts.accepted
         assert len(bench.drafter.steps) <= how.gamma * counts.rounds
@@ -94,8 +95,8 @@ def test_steered_the_drafter_reads_at_most_one_token_more_a_round(llama: Model) 
     bench = Bench(llama)
     how = Speculation("steered", eta=5.0, gamma=4, confidence=0.0)
     bench.write(ids, ids, how=how)
-    assert len(bench.target.steps) == bench.pace.counts.rounds
-    assert len(bench.drafter.steps) <= (how.gamma + 1) * bench.pace.counts.rounds
+    assert len(bench.target.steps) == bench.author.counts.rounds
+    assert len(bench.drafter.steps) <= (how.gamma + 1) * bench.author.counts.rounds
 
 
 @pytest.mark.parametrize("gamma", [1, 3, 10])
@@ -118,10 +119,10 @@ def test_keys_and_values_are_right_after_many_refusals(llama: Model) -> None:
     ids, draft = repeating(150), words(30, seed=4)
     params = GenerationParams(max_tokens=120, temperature=0.7, seed=3)
     for how in (Speculation(confidence=0.0), Speculation("steered", eta=5.0, gamma=4, confidence=0.0)):
-        pace, writing = Eager(), written(params)
+        writing = written(params)
         with llama.sequence() as target, llama.sequence() as drafter:
-            found = tokens(Rapid(target, drafter, ids, draft, how, writing, pace), writing)
-            counts = pace.counts
+            author = Rapid(target, drafter, ids, draft, how, writing, Eager())
+            found, counts = tokens(author, writing), author.counts
             assert counts.rounds - counts.accepted > 20
             assert drafter.ids == [*draft, *found][: drafter.length]
             for sequence in (target, drafter):
@@ -158,9 +159,10 @@ def test_giving_up_within_a_draft_ends_it(llama: Model) -> None:
 
     with llama.sequence() as target, llama.sequence() as drafter:
         author = Rapid(target, drafter, ids, ids, Speculation(confidence=0.0), writing, Eager(), stopped)
-        assert [*author.reading()][-1] == author.to_read == 200
+        read(author)
+        assert author.length == author.to_read == 200
         found = []
-        for token in author.tokens():
+        for token in numbers(author.tokens()):
             writing.write(token)
             found.append(token)
         assert len(found) == 1 and target.ids == ids
@@ -229,9 +231,9 @@ def sampled(model: Model, how: Speculation, draws: int) -> Counter[tuple[int, ..
                 author = Rapid(a, b, IDS, DRAFT, how, writing, Eager())
                 author._foretold = forced, forced
                 picked = author.tokens()
-                said = []
+                shown, said = numbers(picked), []
                 while writing.reason is None:
-                    said.append(next(picked))
+                    said.append(next(shown))
                     writing.write(said[-1])
                 picked.close()
                 a.close(keep=False)
