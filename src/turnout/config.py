@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 NO_ADAPTER = "none"
 ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
+SERVER_TAKES = ("cache_salt", "choices")
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
@@ -39,6 +41,8 @@ class Settings:
         passage_tokens: most of the passages that `rag` reads; None for its own default.
         attention: how a local model reads prompts: ATTENTION_AUTO as calibrated, where that is faster, ATTENTION_DENSE,
             or by the file of a calibration.
+        server_window: tokens of prompt and answer of a server's model; None for what the server says.
+        server_takes: what a server takes beside OpenAI's fields, of SERVER_TAKES.
     """
 
     home: Path
@@ -55,6 +59,8 @@ class Settings:
     prices: Path | None = None
     passage_tokens: int | None = None
     attention: str = ATTENTION_AUTO
+    server_window: int | None = None
+    server_takes: frozenset[str] = frozenset()
 
     @property
     def database(self) -> Path:
@@ -92,11 +98,13 @@ class Settings:
         prices: str | os.PathLike[str] | None = None,
         passage_tokens: int | None = None,
         attention: str | os.PathLike[str] | None = None,
+        server_window: int | None = None,
+        server_takes: Iterable[str] | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES, TURNOUT_ATTENTION and TURNOUT_PASSAGE_TOKENS, which win over the defaults. A text that is empty
-        wins too, and means none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SERVER_WINDOW and TURNOUT_SERVER_TAKES,
+        which win over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -131,6 +139,8 @@ class Settings:
             prices=None if priced is None else Path(priced).expanduser().absolute(),
             passage_tokens=_tokens("TURNOUT_PASSAGE_TOKENS", passage_tokens),
             attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
+            server_window=_tokens("TURNOUT_SERVER_WINDOW", server_window),
+            server_takes=_names("TURNOUT_SERVER_TAKES", server_takes, SERVER_TAKES),
         )
 
     def ensure_home(self) -> Path:
@@ -170,6 +180,14 @@ def _choice(variable: str) -> bool | None:
     if value not in (None, "0", "1"):
         raise ConfigurationError(f"{variable} is {value!r}", hint=f"set {variable}=1 or {variable}=0, or leave it out")
     return None if value is None else value == "1"
+
+
+def _names(variable: str, given: Iterable[str] | None, known: tuple[str, ...]) -> frozenset[str]:
+    names = os.environ.get(variable, "").split(",") if given is None else given
+    found = frozenset(name.strip() for name in names) - {""}
+    for name in sorted(found - set(known)):
+        raise UnknownNameError(variable, name, known)
+    return found
 
 
 def _tokens(variable: str, given: int | None) -> int | None:
