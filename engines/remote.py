@@ -68,10 +68,9 @@ class RemoteEngine:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """ "choices" where it was said of the server, "prefix_cache" once the server has told of a hit."""
-        return frozenset(
-            {"concurrent"} | (self._takes & {"choices"}) | ({"prefix_cache"} if self._cache.keeps else set())
-        )
+        """What is known of the server: choices where that was said of it, a prefix cache once it has told of a hit."""
+        told = {"prefix_cache"} if self._cache.keeps else set()
+        return frozenset({"concurrent"} | (self._takes & {"choices"}) | told)
 
     @cached_property
     def model(self) -> ModelInfo:

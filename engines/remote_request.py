@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnout.engines.remote_errors import broke_off, cause
-from turnout.engines.remote_usage import finish_of, text_of
+from turnout.engines.remote_usage import finish_of, has_output
 from turnout.types import GenerationParams
 
 CONNECT_TIMEOUT_S = 10.0
@@ -69,12 +69,12 @@ class Request:
                 try:
                     async with stream:
                         async for chunk in stream:
-                            begun, complete = begun or bool(text_of(chunk)), complete or bool(finish_of(chunk))
+                            begun, complete = begun or has_output(chunk), complete or bool(finish_of(chunk))
                             yield chunk
                 except Exception as error:  # versions of the client name a broken connection differently
                     if isinstance(error, openai.APIError) and not isinstance(error, openai.APIConnectionError):
                         raise  # the server said why
-                    if begun or not may_try_again:
+                    if not complete and (begun or not may_try_again):
                         raise broke_off(self.url) from cause(error, self.key)
                 if begun or complete or not may_try_again:
                     return

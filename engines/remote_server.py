@@ -31,7 +31,8 @@ KEPT_COUNTS = 4096
 # Where servers put the window into an entry of /v1/models: vLLM, SGLang and others; llama.cpp keeps it under "meta".
 _WINDOW_FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
-Counter = Literal["vllm", "llama.cpp", "estimate"]
+Counter = Literal["vllm", "text", "llama.cpp", "estimate"]
+"""As vLLM, chats and texts; the same for texts alone; as llama.cpp, texts; or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,11 @@ class TokenCounter:
     def kind(self) -> Counter:
         """Which way works here; tried once."""
         if self._kind is None:
-            if self._ask({"model": self._model, "prompt": "one two"}, "count") is not None:
+            chat = [{"role": "user", "content": "one two"}]
+            if self._ask({"model": self._model, "messages": chat, "add_generation_prompt": True}, "count") is not None:
                 self._kind = "vllm"
+            elif self._ask({"model": self._model, "prompt": "one two"}, "count") is not None:
+                self._kind = "text"
             elif self._ask({"content": "one two"}, "tokens") is not None:
                 self._kind = "llama.cpp"
             else:
@@ -162,15 +166,18 @@ class TokenCounter:
         """Tokens of a text alone."""
         if self.kind == "estimate":
             return estimate(text)
-        body = {"model": self._model, "prompt": text} if self.kind == "vllm" else {"content": text}
-        return self._kept(text, lambda: self._ask(body, "count" if self.kind == "vllm" else "tokens"), estimate)
+        if self.kind == "llama.cpp":
+            return self._kept(text, lambda: self._ask({"content": text}, "tokens"), estimate)
+        return self._kept(text, lambda: self._ask({"model": self._model, "prompt": text}, "count"), estimate)
 
     def chat(self, messages: Sequence[dict[str, str]]) -> int:
         """Tokens of a chat; exact on vLLM, which applies the template itself."""
         if self.kind != "vllm":
             return self._sum(messages)
         body = {"model": self._model, "messages": list(messages), "add_generation_prompt": True}
-        return self._kept(json.dumps(body), lambda: self._ask(body, "count"), lambda _: self._sum(messages))
+        # Not the hash of a text: that would be the text which looks like this chat.
+        key = "\0" + json.dumps(body)
+        return self._kept(key, lambda: self._ask(body, "count"), lambda _: self._sum(messages))
 
     def _sum(self, messages: Sequence[dict[str, str]]) -> int:
         return sum(self.text(message["content"]) + MESSAGE_TOKENS for message in messages) + MESSAGE_TOKENS

@@ -36,6 +36,12 @@ def text_of(chunk: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
+def has_output(chunk: Any) -> bool:
+    """Whether the model has written something, if only thoughts that are no part of the answer."""
+    delta = getattr(_choice(chunk), "delta", None)
+    return any(_field(delta, name) for name in ("content", "reasoning_content", "reasoning", "refusal", "tool_calls"))
+
+
 def finish_of(chunk: Any) -> str:
     """Why the answer ends with this chunk; "" where it does not."""
     reason = getattr(_choice(chunk), "finish_reason", None)

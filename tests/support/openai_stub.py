@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from typing import Any
 
 
@@ -105,7 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
         text = body.get("prompt") or body.get("content") or " ".join(m["content"] for m in body.get("messages", ()))
         words = text.split()
         self.stub.counted += 1
-        if self.stub.tokenizer == "vllm" and "content" not in body:
+        takes = {"vllm": ("prompt", "messages"), "text": ("prompt",)}.get(self.stub.tokenizer, ())
+        if any(name in body for name in takes):
             self._json(200, {"count": len(words), "max_model_len": 1000, "tokens": list(range(len(words)))})
         elif self.stub.tokenizer == "llama.cpp" and "content" in body:
             self._json(200, {"tokens": list(range(len(words)))})
@@ -138,8 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cached(self, body: dict[str, Any]) -> dict[str, Any]:
         salt, words = body.get("cache_salt"), " ".join(m["content"] for m in body["messages"]).split()
-        shared = (len(os.path.commonprefix([words, before])) for known, before in self.stub.read if known == salt)
-        cached = max(shared, default=0)
+        alike = [before for known, before in self.stub.read if known == salt]
+        same = ([a == b for a, b in zip(words, before, strict=False)] for before in alike)
+        cached = max((len(list(takewhile(bool, each))) for each in same), default=0)
         self.stub.read.append((salt, words))
         details = {"cached_tokens": cached}
         return {"prompt_tokens": len(words), "completion_tokens": 3, "prompt_tokens_details": details}

@@ -96,7 +96,7 @@ def test_no_name_among_several_and_unknown_names_list_what_is_there(stub):
         RemoteEngine(stub.url).open()
 
 
-@pytest.mark.parametrize("tokenizer", ["vllm", "llama.cpp", ""])
+@pytest.mark.parametrize("tokenizer", ["vllm", "text", "llama.cpp", ""])
 def test_tokens_are_counted_by_the_server_where_it_can(stub, tokenizer: str):
     stub.tokenizer = tokenizer
     engine = RemoteEngine(stub.url)

@@ -69,6 +69,21 @@ def test_from_the_first_word_on_nothing_is_asked_again(proxy: Proxy) -> None:
     assert proxy.chats == 1
 
 
+def test_thoughts_are_words_too(stub: Stub, proxy: Proxy) -> None:
+    thought = {"choices": [{"index": 0, "delta": {"content": None, "reasoning_content": "Sark?"}}]}
+    proxy.faults = [Fault(cut_after=2, edit=lambda event: {**event, **thought})]
+    with pytest.raises(EngineError, match="broke off"):
+        ask(proxy)
+    assert proxy.chats == 1
+
+
+def test_an_answer_that_is_complete_needs_nothing_after_it(stub: Stub, proxy: Proxy) -> None:
+    proxy.faults = [Fault(cut_after=len(stub.words) + 1)]  # between the end of the answer and its usage
+    events = ask(proxy)
+    assert (text_of(events), events[-1].reason, events[-1].completion_tokens) == ("On Sark.", "stop", 3)
+    assert proxy.chats == 1
+
+
 @pytest.mark.parametrize("fault", [Fault(drop=True), Fault(cut_after=0), Fault(status=500, headers=SOON)])
 def test_without_retries_the_first_failure_is_told(proxy: Proxy, fault: Fault) -> None:
     proxy.faults = [fault]
