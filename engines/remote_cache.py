@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 HALF_LIFE_S = 600.0
-"""What is taken to be half gone before a server has told: hosted services name five to ten minutes."""
+"""What is taken to be half gone before a server has told: five to ten minutes is what OpenAI's guide to prompt caching
+names for prompts that are not asked again."""
 
 PRIOR_SIGHTINGS = 1.0
 DISCOUNT = 0.9
@@ -152,7 +153,7 @@ class ServerCache:
 
     def _alive(self, age_s: float) -> float:
         bucket = _bucket(age_s)
-        prior = PRIOR_SIGHTINGS * 0.5 ** (age_s / HALF_LIFE_S)
+        prior = PRIOR_SIGHTINGS * math.pow(0.5, age_s / HALF_LIFE_S)
         return (self._hits[bucket] + prior) / (self._seen[bucket] + PRIOR_SIGHTINGS)
 
 
