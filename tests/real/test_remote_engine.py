@@ -16,6 +16,7 @@ import pytest
 from support import questions as towns
 from support.embedders import WordEmbedder
 from support.faulty_proxy import Fault, between
+from support.hurry import HOURS_S, hurry
 from support.tiny_models import text_of
 
 from turnout import evaluate
@@ -24,7 +25,7 @@ from turnout.errors import EngineError, TurnoutError
 from turnout.router.evaluation.figures import figures
 from turnout.router.evaluation.report_text import terminal
 from turnout.router.evaluation.rows import read_run
-from turnout.types import Context, Finished, GenerationParams, Part, Prefilled, Span, Token
+from turnout.types import Context, EngineEvent, Finished, GenerationParams, Part, Prefilled, Span, Token
 
 pytestmark = pytest.mark.real
 
@@ -115,13 +116,17 @@ def test_faults_on_the_way_cost_no_answer_and_no_second_count(server: tuple[str,
         assert proxy.chats == 5
 
 
-def test_a_stop_string_and_a_time_hold_whatever_the_server_does_with_them(server: tuple[str, str]):
+def test_a_stop_string_and_a_time_hold_whatever_the_server_does_with_them(
+    server: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
     url, model = server
     with between(url, Fault(without=("stop",)), Fault(line_s=0.2)) as proxy:
         engine = RemoteEngine(proxy.url, model)
         stopped = list(engine.generate(HIGH, GenerationParams(max_tokens=24, stop=("42",))))
         assert stopped[-1].reason == "stop" and "42" not in text_of(stopped)
-        slow = list(engine.generate(HIGH, GenerationParams(max_tokens=24, timeout_s=3.0)))
+        slow: list[EngineEvent] = []
+        hurry(monkeypatch, lambda: any(isinstance(event, Token) for event in slow))
+        slow.extend(engine.generate(HIGH, GenerationParams(max_tokens=24, timeout_s=HOURS_S / 2)))
         assert slow[-1].reason == "timeout"
         assert 0 < slow[-1].completion_tokens < 24
 

@@ -1,13 +1,13 @@
 """The remote engine behind a connection that fails: what is tried again, what is not, and what the ledger counts."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.faulty_proxy import Fault, Proxy, between
+from support.hurry import HOURS_S, hurry
 from support.library import BOOK
 from support.openai_stub import Stub, serve
 from support.tiny_models import context, text_of
@@ -20,7 +20,6 @@ from turnout.errors import EngineError, EngineTimeoutError
 from turnout.types import Finished, GenerationParams, Prefilled, Token
 
 PARAMS = GenerationParams()
-HOURS_S = 10_000.0
 SOON = {"retry-after-ms": "10"}
 QUESTION = "Who repaired the lighthouse lamp?"
 
@@ -137,12 +136,6 @@ def test_a_slow_stream_ends_with_the_time_and_keeps_what_it_has(
     events.extend(RemoteEngine(proxy.url).generate(context(), GenerationParams(timeout_s=HOURS_S / 2)))
     assert events[-1].reason == "timeout"
     assert 0 < events[-1].completion_tokens < 200
-
-
-def hurry(monkeypatch: pytest.MonkeyPatch, late: Callable[[], bool]) -> None:
-    """Lets hours go by for the engine from when `late` says so: how fast this machine is does not matter then."""
-    clock = time.perf_counter
-    monkeypatch.setattr(remote, "time", SimpleNamespace(perf_counter=lambda: clock() + HOURS_S * late()))
 
 
 def test_a_server_that_falls_silent_is_left_and_not_asked_again(
