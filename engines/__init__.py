@@ -29,7 +29,9 @@ def open_engine(settings: Settings) -> Engine:
                 f"the adapter {settings.adapter} is for a model on this machine, not for {settings.model}",
                 hint="leave it out, or load it in the server",
             )
-        return RemoteEngine(settings.model, settings.model_name, settings.api_key)
+        return RemoteEngine(
+            settings.model, settings.model_name, settings.api_key, settings.server_window, settings.server_takes
+        )
     if settings.model == FAKE:
         from turnout.engines.fake import FakeEngine
 

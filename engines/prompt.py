@@ -7,7 +7,7 @@ text, so that a control token written in a document stays text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
@@ -148,39 +148,58 @@ def format_for(parameters: int | None, evidence: str | None = None) -> PromptFor
     return PLAIN if parameters is not None and parameters < SMALL_MODEL_PARAMETERS else QUOTING
 
 
-def pieces(context: Context, prompt_format: PromptFormat) -> list[ChatMessage]:
-    """The chat of a context: system, earlier turns, then the documents with the question."""
+def pieces(context: Context, prompt_format: PromptFormat, *, documents_first: bool = False) -> list[ChatMessage]:
+    """The chat of a context: system, earlier turns, then the documents with the question.
+
+    Args:
+        documents_first: the documents stand before the earlier turns, so that every turn over the same documents
+            begins alike.
+    """
     if context.task == CLOSED_BOOK_TASK:
         prompt_format = CLOSED_BOOK
     messages = []
     system = [Piece(prompt_format.system, True)] if prompt_format.system else []
     system += [Piece(turn.text, False) for turn in context.history if turn.role == "system"]
     if system:
-        messages.append(ChatMessage("system", tuple(_spaced(system))))
+        messages.append(ChatMessage("system", tuple(_spaced([piece] for piece in system))))
     turns = [turn for turn in context.history if turn.role != "system"]
     # Templates want the sides to take turns: what the user said just before the question is said with it.
     before = turns.pop() if turns and turns[-1].role == "user" else None
+    first, last = _user(context, prompt_format, documents_first=documents_first)
+    if first and turns:
+        said = [Piece(turns.pop(0).text, False)] if turns[0].role == "user" else []
+        messages.append(ChatMessage("user", tuple(_spaced(block for block in (first, said) if block))))
+        first = []
     messages += [ChatMessage(turn.role, (Piece(turn.text, False),)) for turn in turns]
+    blocks = (first, [] if before is None else [Piece(before.text, False)], last)
+    messages.append(ChatMessage("user", tuple(_spaced(block for block in blocks if block))))
+    return messages
+
+
+def _user(context: Context, prompt_format: PromptFormat, *, documents_first: bool) -> tuple[list[Piece], list[Piece]]:
+    """What the user says: the documents where they come first, and the rest, a blank line to stand between them."""
     fields = {
         "documents": tuple(_documents(context, numbers=has_numbers(context, prompt_format))),
         "instruction": (Piece(prompt_format.by_task.get(context.task, prompt_format.instruction), True),),
         "question": (Piece(context.question, False),),
     }
-    user = [] if before is None else [Piece(before.text, False), Piece("\n\n", True)]
+    first: list[Piece] = []
+    user: list[Piece] = []
     for text, name in _FIELDS.findall(prompt_format.user):
-        if text:
-            user.append(Piece(text, True))
+        if shown := text if user or not first else text.lstrip("\n"):
+            user.append(Piece(shown, True))
         user.extend(fields[name] if name else ())
-    messages.append(ChatMessage("user", tuple(user)))
-    return messages
+        if documents_first and name == "documents":
+            first, user = user, []
+    return first, user
 
 
-def _spaced(given: list[Piece]) -> Iterator[Piece]:
-    """The pieces with a blank line between two."""
-    for number, piece in enumerate(given):
+def _spaced(blocks: Iterable[Sequence[Piece]]) -> Iterator[Piece]:
+    """The pieces with a blank line between two blocks."""
+    for number, block in enumerate(blocks):
         if number:
             yield Piece("\n\n", True)
-        yield piece
+        yield from block
 
 
 def has_numbers(context: Context, prompt_format: PromptFormat) -> bool:

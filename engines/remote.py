@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +14,18 @@ from turnout.engines import prompt, remote_server
 from turnout.engines.decode import StopFilter
 from turnout.engines.in_flight import InFlight, Load, shared
 from turnout.engines.pump import Pump
-from turnout.engines.remote_errors import broke_off, cause, normalise, shown_url
-from turnout.errors import EngineError, EngineTimeoutError
+from turnout.engines.remote_cache import Beginnings, ServerCache, beginnings
+from turnout.engines.remote_errors import broke_off, cause, normalise, out_of_time, shown_url, silent
+from turnout.engines.remote_request import Request
+from turnout.engines.remote_usage import Usage, finish_of, text_of
+from turnout.errors import EngineError
 from turnout.types import Context, EngineEvent, Finished, FinishReason, GenerationParams, ModelInfo, Prefilled, Token
 
-CONNECT_TIMEOUT_S = 10.0
 MAX_SILENCE_S = 600.0
-MAX_SERVER_STOPS = 4
-"""OpenAI's API takes four stop strings; all of them are looked for here as well."""
+SURE = 0.9
+MOST_BYTES_A_TOKEN = 8
+"""An answer of more chunks than it may have tokens, and of so many bytes for each of those, is over its limit: the
+server does not keep it. Usual texts have 3 to 5 bytes a token; some servers send less than a token a chunk."""
 
 # A server builds its own chat template from text, so control tokens can only be made harmless in the text itself.
 _CONTROL = re.compile(
@@ -37,18 +41,36 @@ class RemoteEngine:
         model_name: the server's name for the model; may be left out where the server has one alone.
         api_key: sent as bearer token, never shown.
         window: tokens of prompt and answer; the server's own figure by default.
+        takes: what the server is known to take beside OpenAI's fields, of `turnout.config.SERVER_TAKES`: "cache_salt"
+            keeps what one `cache_namespace` has had read from others, and is sent to servers that count tokens as vLLM
+            does without being named; "choices" binds an answer to the options that the question lists, and leaves no
+            room for a quote.
+        retries: how often a request is sent again before the first word of its answer.
     """
 
-    capabilities: frozenset[str] = frozenset({"concurrent"})
-
     def __init__(
-        self, url: str, model_name: str | None = None, api_key: str | None = None, window: int | None = None
+        self,
+        url: str,
+        model_name: str | None = None,
+        api_key: str | None = None,
+        window: int | None = None,
+        takes: Collection[str] = (),
+        retries: int = remote_server.RETRIES,
     ) -> None:
         self._given_url = url
         self._model_name = model_name
         self._key = api_key
         self._given_window = window
+        self._takes = frozenset(takes)
+        self._retries = retries
+        self._cache = ServerCache()
         self.prompt_format = prompt.QUOTING
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What is known of the server: choices where that was said of it, a prefix cache once it has told of a hit."""
+        told = {"prefix_cache"} if self._cache.keeps else set()
+        return frozenset({"concurrent"} | (self._takes & {"choices"}) | told)
 
     @cached_property
     def model(self) -> ModelInfo:
@@ -67,14 +89,16 @@ class RemoteEngine:
         _ = self.model
 
     def close(self) -> None:
-        """Nothing is kept between requests."""
+        """Closes the connections that tokens are counted with."""
+        if "_counter" in self.__dict__:
+            self._counter.close()
 
     @property
     def count_is_exact(self) -> bool:
         return self._counter.kind == "vllm"
 
     def count(self, context: Context) -> int:
-        return self._counter.chat(self._messages(context))
+        return self._counter.chat(_joined(self._messages(context)))
 
     def count_text(self, text: str) -> int:
         return self._counter.text(defuse(text))
@@ -85,25 +109,44 @@ class RemoteEngine:
     def free_memory_bytes(self) -> None:
         return None
 
+    def resident(self, context: Context, namespace: str | None = None) -> int:
+        """Prompt tokens that the server probably still has of earlier requests of this engine; 0 where it never tells.
+
+        Tokens are shared out over a prompt by its bytes.
+        """
+        return self._resident(context, namespace, 0.0)
+
+    def surely_resident(self, context: Context, namespace: str | None = None) -> int:
+        """As `resident`, of what the server had in nine of ten cases."""
+        return self._resident(context, namespace, SURE)
+
+    def forget(self) -> None:
+        """Lets go of the hashes of what was sent; a server keeps what it keeps."""
+        self._cache.forget()
+
     def generate(
         self, context: Context, params: GenerationParams, stopped: Stopper | None = None
     ) -> Iterator[EngineEvent]:
-        """Streams events.
+        """Streams events. What fails before the first word is tried again, see `Request.stream`.
 
         Raises:
             EngineError: over the window, unreachable, refused, or the stream broke off (see `retryable`).
             EngineTimeoutError: `timeout_s` is over before the first token; later it ends the answer.
         """
         messages = self._messages(context)
-        expected = self._counter.chat(messages)
+        expected = self._counter.chat(_joined(messages))
         if expected + params.max_tokens > self.model.window:
             raise EngineError(
                 f"{'' if self.count_is_exact else 'about '}{expected:,} prompt tokens and {params.max_tokens:,} new "
                 f"ones are over the window of {self.model.window:,}",
                 hint="give fewer documents, use another strategy, or a model with a larger window",
             )
-        pump = Pump(lambda: self._stream(messages, params))
-        events = self._read(pump, params, stopped or (lambda: False), expected)
+        request = Request(
+            self._url, self._key, self._found.name, _joined(messages), params, self._extra(params), self._retries
+        )
+        pump = Pump(request.stream)
+        begins = beginnings(messages, params.cache_namespace)
+        events = self._read(pump, request, stopped or (lambda: False), expected, begins)
         try:
             yield from self._requests.follow(events, expected, params.max_tokens)
         except Exception as error:
@@ -117,96 +160,81 @@ class RemoteEngine:
         return self._requests.load()
 
     def _read(
-        self, pump: Pump[Any], params: GenerationParams, stopped: Stopper, expected: int
+        self, pump: Pump[Any], request: Request, stopped: Stopper, expected: int, begins: Beginnings
     ) -> Iterator[EngineEvent]:
-        begin = time.perf_counter()
+        begin = heard = time.perf_counter()
+        params, before = request.params, self._cache.known(begins)
         stops = StopFilter(params.stop)
         first_token_s: float | None = None
         reason: FinishReason | None = None
-        usage, made = None, 0
+        usage, made, written = Usage(), 0, 0
         for chunk in pump.poll():
-            elapsed = time.perf_counter() - begin
-            if params.timeout_s is not None and elapsed > params.timeout_s:
+            now = time.perf_counter()
+            if params.timeout_s is not None and now - begin > params.timeout_s:
                 if first_token_s is not None:
                     reason = "timeout"
                     break
-                raise EngineTimeoutError(
-                    f"{shown_url(self._url)} was stopped after {elapsed:.1f} s, the limit is {params.timeout_s:g} s",
-                    hint="allow more time, or give fewer documents",
-                )
+                raise out_of_time(self._url, now - begin, params.timeout_s, request.refused)
             if stopped():
                 reason = "cancelled"
                 break
             if chunk is None:
+                if now - heard > MAX_SILENCE_S:
+                    raise silent(self._url, MAX_SILENCE_S)
                 continue
-            usage = chunk.usage or usage
-            choice = chunk.choices[0] if chunk.choices else None
-            text = (choice.delta.content or "") if choice else ""
-            if text:
-                made += 1
+            heard = now
+            usage = usage.updated(chunk)
+            if text := text_of(chunk):
+                made, written = made + 1, written + len(text.encode("utf-8", "surrogatepass"))
                 if first_token_s is None:
-                    first_token_s = elapsed
+                    first_token_s = now - begin
+                    self._cache.read(begins)
                     yield Prefilled(expected, expected)
                 if shown := stops.push(text):
                     yield Token(shown)
                 if stops.stopped:
                     reason = "stop"
                     break
-            if choice and choice.finish_reason:
-                reason = "length" if choice.finish_reason == "length" else "stop"
+                if made > params.max_tokens and written > MOST_BYTES_A_TOKEN * params.max_tokens:
+                    reason = "length"
+                    break
+            if finish := finish_of(chunk):
+                reason = "length" if finish == "length" else "stop"
         if reason is None:
             raise broke_off(self._url)
         if reason != "cancelled" and (rest := stops.finish()):
             yield Token(rest)
-        details = getattr(usage, "prompt_tokens_details", None)
+        if usage.prompt_tokens and usage.cached_tokens is not None:
+            self._cache.learn(before, usage.cached_tokens / usage.prompt_tokens)
         yield Finished(
             reason=reason,
-            prompt_tokens=usage.prompt_tokens if usage else expected,
-            completion_tokens=usage.completion_tokens if usage else made,
-            cached_tokens=(getattr(details, "cached_tokens", None) or 0),
+            prompt_tokens=usage.prompt_tokens or expected,
+            completion_tokens=usage.completion_tokens or made,
+            cached_tokens=usage.cached_tokens or 0,
             first_token_s=first_token_s,
         )
 
-    async def _stream(self, messages: list[dict[str, str]], params: GenerationParams) -> AsyncIterator[Any]:
-        import openai
+    def _resident(self, context: Context, namespace: str | None, least: float) -> int:
+        if not self._cache.keeps:
+            return 0
+        share = self._cache.expected(beginnings(self._messages(context), namespace), least)
+        return int(share * self.count(context))
 
-        options: dict[str, Any] = {
-            "model": self._found.name,
-            "messages": messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if params.seed is not None:
-            options["seed"] = params.seed
-        if params.cache_namespace is not None and self._counter.kind == "vllm":
-            # Other servers know no such field, and some refuse what they don't know.
-            options["extra_body"] = {"cache_salt": params.cache_namespace}
-        if params.stop:
-            options["stop"] = list(params.stop[:MAX_SERVER_STOPS])
-        limits = {"max_tokens": params.max_tokens, "temperature": params.temperature}
-        timeout = openai.Timeout(params.timeout_s or MAX_SILENCE_S, connect=CONNECT_TIMEOUT_S)
-        async with openai.AsyncOpenAI(
-            base_url=self._url, api_key=self._key or "none", timeout=timeout, max_retries=0
-        ) as client:
-            completions: Any = client.chat.completions
-            try:
-                stream = await completions.create(**options, **limits)
-            except openai.BadRequestError as error:
-                # Reasoning models of the hosted API know the limit by another name and take no temperature.
-                if "max_completion_tokens" not in str(error):
-                    raise
-                stream = await completions.create(**options, max_completion_tokens=params.max_tokens)
-            async with stream:
-                async for chunk in stream:
-                    yield chunk
+    def _extra(self, params: GenerationParams) -> dict[str, Any]:
+        """Fields beside OpenAI's. Servers that don't know them may refuse them."""
+        extra: dict[str, Any] = {}
+        if params.cache_namespace and ("cache_salt" in self._takes or self._counter.kind == "vllm"):
+            extra["cache_salt"] = params.cache_namespace
+        if params.choices and "choices" in self._takes:
+            extra["structured_outputs"] = {"choice": list(params.choices)}
+        return extra
 
-    def _messages(self, context: Context) -> list[dict[str, str]]:
+    def _messages(self, context: Context) -> list[tuple[str, list[str]]]:
+        """(role, pieces of text): the documents first and the question last, so that a server which has read the
+        documents for another question finds them again."""
         return [
-            {
-                "role": message.role,
-                "content": "".join(piece.text if piece.trusted else defuse(piece.text) for piece in message.pieces),
-            }
-            for message in prompt.pieces(context, self.prompt_format)
+            (message.role, [piece.text if piece.trusted else defuse(piece.text) for piece in message.pieces])
+            for message in prompt.pieces(context, self.prompt_format, documents_first=True)
         ]
 
     @cached_property
@@ -219,11 +247,15 @@ class RemoteEngine:
 
     @cached_property
     def _found(self) -> remote_server.RemoteModel:
-        return remote_server.find_model(self._url, self._model_name, self._key)
+        return remote_server.find_model(self._url, self._model_name, self._key, self._retries)
 
     @cached_property
     def _counter(self) -> remote_server.TokenCounter:
-        return remote_server.TokenCounter(self._url, self._found.name, self._key)
+        return remote_server.TokenCounter(self._url, self._found.name, self._key, self._retries)
+
+
+def _joined(messages: list[tuple[str, list[str]]]) -> list[dict[str, str]]:
+    return [{"role": role, "content": "".join(texts)} for role, texts in messages]
 
 
 def defuse(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from turnout.errors import EngineError, EngineTimeoutError, TurnoutError
@@ -66,7 +67,29 @@ def cause(error: Exception, key: str | None) -> Exception | None:
 
 def broke_off(url: str) -> EngineError:
     """The stream ended before the server said that the answer was complete."""
-    return EngineError(f"the answer of {shown_url(url)} broke off", hint="try again", retryable=True)
+    return EngineError(
+        f"the answer of {shown_url(url)} broke off",
+        hint="ask again: what came of it is not counted; if it happens often, look at the server's log",
+        retryable=True,
+    )
+
+
+def out_of_time(url: str, seconds: float, limit: float, refused: Sequence[int]) -> EngineTimeoutError:
+    """The caller's time is over.
+
+    Args:
+        refused: HTTP statuses of the tries before.
+    """
+    tries = f", {len(refused)} times refused, last with HTTP {refused[-1]}" if refused else ""
+    return EngineTimeoutError(
+        f"{shown_url(url)} was stopped after {seconds:.1f} s, the limit is {limit:g} s{tries}",
+        hint="ask less often, or allow more time" if refused else "allow more time, or give fewer documents",
+    )
+
+
+def silent(url: str, seconds: float) -> EngineTimeoutError:
+    """The server is connected and says nothing."""
+    return EngineTimeoutError(f"{shown_url(url)} sent nothing for {seconds:g} s", hint="look at the server's log")
 
 
 def _said(error: Exception, key: str | None) -> str:

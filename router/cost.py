@@ -35,6 +35,7 @@ def candidate(
     memory: MemoryOf,
     reasons: tuple[str, ...] = (),
     resident_tokens: int = 0,
+    surely_resident_tokens: int | None = None,
     before_s: float = 0.0,
     scanned_tokens: int = 0,
     speedup: float = 1.0,
@@ -45,6 +46,7 @@ def candidate(
     Args:
         memory: peak bytes of (prompt tokens, new tokens), None where it is not this machine's memory.
         resident_tokens: of the prompt, which need not be read again; where prices are known they are cached ones.
+        surely_resident_tokens: those that count at worst; all of them by default.
         before_s: seconds that the strategy takes before the engine begins, until the ledger knows better.
         scanned_tokens: that the model reads in them, to choose what stands in the prompt; where prices are known they
             cost what new tokens of a prompt do.
@@ -54,13 +56,15 @@ def candidate(
     correction = profile.corrections.get(strategy, 1.0)
     outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
     prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
+    sure_tokens = resident_tokens if surely_resident_tokens is None else surely_resident_tokens
+    slow_prefill = correction * profile.prefill_seconds(prompt_tokens, sure_tokens)
     fast, slow = profile.spreads.get(strategy, SPREAD)
     short, usual, long = written(strategy, signals, profile)
     token_s = correction * profile.decode_seconds(prompt_tokens, 1) / speedup
     # Waiting for others is no part of reading: neither corrections nor the spread of reading are of it.
     soon, wait, late = (signals.waited_s + seconds for seconds in signals.wait_s)
     ttft = outside + wait + prefill
-    ttft_low, ttft_high = outside + soon + fast * prefill, outside + late + slow * prefill
+    ttft_low, ttft_high = outside + soon + fast * prefill, outside + late + slow * slow_prefill
     total = ttft + token_s * max(usual - 1, 0.0)
     total_low = ttft_low + fast * token_s * max(short - 1, 0.0)
     total_high = ttft_high + slow * token_s * max(long - 1, 0.0)
@@ -74,13 +78,14 @@ def candidate(
     ):
         excluded = Exclusion("memory", signals.free_memory_bytes, memory_bytes)
     if resident_tokens:
-        reasons += (f"{resident_tokens:,} of {prompt_tokens:,} prompt tokens were read before",)
+        was = "were" if sure_tokens == resident_tokens else "are probably still there that were"
+        reasons += (f"{resident_tokens:,} of {prompt_tokens:,} prompt tokens {was} read before",)
 
-    def cost(new_tokens: float, seconds: float, scanned: float = 1.0) -> float | None:
+    def cost(new_tokens: float, seconds: float, resident: int, scanned: float = 1.0) -> float | None:
         # Without prices the unit is this machine's seconds; a server's seconds are not ours to count.
         here = seconds if memory_bytes is not None else None
         read = prompt_tokens + before_tokens[0] + round(scanned * scanned_tokens)
-        return signals.pricing.cost(read, resident_tokens, new_tokens + before_tokens[1], here)
+        return signals.pricing.cost(read, resident, new_tokens + before_tokens[1], here)
 
     unmeasured = () if profile.measured or profile.corrections else ("times are a guess: nothing measured yet",)
     return Candidate(
@@ -96,9 +101,9 @@ def candidate(
         total_high_s=total_high,
         prompt_tokens=prompt_tokens + before_tokens[0],
         memory_bytes=memory_bytes,
-        cost=cost(usual, total),
-        cost_low=cost(short, total_low, SPREAD[0]),
-        cost_high=cost(long, total_high, SPREAD[1]),
+        cost=cost(usual, total, resident_tokens),
+        cost_low=cost(short, total_low, resident_tokens, SPREAD[0]),
+        cost_high=cost(long, total_high, sure_tokens, SPREAD[1]),
         excluded_by=excluded,
         reasons=reasons + unmeasured,
         scanned_tokens=scanned_tokens,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from turnout.contracts import Engine, Remembers, TellsLoad
+from turnout.contracts import Engine, Expects, Remembers, TellsLoad
 from turnout.engines.in_flight import Load
 from turnout.retrieval.convert.formats import kind_of
 from turnout.retrieval.corpus import Corpus
@@ -34,7 +34,8 @@ class Signals:
     Attributes:
         overhead_tokens: of the prompt without any document text, in the reader's tokens as all figures.
         full_tokens: of the prompt with all of it.
-        resident_tokens: what of that need not be read again.
+        resident_tokens: what of that need not be read again; expected, where the engine can't know.
+        surely_resident_tokens: those of them that are there in nine of ten cases; None for all of them.
         kinds: share of each of `turnout.router.kinds.KINDS` by the wording; empty where it is not known.
         options: the question lists the answers to choose from.
         digits: share of the documents' characters, read at their beginnings.
@@ -63,6 +64,7 @@ class Signals:
     counts_exact: bool
     free_memory_bytes: int | None
     resident_tokens: int = 0
+    surely_resident_tokens: int | None = None
     kinds: tuple[float, ...] = ()
     options: bool = False
     digits: float = 0.0
@@ -119,11 +121,12 @@ def gather(
     most, expected = new_tokens(question)
     overhead = engine.count(Context((), question.text, question.history, question.task))
     full = overhead + document_tokens
-    resident = 0
+    resident, sure = 0, None
     if full < SURELY_OVER * engine.model.window:
         context = Context(whole(corpus), question.text, question.history, question.task)
         full = engine.count(context)
         resident = engine.resident(context, namespace) if isinstance(engine, Remembers) else 0
+        sure = engine.surely_resident(context, namespace) if isinstance(engine, Expects) else None
     kinds = shares(question.standalone)
     likeliest = KINDS[kinds.index(max(kinds))]
     return Signals(
@@ -141,6 +144,7 @@ def gather(
         counts_exact=engine.count_is_exact,
         free_memory_bytes=free_memory_bytes,
         resident_tokens=resident,
+        surely_resident_tokens=sure,
         kinds=kinds,
         options=bool(listed(question.text)),
         digits=_digits(corpus),

@@ -31,6 +31,7 @@ class Full:
             profile,
             self._engine.memory_bytes,
             resident_tokens=signals.resident_tokens,
+            surely_resident_tokens=signals.surely_resident_tokens,
         )
 
     def warm(self, corpus: Corpus) -> None:

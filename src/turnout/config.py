@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ NO_ADAPTER = "none"
 DEFAULT_SOFT = "mean:2"
 CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
+SERVER_TAKES = ("cache_salt", "choices")
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
@@ -47,6 +49,8 @@ class Settings:
         cache_mb: most of it, in megabytes.
         cache_ttl_s: seconds after which a server drops what was not used.
         cache_required: a server that can't be used is an error; else it is done without.
+        server_window: tokens of prompt and answer of a server's model; None for what the server says.
+        server_takes: what a server takes beside OpenAI's fields, of SERVER_TAKES.
     """
 
     home: Path
@@ -68,6 +72,8 @@ class Settings:
     cache_mb: float = 512.0
     cache_ttl_s: int = 30 * 86_400
     cache_required: bool = False
+    server_window: int | None = None
+    server_takes: frozenset[str] = frozenset()
 
     @property
     def database(self) -> Path:
@@ -110,12 +116,14 @@ class Settings:
         cache_mb: float | None = None,
         cache_ttl_s: int | None = None,
         cache_required: bool | None = None,
+        server_window: int | None = None,
+        server_takes: Iterable[str] | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
-        TURNOUT_CACHE_TTL_S and TURNOUT_CACHE_REQUIRED, which win over the defaults. A text that is empty wins too, and
-        means none."""
+        TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW and TURNOUT_SERVER_TAKES, which win over the
+        defaults. A text that is empty wins too, and means none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -166,6 +174,8 @@ class Settings:
             cache_required=(
                 cache_required if cache_required is not None else _choice("TURNOUT_CACHE_REQUIRED") is True
             ),
+            server_window=_whole("TURNOUT_SERVER_WINDOW", server_window, "tokens", 32_768),
+            server_takes=_names("TURNOUT_SERVER_TAKES", server_takes, SERVER_TAKES),
         )
 
     def ensure_home(self) -> Path:
@@ -205,6 +215,14 @@ def _choice(variable: str) -> bool | None:
     if value not in (None, "0", "1"):
         raise ConfigurationError(f"{variable} is {value!r}", hint=f"set {variable}=1 or {variable}=0, or leave it out")
     return None if value is None else value == "1"
+
+
+def _names(variable: str, given: Iterable[str] | None, known: tuple[str, ...]) -> frozenset[str]:
+    names = os.environ.get(variable, "").split(",") if given is None else given
+    found = frozenset(name.strip() for name in names) - {""}
+    for name in sorted(found - set(known)):
+        raise UnknownNameError(variable, name, known)
+    return found
 
 
 def _whole(variable: str, given: int | None, unit: str, example: int) -> int | None:

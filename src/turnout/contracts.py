@@ -219,6 +219,15 @@ class Remembers(Protocol):
 
 
 @runtime_checkable
+class Expects(Protocol):
+    """What an engine that `Remembers` does where what it has read lies elsewhere, so that `resident` is an expectation:
+    it may be gone."""
+
+    def surely_resident(self, context: Context, namespace: str | None = None) -> int:
+        """As `Remembers.resident`, of what is there in nine of ten cases."""
+
+
+@runtime_checkable
 class TellsLoad(Protocol):
     """What an engine may do besides: say what it still has to do for other requests."""
 

@@ -1,5 +1,6 @@
 """The remote engine against a real OpenAI-compatible server: `transformers serve` with the default model."""
 
+import json
 import os
 import shutil
 import socket
@@ -12,11 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import questions as towns
+from support.embedders import WordEmbedder
+from support.faulty_proxy import Fault, between
+from support.hurry import HOURS_S, hurry
 from support.tiny_models import text_of
 
+from turnout import evaluate
 from turnout.engines.remote import RemoteEngine
 from turnout.errors import EngineError, TurnoutError
-from turnout.types import Context, Finished, GenerationParams, Part, Prefilled, Span, Token
+from turnout.router.evaluation.figures import figures
+from turnout.router.evaluation.report_text import terminal
+from turnout.router.evaluation.rows import read_run
+from turnout.types import Context, EngineEvent, Finished, GenerationParams, Part, Prefilled, Span, Token
 
 pytestmark = pytest.mark.real
 
@@ -87,6 +96,60 @@ def test_a_wrong_model_is_refused_by_name(server: tuple[str, str]):
 def test_a_wrong_path_is_an_error(server: tuple[str, str]):
     with pytest.raises(EngineError):
         list(RemoteEngine(f"{server[0]}/nowhere", server[1]).generate(HIGH, GenerationParams(max_tokens=4)))
+
+
+def test_faults_on_the_way_cost_no_answer_and_no_second_count(server: tuple[str, str]):
+    url, model = server
+    soon = {"retry-after-ms": "10"}
+    faults = [Fault(status=429, headers=soon), Fault(drop=True), Fault(cut_after=0)]
+    params = GenerationParams(max_tokens=8)
+    alone = list(RemoteEngine(url, model).generate(HIGH, params))
+    with between(url, *faults) as proxy:
+        events = list(RemoteEngine(proxy.url, model).generate(HIGH, params))
+        assert text_of(events) == text_of(alone)
+        assert events[-1].completion_tokens == alone[-1].completion_tokens
+        assert proxy.chats == 4
+
+        proxy.faults = [Fault(cut_after=4)]
+        with pytest.raises(EngineError, match="broke off"):
+            list(RemoteEngine(proxy.url, model).generate(HIGH, GenerationParams(max_tokens=24)))
+        assert proxy.chats == 5
+
+
+def test_a_stop_string_and_a_time_hold_whatever_the_server_does_with_them(
+    server: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    url, model = server
+    with between(url, Fault(without=("stop",)), Fault(line_s=0.2)) as proxy:
+        engine = RemoteEngine(proxy.url, model)
+        stopped = list(engine.generate(HIGH, GenerationParams(max_tokens=24, stop=("42",))))
+        assert stopped[-1].reason == "stop" and "42" not in text_of(stopped)
+        slow: list[EngineEvent] = []
+        hurry(monkeypatch, lambda: any(isinstance(event, Token) for event in slow))
+        slow.extend(engine.generate(HIGH, GenerationParams(max_tokens=24, timeout_s=HOURS_S / 2)))
+        assert slow[-1].reason == "timeout"
+        assert 0 < slow[-1].completion_tokens < 24
+
+
+@pytest.mark.slow
+def test_the_routers_own_evaluation_runs_over_a_server(server: tuple[str, str], tmp_path: Path):
+    url, model = server
+    questions, documents = towns.towns(tmp_path / "data", count=1, filler=2)
+    out = tmp_path / "out"
+    evaluate.run(
+        [questions],
+        [documents],
+        out,
+        strategies=["router", "full", "rag", "extract"],
+        limit=1,
+        embedder=WordEmbedder(),
+        model=url,
+        model_name=model,
+    )
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert {row["strategy"] for row in rows} == {"router", "full", "rag", "extract"}
+    assert all(row["error"] is None and row["usage"]["completion_tokens"] > 0 for row in rows)
+    assert any("extract" in line for line in terminal(figures(read_run(out))))
 
 
 def test_giving_up_leaves_the_server_usable(server: tuple[str, str]):

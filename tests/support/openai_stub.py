@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from typing import Any
 
 
@@ -25,6 +26,12 @@ class Stub:
     tokenizer: str = ""
     finish: bool = True
     usage: dict[str, Any] | None = field(default_factory=lambda: {"prompt_tokens": 21, "completion_tokens": 3})
+    slot_tokens: int | None = None
+    page: bool = False
+    counted: int = 0
+    caches: bool = False
+    """Tells of prompt tokens, which are words, and of those that an earlier prompt of the same salt began with."""
+    read: list[tuple[str | None, list[str]]] = field(default_factory=list)
     word_s: float = 0.0
     first_word_s: float = 0.0
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -35,13 +42,20 @@ class Stub:
 @contextmanager
 def serve(stub: Stub) -> Iterator[Stub]:
     """Serves on 127.0.0.1 until the block ends; `stub.url` is the base URL without /v1."""
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": stub}))
+    with serving(type("Handler", (_Handler,), {"stub": stub})) as port:
+        stub.url = f"http://127.0.0.1:{port}"
+        yield stub
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The port that it serves on."""
+    server = _Server(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    stub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield stub
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
@@ -57,10 +71,20 @@ class _Handler(BaseHTTPRequestHandler):
     stub: Stub
 
     def do_GET(self) -> None:
-        if self.path == "/v1/models" and self._allowed():
+        if self.stub.page:
+            self._page()
+        elif self.path == "/v1/models" and self._allowed():
             self._json(200, {"object": "list", "data": [{"object": "model", **entry} for entry in self.stub.models]})
+        elif self.path == "/props" and self.stub.slot_tokens:
+            self._json(200, {"default_generation_settings": {"n_ctx": self.stub.slot_tokens}})
         else:
             self._json(404, {"error": {"message": "no such path"}})
+
+    def _page(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>welcome</html>")
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -80,7 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _tokenize(self, body: dict[str, Any]) -> None:
         text = body.get("prompt") or body.get("content") or " ".join(m["content"] for m in body.get("messages", ()))
         words = text.split()
-        if self.stub.tokenizer == "vllm" and "content" not in body:
+        self.stub.counted += 1
+        takes = {"vllm": ("prompt", "messages"), "text": ("prompt",)}.get(self.stub.tokenizer, ())
+        if any(name in body for name in takes):
             self._json(200, {"count": len(words), "max_model_len": 1000, "tokens": list(range(len(words)))})
         elif self.stub.tokenizer == "llama.cpp" and "content" in body:
             self._json(200, {"tokens": list(range(len(words)))})
@@ -105,11 +131,20 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(stub.word_s)
             if stub.finish:
                 self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-                if stub.usage:
-                    self._event({"choices": [], "usage": {"total_tokens": 24, **stub.usage}})
+                if usage := self._cached(body) if stub.caches else stub.usage:
+                    self._event({"choices": [], "usage": {"total_tokens": 24, **usage}})
                 self.wfile.write(b"data: [DONE]\n\n")
         except (BrokenPipeError, ConnectionResetError):
             stub.broken.set()
+
+    def _cached(self, body: dict[str, Any]) -> dict[str, Any]:
+        salt, words = body.get("cache_salt"), " ".join(m["content"] for m in body["messages"]).split()
+        alike = [before for known, before in self.stub.read if known == salt]
+        same = ([a == b for a, b in zip(words, before, strict=False)] for before in alike)
+        cached = max((len(list(takewhile(bool, each))) for each in same), default=0)
+        self.stub.read.append((salt, words))
+        details = {"cached_tokens": cached}
+        return {"prompt_tokens": len(words), "completion_tokens": 3, "prompt_tokens_details": details}
 
     def _event(self, data: dict[str, Any]) -> None:
         base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "tiny"}

@@ -13,6 +13,14 @@ OPTIONS = {
     "max_file_mb": ("TURNOUT_MAX_FILE_MB", "7.5", 7.5, 9.0, 100.0),
     "passage_tokens": ("TURNOUT_PASSAGE_TOKENS", "400", 400, 250, None),
     "int8": ("TURNOUT_INT8", "1", True, False, None),
+    "server_window": ("TURNOUT_SERVER_WINDOW", "32768", 32768, 4096, None),
+    "server_takes": (
+        "TURNOUT_SERVER_TAKES",
+        "cache_salt, choices,",
+        frozenset({"cache_salt", "choices"}),
+        frozenset(),
+        frozenset(),
+    ),
     "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
     "soft": ("TURNOUT_SOFT", "mean:4", "mean:4", "a/folder", "mean:2"),
     "cache_url": ("TURNOUT_CACHE_URL", "redis://a:1", "redis://a:1", "rediss://b:2", None),
@@ -48,6 +56,8 @@ def test_an_argument_wins_over_the_environment_which_wins_over_the_default(
         ("TURNOUT_CACHE_URL", "http"),
         ("TURNOUT_CACHE_TTL_S", "0"),
         ("TURNOUT_CACHE_REQUIRED", "maybe"),
+        ("TURNOUT_SERVER_WINDOW", "-5"),
+        ("TURNOUT_SERVER_TAKES", "cache-salt"),
     ],
 )
 def test_what_can_not_be_is_refused_with_its_value(

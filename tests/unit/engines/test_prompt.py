@@ -1,5 +1,7 @@
 """The order and wording of prompts, and what in them is trusted."""
 
+from typing import Any
+
 import pytest
 from support.tiny_models import context
 
@@ -38,6 +40,30 @@ def test_earlier_turns_stand_before_the_documents_as_messages():
     given = Context(context("the sea").parts, "q", (Message("user", "first"), Message("assistant", "second")))
     roles = [message.role for message in prompt.pieces(given, prompt.QUOTING)]
     assert roles == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("wording", prompt.FORMATS.values(), ids=lambda wording: wording.name)
+@pytest.mark.parametrize(
+    ("said", "roles"),
+    [
+        ([], ["user"]),
+        (["user"], ["user"]),
+        (["user", "assistant"], ["user", "assistant", "user"]),
+        (["assistant"], ["user", "assistant", "user"]),
+        (["user", "assistant", "user"], ["user", "assistant", "user"]),
+    ],
+)
+def test_documents_can_stand_before_earlier_turns(wording: prompt.PromptFormat, said: list[Any], roles: list[str]):
+    turns = tuple(Message(role, f"turn {number}") for number, role in enumerate(said))
+    given = Context(context("the sea").parts, "q?", turns)
+    messages = [m for m in prompt.pieces(given, wording, documents_first=True) if m.role != "system"]
+    assert [message.role for message in messages] == roles
+    text = "\n\n".join(message.text for message in messages)
+    places = [text.index(part) for part in ("the sea", *(f"turn {n}" for n in range(len(said))), "Question: q?")]
+    assert places == sorted(places)
+    assert "\n\n\n" not in text
+    if not said:
+        assert text == user_text(given, wording), "nothing changes without earlier turns"
 
 
 def test_sentences_are_numbered_over_all_parts_for_a_reader_that_names_them():

@@ -76,7 +76,12 @@ def test_the_window_and_the_only_model_come_from_the_server(stub, settings: Sett
     assert RemoteEngine(stub.url).model.window == 4096
     stub.models = [{"id": "m"}]
     assert RemoteEngine(stub.url).model.window == 8192
-    assert RemoteEngine(stub.url, window=77).model.window == 77
+    assert open_engine(Settings(home=settings.home, model=stub.url, server_window=77)).model.window == 77
+
+
+def test_what_a_server_was_started_with_counts_and_not_what_its_model_could_read(stub):
+    stub.models, stub.slot_tokens = [{"id": "m", "meta": {"n_ctx_train": 131072}}], 4096
+    assert RemoteEngine(stub.url).model.window == 4096
 
 
 def test_no_name_among_several_and_unknown_names_list_what_is_there(stub):
@@ -91,7 +96,7 @@ def test_no_name_among_several_and_unknown_names_list_what_is_there(stub):
         RemoteEngine(stub.url).open()
 
 
-@pytest.mark.parametrize("tokenizer", ["vllm", "llama.cpp", ""])
+@pytest.mark.parametrize("tokenizer", ["vllm", "text", "llama.cpp", ""])
 def test_tokens_are_counted_by_the_server_where_it_can(stub, tokenizer: str):
     stub.tokenizer = tokenizer
     engine = RemoteEngine(stub.url)
@@ -99,6 +104,9 @@ def test_tokens_are_counted_by_the_server_where_it_can(stub, tokenizer: str):
     text = "one two three " * 10
     assert engine.count_text(text) == (30 if tokenizer else 37)
     assert engine.count(context(text)) > engine.count_text(text)
+    counted = stub.counted
+    assert (engine.count(context(text)), engine.count_text(text)) > (0, 0)
+    assert stub.counted == counted, "what was counted is not sent again"
 
 
 @pytest.mark.parametrize(("tokenizer", "salt"), [("vllm", "row-1"), ("llama.cpp", None), ("", None)])
@@ -108,6 +116,23 @@ def test_a_cache_namespace_is_sent_to_the_server_that_has_such_a_thing(stub, tok
     assert stub.requests[-1].get("cache_salt") == salt
     list(RemoteEngine(stub.url).generate(context("text"), GenerationParams()))
     assert "cache_salt" not in stub.requests[-1]
+
+
+@pytest.mark.parametrize(("takes", "salt"), [((), None), (("cache_salt",), "row-1")])
+def test_a_salt_can_be_asked_for(stub, settings: Settings, takes: tuple[str, ...], salt: str | None):
+    engine = open_engine(Settings(home=settings.home, model=stub.url, server_takes=frozenset(takes)))
+    list(engine.generate(context("text"), GenerationParams(cache_namespace="row-1")))
+    assert stub.requests[-1].get("cache_salt") == salt
+
+
+def test_options_bind_the_answer_only_where_the_server_was_said_to_do_that(stub):
+    params = GenerationParams(choices=("Yes", "No"))
+    ask(stub, params)
+    assert "structured_outputs" not in stub.requests[-1]
+    assert "choices" not in RemoteEngine(stub.url).capabilities
+    ask(stub, params, takes=["choices"])
+    assert stub.requests[-1]["structured_outputs"] == {"choice": ["Yes", "No"]}
+    assert "choices" in RemoteEngine(stub.url, takes=["choices"]).capabilities
 
 
 def test_a_prompt_over_the_window_is_not_sent(stub):
@@ -130,7 +155,7 @@ def test_a_prompt_over_the_window_is_not_sent(stub):
 def test_http_failures_say_what_happened_and_whether_to_retry(stub, status: int, message: str, retryable: bool):
     stub.status = status
     with pytest.raises(EngineError, match=message) as caught:
-        ask(stub)
+        ask(stub, retries=0)
     assert str(status) in caught.value.message
     assert caught.value.retryable is retryable
     assert caught.value.hint
@@ -160,7 +185,7 @@ def test_the_right_key_works_and_stays_out_of_the_fingerprint(stub):
 def test_a_key_that_the_server_repeats_is_struck_out(stub):
     stub.key, stub.status, stub.error = KEY, 500, f"key {KEY} is over its quota"
     with pytest.raises(EngineError, match=r"key \*\*\* is over") as caught:
-        ask(stub, api_key=KEY)
+        ask(stub, api_key=KEY, retries=0)
     assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
@@ -169,7 +194,7 @@ def test_nobody_listening_is_an_error_that_may_be_retried():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(EngineError, match=f"127.0.0.1:{port}/v1 can't be reached") as caught:
-        RemoteEngine(f"http://user:pass@127.0.0.1:{port}").open()
+        RemoteEngine(f"http://user:pass@127.0.0.1:{port}", retries=0).open()
     assert caught.value.retryable
     assert "pass" not in str(caught.value)
 
