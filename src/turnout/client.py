@@ -18,6 +18,7 @@ from turnout.config import Settings, is_url
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
 from turnout.in_thread import in_thread
 from turnout.inputs import Input
+from turnout.logbook import Logbook
 from turnout.progress import Progress, Watch, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
@@ -26,13 +27,12 @@ from turnout.types import Answer, Budget, Decision, Document, Done, ModelInfo, R
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine
     from turnout.parts import Parts
-    from turnout.router.ledger import Entry
     from turnout.router.pipeline import Request
 
 _OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft")
 
 
-class Turnout(Shelf):
+class Turnout(Shelf, Logbook):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
@@ -424,30 +424,6 @@ class Turnout(Shelf):
     async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
         """`compress` without blocking the event loop; cancelling the task ends the work after its batch."""
         return await in_thread(lambda stopped: self.compress(question, texts, stopped=stopped, **options))
-
-    # --- the ledger --------------------------------------------------------------------------------------------------
-
-    def explain(self, answer_id: str) -> Entry:
-        """What was decided for an answer and why, predicted beside measured, from the ledger."""
-        return self._opened().ledger.get(answer_id)
-
-    def feedback(self, answer_id: str, *, good: bool) -> Entry:
-        """Says of an answer that it was good or bad. Later decisions expect more, or less, of its strategy on questions
-        like it; a later word replaces an earlier one.
-
-        Raises:
-            UnknownNameError: the ledger has no such answer.
-        """
-        return self._opened().ledger.judge(answer_id, good=good)
-
-    @property
-    def log_level(self) -> str:
-        """What the ledger keeps: "off", "decisions" or "full"."""
-        return self._opened().settings.log
-
-    def log(self, limit: int = 20) -> list[Entry]:
-        """The newest answers in the ledger."""
-        return self._opened().ledger.recent(limit)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
