@@ -113,6 +113,7 @@ class Alone:
     def reading(self) -> Steps:
         """See `Author.reading`."""
         self._foretold = yield Ask(self._sequence, self._ids[self._sequence.length :], is_prompt=True)
+        self._sequence.publish()
 
     def tokens(self) -> Steps:
         """See `Author.tokens`."""

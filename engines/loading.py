@@ -135,6 +135,9 @@ class Sequence:
     def begin(self, ids: list[int], more: int = 0) -> None:
         """Nothing is taken over and nothing reserved."""
 
+    def publish(self) -> None:
+        """Nobody finds what it reads."""
+
     @on_owner
     def append(self, ids: list[int]) -> torch.Tensor:
         """Reads tokens; returns the logits [1, vocabulary] after the last one.

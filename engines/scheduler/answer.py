@@ -25,7 +25,7 @@ class Answer:
         cache_bytes: what keys and values of so many tokens take, if they lie in pages.
 
     Attributes:
-        events: what its caller reads; an error, or `Finished`, is the last of them.
+        events: what its caller reads. The last is an error; or `Finished`, and None once all is given back.
         is_cancelled: its caller has given up.
         ask: what its author wants read next; None for a step of the author's own.
         follows: the request that reads what it begins with too, and up to which token.
@@ -41,7 +41,7 @@ class Answer:
         cache_bytes: Callable[[int], int] = lambda tokens: 0,
     ) -> None:
         self.author, self.meter = author, meter
-        self.events: SimpleQueue[EngineEvent | Exception] = SimpleQueue()
+        self.events: SimpleQueue[EngineEvent | Exception | None] = SimpleQueue()
         self.is_cancelled = self.is_over = False
         self.ask: Ask | None = None
         self.follows: tuple[Answer, int] | None = None
@@ -137,6 +137,7 @@ class Answer:
         # First: what is kept on disk takes a while, and is not what the caller waits for.
         self.events.put(last)
         self.close()
+        self.events.put(None)
 
     def fail(self, error: Exception) -> None:
         """The last event is an error."""

@@ -119,11 +119,11 @@ class Scheduler:
                     event = answer.events.get(timeout=POLL_S)
                 except Empty:
                     continue
-                if isinstance(event, Exception):
+                if event is None or isinstance(event, Exception):
                     is_over = True
-                    raise event
-                if isinstance(event, Finished):
-                    is_over = True
+                    if event is not None:
+                        raise event
+                elif isinstance(event, Finished):
                     yield replace(event, reason="cancelled") if answer.is_cancelled else event
                 elif not answer.is_cancelled:
                     yield event
@@ -227,6 +227,8 @@ class Scheduler:
 
     def _stepped(self, parts: Sequence[tuple[Answer, int]]) -> Sequence[torch.Tensor]:
         """The logits that each wanted, [rows, vocabulary]; none after a part of a prompt."""
+        import torch
+
         asks = [answer.ask for answer, _ in parts if answer.ask is not None]
         feeds: list[tuple[KvSequence, Sequence[Fragment], Sequence[int]]] = []
         for ask, (_, tokens) in zip(asks, parts, strict=True):
@@ -237,10 +239,7 @@ class Scheduler:
         if self._session is None:
             raise TypeError("a sequence in pages without a session")
         found = self._session.step(feeds, is_prompt=asks[0].is_prompt)
-        parted: Sequence[torch.Tensor] = found.split(  # type: ignore[no-untyped-call]
-            [len(wanted) for _, _, wanted in feeds]
-        )
-        return parted
+        return torch.split(found, [len(wanted) for _, _, wanted in feeds])
 
     def _guarded(self, answer: Answer, work: Callable[[], None]) -> None:
         """What goes wrong in one request ends that one alone."""

@@ -82,6 +82,7 @@ class Rapid:
             drafter = rows
             yield self.length
         target = yield Ask(self._target, self._ids[self._target.length :], is_prompt=True)
+        self._target.publish()
         self._foretold = foretold(target)[0], drafter
 
     def tokens(self) -> Steps:

@@ -58,9 +58,9 @@ def asked(engine: LocalEngine, context: Context, params: GenerationParams) -> An
     return engine._opened().answer(Alone(sequence, engine.encode(context), writing), writing)
 
 
-def seen(answer: Answer) -> list[EngineEvent | Exception]:
+def seen(answer: Answer) -> list[EngineEvent | Exception | None]:
     """What an answer has told so far."""
-    found: list[EngineEvent | Exception] = []
+    found: list[EngineEvent | Exception | None] = []
     while True:
         try:
             found.append(answer.events.get_nowait())
