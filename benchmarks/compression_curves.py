@@ -47,9 +47,9 @@ from turnout.router.evaluation import ask, inputs
 from turnout.router.evaluation.arms import ends
 from turnout.router.evaluation.items import Item, cluster
 from turnout.router.evaluation.statistics import macro_interval, paired_difference
-from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
+from turnout.router.request import Machinery
 from turnout.router.signals import Signals
 from turnout.router.strategies.extract import KEPT_TOKENS
 from turnout.types import Budget, Candidate, Context, Document, Part, Question, Span

@@ -14,10 +14,10 @@ from turnout.router import citations
 from turnout.router.check import is_refusal
 from turnout.router.clock import Clock
 from turnout.router.cost import candidate
-from turnout.router.pipeline import Machinery
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
+from turnout.router.request import Machinery
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Context, Finished, GenerationParams, Part, Question, Span, Token, Usage
 

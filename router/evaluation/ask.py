@@ -12,13 +12,14 @@ from turnout.contracts import Strategy
 from turnout.errors import BudgetError, ConfigurationError, TurnoutError
 from turnout.progress import silent
 from turnout.retrieval.corpus import Corpus
-from turnout.router import pipeline, policy
+from turnout.router import deciding, policy
 from turnout.router.clock import Clock
 from turnout.router.evaluation import items, metrics
 from turnout.router.evaluation.arms import CutFull, closed_book
 from turnout.router.evaluation.items import Item
-from turnout.router.pipeline import Machinery, Request, carry_out
+from turnout.router.pipeline import carry_out
 from turnout.router.questions import task_of
+from turnout.router.request import Machinery, Request
 from turnout.router.signals import Signals
 from turnout.types import Answer, Budget, Candidate, Citation, Decision, Document, Done, Question, Usage
 
@@ -66,13 +67,13 @@ def prepare(
     request = Request(question, corpus(unique), sum(map(tokens, unique)), budget)
     clock = Clock()
     # Other questions of the run are no others': they would make decisions depend on how it is run.
-    known = dataclasses.replace(pipeline.signals(request, machinery), load=None, wait_s=(0.0, 0.0, 0.0))
+    known = dataclasses.replace(deciding.signals(request, machinery), load=None, wait_s=(0.0, 0.0, 0.0))
     gathered = clock.total_s()
     if machinery.search is not None:
         machinery.search.warm(request.corpus)  # indexing is not part of deciding
         clock = Clock()
         # Kept for calibrations, which may find that it helps; only then does deciding take it.
-        if (found := pipeline.look(request, machinery)) is not None:
+        if (found := deciding.look(request, machinery)) is not None:
             known = known.searched(found)
         quality = machinery.profile.quality
         gathered += clock.total_s() if quality is not None and quality.search else 0.0
@@ -86,7 +87,7 @@ def decide(asked: Asked, machinery: Machinery) -> tuple[Decision, float]:
         BudgetError: no strategy is inside the limits.
     """
     clock = Clock()
-    decision = pipeline.choose(asked.signals, asked.request, machinery)
+    decision = deciding.choose(asked.signals, asked.request, machinery)
     return dataclasses.replace(decision, id=asked.decision_id), asked.gather_s + clock.total_s()
 
 

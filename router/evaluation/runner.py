@@ -22,8 +22,8 @@ from turnout.router.evaluation.ask import CLOSED, ROUTER, SELF_ROUTE, Asked, Row
 from turnout.router.evaluation.derived import DERIVED
 from turnout.router.evaluation.items import Item
 from turnout.router.evaluation.run_store import Key, RunStore
-from turnout.router.pipeline import Machinery
 from turnout.router.quality import QualityModel
+from turnout.router.request import Machinery
 from turnout.router.strategies import UNPROVEN
 from turnout.types import Budget, Context, Document, GenerationParams, Question
 

@@ -27,7 +27,7 @@ from turnout.types import Answer, Budget, Decision, Document, Done, ModelInfo, R
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine
     from turnout.parts import Parts
-    from turnout.router.pipeline import Request
+    from turnout.router.request import Request
 
 _OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft")
 
@@ -230,7 +230,7 @@ class Turnout(Shelf, Logbook):
         decoding: Decoding | None = None,
     ) -> Decision:
         """The decision for a question without answering it: candidates, estimates, limits, reasons."""
-        from turnout.router.pipeline import plan
+        from turnout.router.deciding import plan
 
         self._check(question, budget, strategy, decoding)
         read = self.read(documents)
@@ -453,8 +453,8 @@ class Turnout(Shelf, Logbook):
         decoding: Decoding | None = None,
         steady: bool = False,
     ) -> Request:
-        from turnout.router.pipeline import Request
         from turnout.router.questions import read
+        from turnout.router.request import Request
 
         parts, decoding = self._opened(), decoding or Decoding()
         return Request(

@@ -73,9 +73,9 @@ def run(
     from turnout.parts import Parts
     from turnout.router.evaluation import inputs, runner
     from turnout.router.evaluation.run_store import RunStore
-    from turnout.router.pipeline import Machinery
     from turnout.router.policy import check
     from turnout.router.profile import ModelProfile
+    from turnout.router.request import Machinery
 
     settings = Settings.load(**options)
     limits = budget or Budget()

@@ -27,10 +27,10 @@ from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
 from turnout.router.ledger import Ledger
-from turnout.router.pipeline import Machinery
 from turnout.router.prices import Prices, Pricing, pricing_of
 from turnout.router.profile import ModelProfile, load_or_measure
 from turnout.router.quality import QualityModel
+from turnout.router.request import Machinery
 from turnout.sentences import units
 from turnout.types import Document, DocumentInfo
 
