@@ -126,7 +126,7 @@ def test_the_message_says_what_was_decided_and_can_be_written_as_json() -> None:
     message = chat().invoke(QUESTION, budget={"max_prompt_tokens": 4000})
     about = message.response_metadata
     assert about["decision"]["chosen"] in ("full", "rag")
-    assert {c["strategy"] for c in about["decision"]["candidates"]} == {"full", "rag", "extract", "rapid"}
+    assert {c["strategy"] for c in about["decision"]["candidates"]} == {"full", "rag", "extract", "rapid", "soft"}
     assert about["budget"] == {"limits": {"max_prompt_tokens": 4000}, "met": True, "broken": []}
     assert (about["model_name"], about["model_provider"], about["abstained"]) == ("fake", "turnout", False)
     assert json.loads(json.dumps(message.model_dump()))["response_metadata"]["decision"]["id"] == about["answer_id"]

@@ -28,7 +28,7 @@ async def test_the_snippet(home: Path, tmp_path: Path) -> None:
         assert all(failure.reason and failure.hint for failure in added.failed)
 
         plan = t.plan("Which allow assignment?", docs, budget=limits)
-        assert {candidate.strategy for candidate in plan} == {"full", "rag", "extract", "rapid"}
+        assert {candidate.strategy for candidate in plan} == {"full", "rag", "extract", "rapid", "soft"}
 
         a = t.ask("Which allow assignment?", docs, budget=limits)
         assert a.text == "With written consent."

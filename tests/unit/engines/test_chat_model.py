@@ -35,7 +35,7 @@ def test_a_chat_model_answers_with_a_citation_and_its_own_figures() -> None:
     assert answer.citations[0].found == "exact"
     assert answer.model.name == "words-1"
     assert (answer.usage.prompt_tokens, answer.usage.cached_tokens, answer.usage.completion_tokens) == (90, 7, 5)
-    assert {candidate.strategy for candidate in answer.decision} == {"full", "rag", "extract", "rapid"}
+    assert {candidate.strategy for candidate in answer.decision} == {"full", "rag", "extract", "rapid", "soft"}
     [asked] = model.asked
     assert asked["messages"][0][0] == "system"
     assert asked["messages"][-1][1].endswith(QUESTION)

@@ -124,7 +124,7 @@ def test_full_over_the_published_window_is_never_chosen() -> None:
 def test_no_size_is_told_that_the_engine_of_a_server_does_not_give(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     window = MODELS[model][1]
     monkeypatch.setattr(
-        "turnout.engines.remote.remote_server.find_model", lambda url, name, key: RemoteModel(name, window, (name,))
+        "turnout.engines.remote.remote_server.find_model", lambda url, name, *_: RemoteModel(name, window, (name,))
     )
     served = RemoteEngine("http://localhost:8000/v1", model).model
     told = signals(item(), model, remote=True)
