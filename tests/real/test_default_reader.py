@@ -35,7 +35,11 @@ def lease(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("question", "answer"), [("How many geese may the tenant keep?", "six"), ("How much is the rent a month?", "140")]
+    ("question", "answer"),
+    [
+        ("How many geese may the tenant keep?", "six"),
+        pytest.param("How much is the rent a month?", "140", marks=pytest.mark.slow),
+    ],
 )
 def test_an_answer_is_short_and_names_a_sentence(real_home: Path, lease: Path, question: str, answer: str) -> None:
     found = json.loads(turnout("ask", str(lease), question, "--json").out)
@@ -54,6 +58,7 @@ def test_what_the_text_does_not_say_is_refused(real_home: Path, lease: Path) -> 
     assert ran.out.startswith("Not in the text.")
 
 
+@pytest.mark.slow
 def test_without_its_adapter_it_is_another_model(real_home: Path, lease: Path) -> None:
     question = "How many geese may the tenant keep?"
     adapted, plain = (

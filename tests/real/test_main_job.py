@@ -64,6 +64,7 @@ def test_a_pdf_is_cited_by_page_and_line(real_home: Path, tmp_path: Path) -> Non
     assert "report.pdf p.2 l.1" in ran.out
 
 
+@pytest.mark.slow
 def test_both_strategies_answer_over_the_same_file(real_home: Path, book: Path) -> None:
     for strategy in ("full", "rag"):
         ran = turnout("ask", str(book), "Who repaired the lighthouse lamp in 1893?", "--strategy", strategy, "--json")

@@ -219,6 +219,7 @@ def test_an_unknown_answer_type_is_named() -> None:
         score(item("essay", "x"), "x", abstained=False)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_every_gold_answer_of_the_core_questions_scores_one() -> None:
     malformed: list[Malformed] = []

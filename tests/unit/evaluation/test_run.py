@@ -115,6 +115,7 @@ def test_a_killed_run_goes_on_to_the_rows_of_an_unbroken_one(
         assert len(second.contexts) < 1 + 3 * 5  # warm-up and all rows: what was there was not run again
 
 
+@pytest.mark.slow
 def test_a_process_killed_without_warning_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     many = [towns.question(n % 6) | {"id": f"towns-{n}"} for n in range(120)]
     files = towns.write(tmp_path / "data", many, [towns.document(n) for n in range(6)])

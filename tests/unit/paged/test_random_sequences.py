@@ -99,7 +99,7 @@ class Play:
             self.pool.drop(taken)
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral"])
+@pytest.mark.parametrize("name", ["llama", pytest.param("mistral", marks=pytest.mark.slow)])
 def test_no_page_is_lost_and_every_logit_is_right(name: str) -> None:
     play, begun = Play(name, seed=5), 0
     while begun < SEQUENCES:
