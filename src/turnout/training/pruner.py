@@ -14,10 +14,11 @@ from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.engines.device import pick_device, pick_dtype
 from turnout.engines.folder import read_json
 from turnout.engines.models import model_folder
-from turnout.errors import ConfigurationError, MissingExtraError
+from turnout.errors import ConfigurationError
 from turnout.progress import Progress, silent
 from turnout.training import data, pruner_examples, stages
 from turnout.training.pruner_fitting import IGNORED, Learner, PrunerRecipe, loss
+from turnout.training.run_folder import agree, require_peft
 
 PLAN, WEIGHTS, SCORES = "plan.json", "pruner", "valid.json"
 VERSION = 1
@@ -63,14 +64,14 @@ def pruner(
     from turnout.retrieval.embedder_folder import EmbedderFolder
 
     recipe = recipe or PrunerRecipe()
-    _require_libraries()
+    require_peft("training the pruner")
     settings = Settings.load(home=home, device=device)
     folder = Path(embedder) if embedder else model_folder(DEFAULT_EMBEDDER, settings, role="embedder")
     read = data.read(Path(data_folder), without=frozenset(recipe.without))
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
     plan = {"version": VERSION, "data": data.fingerprint(Path(data_folder)), "recipe": dataclasses.asdict(recipe)}
-    _agree(target / PLAN, json.loads(json.dumps(plan)))
+    agree(target / PLAN, json.loads(json.dumps(plan)))
     if not (target / WEIGHTS).is_dir():
         _train(read, EmbedderFolder.read(folder), recipe, target, pick_device(settings.device), progress)
     scores = _scored(read, Pruner(folder, target / WEIGHTS, settings.device), SentenceEmbedder(folder), limit, progress)
@@ -160,24 +161,3 @@ def _scored(read: data.TrainingData, made: Any, embedder: Any, limit: int, progr
     }
     progress("scoring", len(steps) + 2, len(steps) + 2)
     return scores
-
-
-def _agree(file: Path, wanted: dict[str, Any]) -> None:
-    """A run's folder belongs to one plan."""
-    if not file.is_file():
-        file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-        return
-    found = read_json(file, "give another --out")
-    if found != wanted:
-        differ = next(name for name in wanted if found.get(name) != wanted[name])
-        raise ConfigurationError(
-            f"{file.parent} holds a run with another {differ}",
-            hint="go on with the same options, or give another --out",
-        )
-
-
-def _require_libraries() -> None:
-    try:
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("training the pruner", "train") from error

@@ -19,11 +19,12 @@ from turnout.engines.manifest import sha256_of
 from turnout.engines.models import model_folder
 from turnout.engines.soft.kind import PIECE_TOKENS
 from turnout.engines.soft.weights import KIND, LINEAR
-from turnout.errors import ConfigurationError, MissingExtraError
+from turnout.errors import ConfigurationError
 from turnout.progress import Progress, silent
 from turnout.training import data, fitting, lora, stages
 from turnout.training.generation import generate
 from turnout.training.recipe import Recipe
+from turnout.training.run_folder import agree, require_peft
 from turnout.training.soft_lessons import SoftRecipe, answered, prompts
 from turnout.training.tokens import TokenisedSheets, batches
 
@@ -71,7 +72,7 @@ def soft(
         MissingExtraError: the extra `train` is not installed.
     """
     recipe = recipe or SoftRecipe()
-    _require_libraries()
+    require_peft("training soft tokens")
     settings = Settings.load(home=home, model=model, device=device)
     folder = model_folder(settings.model, settings, role="generator")
     name = folder.name if Path(settings.model).expanduser().is_dir() else settings.model
@@ -91,7 +92,7 @@ def soft(
         "valid": limit,
         "recipe": dataclasses.asdict(recipe),
     }
-    _agree(target / PLAN, json.loads(json.dumps(plan)))
+    agree(target / PLAN, json.loads(json.dumps(plan)))
     if not (target / WEIGHTS).is_dir():
         with loading.quiet():
             _train(read, engine, ends, recipe, limit, target, pick_device(settings.device), progress)
@@ -217,24 +218,3 @@ def _save(
     }
     (partial / adapter.CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     partial.rename(out / WEIGHTS)
-
-
-def _agree(file: Path, wanted: dict[str, Any]) -> None:
-    """A run's folder belongs to one plan."""
-    if not file.is_file():
-        file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-        return
-    found = read_json(file, "give another --out")
-    if found != wanted:
-        differ = next(name for name in wanted if found.get(name) != wanted[name])
-        raise ConfigurationError(
-            f"{file.parent} holds a run with another {differ}",
-            hint="go on with the same options, or give another --out",
-        )
-
-
-def _require_libraries() -> None:
-    try:
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("training soft tokens", "train") from error
