@@ -3,7 +3,9 @@
     python benchmarks/engine_memory.py [MODEL_FOLDER]
 
 Each prompt is read and answered in a process of its own, which has imported the libraries before its memory is looked
-at; the peak is the kernel's own (VmHWM), so Linux only. How fast a prompt that does not fit is refused is measured too.
+at; the peak is the kernel's own (VmHWM), so Linux only, from when the model is loaded. Before that the file of the
+weights is mapped beside them, whose pages the kernel can take back: `loading` is the peak until then. How fast a prompt
+that does not fit is refused is measured too.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ def main(folder: Path) -> None:
         {
             "model": folder.name,
             "predicted_over_peak": results_file.spread(ratios),
+            "loading_over_weights": results_file.spread([row["loading"] / row["weights"] for row in rows]),
             "farthest": max(ratios, key=lambda ratio: abs(ratio - 1)),
             "refused_after_s": statistics.median(refusals),
             "rows": rows,
@@ -68,14 +71,26 @@ def one(folder: Path, tokens: int, new: int) -> None:
     engine = LocalEngine(folder)
     predicted = engine.memory_bytes(tokens, new)
     before = _kib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    reset_peak()
     engine.open()
+    loading = peak_since(before)
+    reset_peak()
     draw = draws(SEED)
     with engine.sequence() as sequence:
         logits = sequence.prefill([draw.randrange(engine.vocabulary) for _ in range(tokens)], more=new)
         for _ in range(new - 1):
             logits = sequence.append([int(logits.argmax())])[0]
-    print(json.dumps({"tokens": tokens, "new": new, "predicted": predicted, "peak": (_kib("VmHWM") - before) * 1024}))
+    sizes = {"predicted": predicted, "peak": peak_since(before)}
+    print(json.dumps({"tokens": tokens, "new": new, "weights": engine.memory_bytes(0, 0), "loading": loading} | sizes))
+
+
+def reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_since(before: int) -> int:
+    """Bytes over what the process had before."""
+    return (_kib("VmHWM") - before) * 1024
 
 
 def refused(folder: Path) -> float:

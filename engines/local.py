@@ -74,8 +74,9 @@ class LocalEngine(Softening):
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
             `weigh`, `surprise`, `attend`, `locate` and `importance` read without. Where keys and values do not lie in
             pages it is merged into the weights, and everything is read with it.
-        int8: write with the weights rounded to int8, which is faster on a CPU and takes half of their memory more;
-            prompts are read with the weights as they are. By default on a CPU in bfloat16, up to INT8_PARAMETERS.
+        int8: write with the weights rounded to int8, which is faster on a CPU and takes a byte a weight more; prompts
+            are read with the weights as they are. By default on a CPU, up to INT8_PARAMETERS, unless `dtype` is
+            "float32".
         attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.
         lookup: where a short answer that stands in the text is asked for, propose what stood after the same words
             before, see `speculative.ahead`.
@@ -263,9 +264,13 @@ class LocalEngine(Softening):
 
             return [ids_of(self.soft_prompt(context))]
         found: Sequence[Context] = ()
-        if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
+        if self.is_read_apart(context):
             found = apart.excerpts(context, self.count_text)
         return [self.tokenizer.encode(prompt.pieces(one, self.prompt_format)) for one in found or [context]]
+
+    def is_read_apart(self, context: Context) -> bool:
+        """Whether a context is read in pieces, if only in one, and refused where none is sure."""
+        return prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged
 
     def count(self, context: Context) -> int:
         return len(self.encode(context))
@@ -427,7 +432,9 @@ class LocalEngine(Softening):
         """
         able = lean.fits(self.folder.config) and are_pages_for(self.folder) and self.device == "cpu"
         if self._int8 is None:
-            return able and self.dtype == "bfloat16" and self.folder.parameters <= INT8_PARAMETERS
+            # Who asks for float32 means it; where it is only what this processor is fast in, int8 is faster still.
+            rounds = self.dtype == "bfloat16" or self._dtype is None
+            return able and rounds and self.folder.parameters <= INT8_PARAMETERS
         if self._int8 and not able:
             raise ModelError(
                 f"{self._name} can't write with int8 weights on {self.device}",

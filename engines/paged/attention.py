@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from turnout.engines.paged import sparse
-from turnout.engines.paged.dense import Partial, accumulated, flash, masked, products, products_pay
+from turnout.engines.paged.dense import Partial, accumulated, flash, masked, products, products_pay, split, split_pays
 from turnout.engines.paged.plan import LONG_RUN, Piece, Run, StepPlan, Together
 from turnout.errors import EngineError
 
@@ -211,6 +211,8 @@ class Layer:
         folded = query.reshape(keys.shape[0], -1, query.shape[-1])
         if products_pay(folded, keys.shape[1]):
             output, sums = products(folded, keys, values, self._scale)
+        elif split_pays(folded, keys.shape[1]):
+            output, sums = split(folded, keys, values, self._scale)
         else:
             output, sums = flash(folded, keys, values, self._scale, causal=False)
         return output.reshape(query.shape), sums.reshape(query.shape[:2])

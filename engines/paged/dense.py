@@ -13,6 +13,9 @@ Partial = tuple[torch.Tensor, torch.Tensor]
 
 MANY_KEYS = 512
 """From so many keys on, matrix products over blocks are faster on a CPU in bfloat16 than torch's flash attention."""
+FEW_ROWS, PARTS = 32, 4
+"""Up to so many rows the keys are looked at in so many parts at once, on a CPU."""
+
 BLOCK_ROWS, BLOCK_KEYS = 256, 1024
 """What is worked on at once, so that it stays in the processor's cache; of fewer rows, as many more keys."""
 
@@ -47,6 +50,32 @@ def flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: fl
         return output[0], sums[0, :, : query.shape[1]]
     output, sums, *_ = ops._scaled_dot_product_flash_attention(q, k, v, 0.0, causal, False, scale=scale)
     return output[0], sums[0, :, : query.shape[1]]
+
+
+def split_pays(query: torch.Tensor, keys: int) -> bool:
+    """Whether `split` is the faster way for query [heads, rows, dim]: torch's flash attention shares out heads and
+    blocks of rows alone, and a few rows of a few heads leave a CPU's cores unevenly busy."""
+    return query.device.type == "cpu" and query.shape[1] <= FEW_ROWS and keys >= MANY_KEYS * PARTS
+
+
+def split(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> Partial:
+    """As `flash` computes where nothing is causal, over PARTS parts of the keys at once.
+
+    Args:
+        query: [heads, rows, dim]; key and value: [heads, keys, dim], of PARTS keys at least.
+    """
+    ops: Any = torch.ops.aten
+    size = key.shape[1] // PARTS
+    whole = size * PARTS
+    parts = (kept[:, :whole].unflatten(1, (PARTS, size)).transpose(0, 1) for kept in (key, value))
+    output, sums = ops._scaled_dot_product_flash_attention_for_cpu(
+        query.expand(PARTS, -1, -1, -1), *parts, 0.0, False, scale=scale
+    )
+    found = list(zip(output.float(), sums, strict=True))
+    if whole < key.shape[1]:
+        found.append(flash(query, key[:, whole:], value[:, whole:], scale, causal=False))
+    output, sums = accumulated(found)
+    return output.to(query.dtype), sums
 
 
 def masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scale: float) -> Partial:

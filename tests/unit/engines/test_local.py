@@ -246,7 +246,7 @@ def test_memory_that_runs_out_on_the_way_is_an_error_of_ours(engine: LocalEngine
         loading.Sequence(engine._opened().network, "cpu").append([1, 2])
 
 
-def test_int8_is_for_a_cpu_in_bfloat16_unless_it_is_asked_for(
+def test_int8_is_for_a_cpu_but_not_where_float32_is_asked_for(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(local, "pick_device", str)
@@ -256,6 +256,8 @@ def test_int8_is_for_a_cpu_in_bfloat16_unless_it_is_asked_for(
 
     assert engine().int8 and not engine(dtype="float32").int8 and not engine(int8=False).int8
     assert engine(dtype="float32", int8=True).int8 and not engine(device="cuda").int8
+    monkeypatch.setattr(local, "pick_dtype", lambda _: "float32")
+    assert engine(dtype=None).int8 and not engine(dtype=None, int8=False).int8
     prints = {engine(int8=way).model.fingerprint for way in (True, False)}
     assert len(prints) == 2
     with pytest.raises(ModelError, match="can't write with int8 weights on cuda"):
