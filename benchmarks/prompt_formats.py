@@ -1,15 +1,15 @@
 """Every wording of the prompt for one model, over the questions of dev150: which one is best for it.
 
-    python benchmarks/prompt_formats.py MODEL RUNS
+    python benchmarks/prompt_formats.py MODEL RUNS [--limit N]
 
 MODEL is a packaged name or a folder, asked without an adapter and with `rag`; RUNS is a folder for the runs, which go
-on where they were stopped. The result file holds each wording's score and its difference to the one that the model
-gets, question by question.
+on where they were stopped; N is of each dataset. The result file holds each wording's score and its difference to the
+one that the model gets, question by question.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from turnout.engines.prompt import FORMATS, PromptFormat
 SET, SEED = "dev150", 1
 
 
-def main(model: str, runs: Path) -> None:
+def main(model: str, runs: Path, limit: int | None) -> None:
     dev_data.require()
     settings = Settings.load(model=model, adapter=NO_ADAPTER)
     given = open_engine(settings).prompt_format.name
@@ -36,6 +36,7 @@ def main(model: str, runs: Path) -> None:
             runs / wording.name,
             strategies=["rag"],
             question_set=SET,
+            limit=limit,
             seed=SEED,
             engine=worded(settings, wording),
             progress=lambda stage, done, total, name=wording.name: print(f"\r{name}: {stage} {done}/{total}", end=""),
@@ -47,7 +48,7 @@ def main(model: str, runs: Path) -> None:
     results_file.write(
         f"prompt_formats_{name}",
         SEED,
-        {"model": name, "set": SET, "strategy": "rag", "given": given}
+        {"model": name, "set": SET, "limit": limit, "strategy": "rag", "given": given}
         | {"wordings": {wording: figures(runs, wording, given) for wording in FORMATS}},
     )
 
@@ -74,4 +75,9 @@ def figures(runs: Path, wording: str, given: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--limit", type=int)
+    given = parser.parse_args()
+    main(given.model, given.runs, given.limit)
