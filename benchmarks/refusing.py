@@ -5,8 +5,9 @@
 Each question is asked over about as much text as `rag` reads: answerable ones among other passages, questions bent so
 that their own passage does not answer them (it is among the others too), and answerable ones without their passage. The
 doubt is the probability of the refusal after the surest piece. For every threshold: which questions are refused, and
-the mean of two figures, the F1 of what can be answered and the share of what can't that is refused. The best threshold
-by that mean is `turnout.engines.prompt.NUMBERED.refuse_above`.
+the score, which is the F1 of what can be answered and the share of what can't that is refused, for one question in ten
+that can't be answered (and, beside it, for every other one). The threshold with the best score is
+`turnout.engines.prompt.NUMBERED.refuse_above`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from turnout.types import Context, GenerationParams, Token
 SEED = 4
 TEXT_TOKENS = 1000
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 1.0)
+UNANSWERABLE = 0.1
+"""Share of questions that their text does not answer, in the score."""
+
 PARAMS = GenerationParams(max_tokens=reader_scores.NEW_TOKENS)
 ANSWERABLE, BENT, LEFT_OUT = "answerable", "bent", "left out"
 
@@ -67,7 +71,7 @@ def main() -> None:
         rows.append(row(engine, example, kind, shown))
         print(len(rows), rows[-1], flush=True)
     curve = [{"refuse_above": limit, **figures(rows, limit)} for limit in THRESHOLDS]
-    best = max(curve, key=lambda point: point["mean"])
+    best = max(curve, key=lambda point: point["score"])
     counts = {kind: sum(row.kind == kind for row in rows) for kind in (ANSWERABLE, BENT, LEFT_OUT)}
     found = {"model": engine.model.fingerprint, "questions": counts, "best": best, "curve": curve}
     results_file.write("refusing", SEED, found | {"rows": [vars(row) for row in rows]})
@@ -119,7 +123,12 @@ def figures(rows: list[Row], limit: float) -> dict[str, Any]:
     }
     f1 = fmean(row.f1 * (row.doubt < limit) for row in rows if row.kind == ANSWERABLE)
     refused = fmean(row.doubt >= limit for row in rows if row.kind != ANSWERABLE)
-    return {"refused": shares, "f1": f1, "mean": (f1 + refused) / 2}
+    return {
+        "refused": shares,
+        "f1": f1,
+        "score": f1 * (1 - UNANSWERABLE) + refused * UNANSWERABLE,
+        "score_of_halves": (f1 + refused) / 2,
+    }
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ QUOTING = PromptFormat(
     quotes=True,
 )
 
-NUMBERED = replace(PLAIN, name="numbered", numbers=True, apart=True, refuse_above=0.25)
+NUMBERED = replace(PLAIN, name="numbered", numbers=True, apart=True, refuse_above=0.05)
 """What a reader is trained with that names sentences by number (`turnout train reader --evidence after`)."""
 
 CLOSED_BOOK_TASK = "closed_book"
