@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from turnout.router.evaluation.figures import figures
 from turnout.router.evaluation.plots import write_svgs
+from turnout.router.evaluation.report_text import mean
 from turnout.router.evaluation.rows import Row, Run, read_run, write_atomically, write_json_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 FACTS = (
     "schema", "turnout", "created", "finished", "embedder", "device", "cores", "versions", "inputs", "seed", "cache",
     "parallel", "limit", "budget", "strategies", "questions", "documents", "malformed", "failed_rows", "profile",
-    "overhead", "prices", "passage_tokens",
+    "overhead", "prices", "passage_tokens", "over_window", "left_out",
 )  # fmt: skip
 """What is published of run.json as it stands; command, model and set are published without folders."""
 
@@ -99,7 +100,7 @@ def tables(found: dict[str, Any]) -> list[str]:
     for key in ("tasks", "datasets", "lengths"):
         lines += ["", f"| {key} | n | {' | '.join(names)} |", "| --- |" + " --- |" * (len(names) + 1)]
         for entry in found[key]:
-            scores = " | ".join(figure(entry["scores"][name]["mean"], ".3f") for name in names)
+            scores = " | ".join(figure(mean(entry["scores"][name]), ".3f") for name in names)
             lines.append(f"| {entry['name']} | {entry['questions']} | {scores} |")
     return lines
 

@@ -30,7 +30,13 @@ def open_engine(settings: Settings) -> Engine:
                 hint="leave it out, or load it in the server",
             )
         return RemoteEngine(
-            settings.model, settings.model_name, settings.api_key, settings.server_window, settings.server_takes
+            settings.model,
+            settings.model_name,
+            settings.api_key,
+            settings.server_window,
+            settings.server_takes,
+            settings.server_retries,
+            settings.server_timeout_s,
         )
     if settings.model == FAKE:
         from turnout.engines.fake import FakeEngine

@@ -25,6 +25,8 @@ class Load:
         prompt_tokens: of all their prompts.
         unwritten_tokens: that all their answers may still get, at most.
         in_turn: a new request is begun when all of them are done; else an engine may do it beside them, as servers do.
+        step_tokens: prompt tokens that are read between two tokens of an answer, by an engine that reads several
+            prompts side by side, see `scheduler.shares`; 0 where a new one is read after those that came before.
     """
 
     waiting: int = 0
@@ -33,6 +35,7 @@ class Load:
     prompt_tokens: int = 0
     unwritten_tokens: int = 0
     in_turn: bool = True
+    step_tokens: int = 0
 
 
 @dataclass(eq=False, slots=True)

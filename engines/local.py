@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
+from turnout.engines.scheduler.shares import AT_ONCE, SHARED
 from turnout.engines.soft.engine import Softening
 from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.plan import Counts
@@ -329,7 +331,10 @@ class LocalEngine(Softening):
 
     def in_flight(self) -> Load:
         """The answers of `generate` that are not done."""
-        return self._requests.load()
+        load = self._requests.load()
+        if not 0 < load.waiting + load.running < AT_ONCE:
+            return load
+        return replace(load, step_tokens=max(self.chunk // SHARED, 1))
 
     def answer_all(self, contexts: Sequence[Context], params: GenerationParams) -> list[str]:
         """The answers to several contexts; what they begin with alike is read once, and they are written together.

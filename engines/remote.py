@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any
 
+from turnout.config import SERVER_RETRIES, SERVER_TIMEOUT_S
 from turnout.contracts import Stopper
 from turnout.engines import prompt, remote_server
 from turnout.engines.decode import StopFilter
@@ -16,12 +17,11 @@ from turnout.engines.in_flight import InFlight, Load, shared
 from turnout.engines.pump import Pump
 from turnout.engines.remote_cache import Beginnings, ServerCache, beginnings
 from turnout.engines.remote_errors import broke_off, cause, normalise, out_of_time, shown_url, silent
-from turnout.engines.remote_request import Request
+from turnout.engines.remote_request import CONNECT_TIMEOUT_S, Request
 from turnout.engines.remote_usage import Usage, finish_of, text_of
 from turnout.errors import EngineError
 from turnout.types import Context, EngineEvent, Finished, FinishReason, GenerationParams, ModelInfo, Prefilled, Token
 
-MAX_SILENCE_S = 600.0
 SURE = 0.9
 MOST_BYTES_A_TOKEN = 8
 """An answer of more chunks than it may have tokens, and of so many bytes for each of those, is over its limit: the
@@ -46,6 +46,8 @@ class RemoteEngine:
             does without being named; "choices" binds an answer to the options that the question lists, and leaves no
             room for a quote.
         retries: how often a request is sent again before the first word of its answer.
+        timeout_s: seconds that the server may say nothing, and those in which it has to take a connection and to answer
+            a question about itself, where these are less than usual.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class RemoteEngine:
         api_key: str | None = None,
         window: int | None = None,
         takes: Collection[str] = (),
-        retries: int = remote_server.RETRIES,
+        retries: int = SERVER_RETRIES,
+        timeout_s: float = SERVER_TIMEOUT_S,
     ) -> None:
         self._given_url = url
         self._model_name = model_name
@@ -63,6 +66,7 @@ class RemoteEngine:
         self._given_window = window
         self._takes = frozenset(takes)
         self._retries = retries
+        self._timeout_s = timeout_s
         self._cache = ServerCache()
         self.prompt_format = prompt.QUOTING
 
@@ -75,9 +79,14 @@ class RemoteEngine:
     @cached_property
     def model(self) -> ModelInfo:
         """Asks the server at first use, then remembers."""
-        window = self._given_window or self._found.window
+        window = self._given_window or self.told_window or remote_server.DEFAULT_WINDOW
         identity = hashlib.sha256(f"{shown_url(self._url)}\0{self._found.name}\0{window}".encode()).hexdigest()
         return ModelInfo(name=self._found.name, window=window, fingerprint=f"remote-{identity[:32]}")
+
+    @property
+    def told_window(self) -> int | None:
+        """What the server says of its window; None where it does not."""
+        return self._found.window
 
     def open(self) -> None:
         """Finds the server and the model.
@@ -96,6 +105,11 @@ class RemoteEngine:
     @property
     def count_is_exact(self) -> bool:
         return self._counter.kind == "vllm"
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the server is sent a salt, so that no namespace finds what another has had read."""
+        return "cache_salt" in self._takes or self._counter.kind == "vllm"
 
     def count(self, context: Context) -> int:
         return self._counter.chat(_joined(self._messages(context)))
@@ -141,8 +155,9 @@ class RemoteEngine:
                 f"ones are over the window of {self.model.window:,}",
                 hint="give fewer documents, use another strategy, or a model with a larger window",
             )
+        extra, connect_s = self._extra(params), min(CONNECT_TIMEOUT_S, self._timeout_s)
         request = Request(
-            self._url, self._key, self._found.name, _joined(messages), params, self._extra(params), self._retries
+            self._url, self._key, self._found.name, _joined(messages), params, extra, self._retries, connect_s
         )
         pump = Pump(request.stream)
         begins = beginnings(messages, params.cache_namespace)
@@ -179,8 +194,8 @@ class RemoteEngine:
                 reason = "cancelled"
                 break
             if chunk is None:
-                if now - heard > MAX_SILENCE_S:
-                    raise silent(self._url, MAX_SILENCE_S)
+                if now - heard > self._timeout_s:
+                    raise silent(self._url, self._timeout_s, request.refused)
                 continue
             heard = now
             usage = usage.updated(chunk)
@@ -206,11 +221,12 @@ class RemoteEngine:
             yield Token(rest)
         if usage.prompt_tokens and usage.cached_tokens is not None:
             self._cache.learn(before, usage.cached_tokens / usage.prompt_tokens)
+        read, cached = usage.prompt_tokens or expected, usage.cached_tokens or 0
         yield Finished(
             reason=reason,
-            prompt_tokens=usage.prompt_tokens or expected,
+            prompt_tokens=read,
             completion_tokens=usage.completion_tokens or made,
-            cached_tokens=usage.cached_tokens or 0,
+            cached_tokens=cached if cached <= read else 0,
             first_token_s=first_token_s,
         )
 
@@ -223,7 +239,7 @@ class RemoteEngine:
     def _extra(self, params: GenerationParams) -> dict[str, Any]:
         """Fields beside OpenAI's. Servers that don't know them may refuse them."""
         extra: dict[str, Any] = {}
-        if params.cache_namespace and ("cache_salt" in self._takes or self._counter.kind == "vllm"):
+        if params.cache_namespace and self.keeps_apart:
             extra["cache_salt"] = params.cache_namespace
         if params.choices and "choices" in self._takes:
             extra["structured_outputs"] = {"choice": list(params.choices)}
@@ -247,11 +263,15 @@ class RemoteEngine:
 
     @cached_property
     def _found(self) -> remote_server.RemoteModel:
-        return remote_server.find_model(self._url, self._model_name, self._key, self._retries)
+        return remote_server.find_model(self._url, self._model_name, self._key, self._retries, self._query_s)
 
     @cached_property
     def _counter(self) -> remote_server.TokenCounter:
-        return remote_server.TokenCounter(self._url, self._found.name, self._key, self._retries)
+        return remote_server.TokenCounter(self._url, self._found.name, self._key, self._retries, self._query_s)
+
+    @property
+    def _query_s(self) -> float:
+        return min(remote_server.QUERY_TIMEOUT_S, self._timeout_s)
 
 
 def _joined(messages: list[tuple[str, list[str]]]) -> list[dict[str, str]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from turnout.errors import EngineError, EngineTimeoutError, TurnoutError
+
+# OpenAI and vLLM say "maximum context length", llama.cpp "available context size", SGLang "model's context length".
+_TOO_LONG = re.compile(r"\bcontext[ _](length|size|window)\b", re.IGNORECASE)
 
 
 def shown_url(url: str) -> str:
@@ -48,6 +52,11 @@ def normalise(error: Exception, url: str, model: str | None, key: str | None, kn
             return EngineError(
                 f"{where} failed (HTTP {error.status_code}){said}", hint="look at the server's log", retryable=True
             )
+        case openai.APIStatusError() if _TOO_LONG.search(said):
+            return EngineError(
+                f"{where} finds the prompt too long (HTTP {error.status_code}){said}",
+                hint="set --server-window to what it can read; tokens may be estimated too low here",
+            )
         case openai.APIStatusError():
             return EngineError(
                 f"{where} refused the request (HTTP {error.status_code}){said}",
@@ -80,16 +89,23 @@ def out_of_time(url: str, seconds: float, limit: float, refused: Sequence[int]) 
     Args:
         refused: HTTP statuses of the tries before.
     """
-    tries = f", {len(refused)} times refused, last with HTTP {refused[-1]}" if refused else ""
     return EngineTimeoutError(
-        f"{shown_url(url)} was stopped after {seconds:.1f} s, the limit is {limit:g} s{tries}",
+        f"{shown_url(url)} was stopped after {seconds:.1f} s, the limit is {limit:g} s{_tries(refused)}",
         hint="ask less often, or allow more time" if refused else "allow more time, or give fewer documents",
     )
 
 
-def silent(url: str, seconds: float) -> EngineTimeoutError:
-    """The server is connected and says nothing."""
-    return EngineTimeoutError(f"{shown_url(url)} sent nothing for {seconds:g} s", hint="look at the server's log")
+def silent(url: str, seconds: float, refused: Sequence[int]) -> EngineTimeoutError:
+    """The server is connected and says nothing, or its pause before another try is too long. Args: as `out_of_time`."""
+    more = "allow more with --server-timeout-s where it reads long prompts or is busy"
+    return EngineTimeoutError(
+        f"{shown_url(url)} sent nothing for {seconds:g} s{_tries(refused)}",
+        hint=f"ask less often, or {more}" if refused else f"look at the server's log, or {more}",
+    )
+
+
+def _tries(refused: Sequence[int]) -> str:
+    return f", {len(refused)} times refused, last with HTTP {refused[-1]}" if refused else ""
 
 
 def _said(error: Exception, key: str | None) -> str:

@@ -29,6 +29,7 @@ class Request:
         url: of the API.
         extra: fields of the body that OpenAI's API does not have.
         retries: how often it is sent again where no word of the answer had come.
+        connect_s: seconds in which the server has to take the connection.
         refused: HTTP statuses of the tries that were refused.
     """
 
@@ -39,6 +40,7 @@ class Request:
     params: GenerationParams
     extra: Mapping[str, Any]
     retries: int
+    connect_s: float = CONNECT_TIMEOUT_S
     refused: list[int] = field(default_factory=list)
 
     async def stream(self) -> AsyncIterator[Any]:
@@ -51,7 +53,7 @@ class Request:
         import openai
 
         # The reader knows how long silence may be, so no time is set for it here: the client would send it again.
-        timeout = openai.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        timeout = openai.Timeout(None, connect=self.connect_s)
 
         async def note(response: Any) -> None:
             if response.is_error:

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from turnout.config import SERVER_RETRIES
 from turnout.engines.remote_errors import cause, normalise, shown_url
 from turnout.errors import ConfigurationError, EngineError, UnknownNameError
 
 DEFAULT_WINDOW = 8192
 """Assumed where a server does not say: the smallest that current servers use by default."""
-
-RETRIES = 2
-"""How often a request is sent again that was refused for now or did not get through. The client of OpenAI does it: it
-waits as long as the server asks for, else 0.5 s and then twice as long, less a random part."""
 
 QUERY_TIMEOUT_S = 10.0
 CHARACTERS_PER_TOKEN = 4.2
@@ -37,10 +34,10 @@ Counter = Literal["vllm", "text", "llama.cpp", "estimate"]
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """The model that was found, and the others that the server has."""
+    """The model that was found, and the others that the server has. `window` is None where the server does not say."""
 
     name: str
-    window: int
+    window: int | None
     known: tuple[str, ...]
 
 
@@ -57,7 +54,13 @@ def base_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 
-def find_model(url: str, name: str | None, key: str | None, retries: int = RETRIES) -> RemoteModel:
+def find_model(
+    url: str,
+    name: str | None,
+    key: str | None,
+    retries: int = SERVER_RETRIES,
+    timeout_s: float = QUERY_TIMEOUT_S,
+) -> RemoteModel:
     """Asks /v1/models for `name`, or for the only model where no name is given.
 
     Raises:
@@ -67,12 +70,12 @@ def find_model(url: str, name: str | None, key: str | None, retries: int = RETRI
     """
     import openai
 
-    with openai.OpenAI(base_url=url, api_key=key or "none", timeout=QUERY_TIMEOUT_S, max_retries=retries) as client:
+    with openai.OpenAI(base_url=url, api_key=key or "none", timeout=timeout_s, max_retries=retries) as client:
         try:
             listed: Any = client.models.list()
         except openai.NotFoundError as error:
             if name is not None:  # some servers have no list of models
-                return RemoteModel(name, DEFAULT_WINDOW, ())
+                return RemoteModel(name, None, ())
             raise EngineError(
                 f"{shown_url(url)} has no list of models", hint="name one with --model-name, and check the URL"
             ) from error
@@ -98,17 +101,17 @@ def find_model(url: str, name: str | None, key: str | None, retries: int = RETRI
         entry = next((entry for entry in entries if entry.id in (chosen, f"{chosen}:latest")), None)
         if entry is None and known:
             raise UnknownNameError(f"model of {shown_url(url)}", chosen, known)
-        window = _window(entry.model_extra or {}, lambda: _loaded_window(client, url)) if entry else DEFAULT_WINDOW
+        window = _window(entry.model_extra or {}, lambda: _loaded_window(client, url)) if entry else None
         return RemoteModel(chosen, window, known)
 
 
-def _window(extra: dict[str, Any], loaded: Callable[[], Any]) -> int:
+def _window(extra: dict[str, Any], loaded: Callable[[], Any]) -> int | None:
     """Args: loaded: asks a server of llama.cpp what it was started with, which may be less than the model has."""
     meta = extra.get("meta")
     found = [extra.get(field) for field in _WINDOW_FIELDS]
     if isinstance(meta, dict) and "n_ctx_train" in meta:
         found += [loaded(), meta["n_ctx_train"]]
-    return next((value for value in found if isinstance(value, int) and value > 0), DEFAULT_WINDOW)
+    return next((value for value in found if type(value) is int and value > 0), None)
 
 
 def _loaded_window(client: Any, url: str) -> Any:
@@ -137,11 +140,19 @@ class TokenCounter:
     """Counts with the server's own tokenizer where it has one (vLLM, llama.cpp), else estimates. Counts are kept by the
     hash of their text. Safe to use from several threads."""
 
-    def __init__(self, url: str, model: str, key: str | None, retries: int = RETRIES) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None,
+        retries: int = SERVER_RETRIES,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> None:
         self._url = url
         self._model = model
         self._key = key
         self._retries = retries
+        self._timeout_s = timeout_s
         self._kind: Counter | None = None
         self._client: Any = None
         self._counts: OrderedDict[bytes, int] = OrderedDict()
@@ -222,6 +233,6 @@ class TokenCounter:
         with self._lock:
             if self._client is None:
                 self._client = openai.OpenAI(
-                    base_url=self._url, api_key=self._key or "none", timeout=QUERY_TIMEOUT_S, max_retries=self._retries
+                    base_url=self._url, api_key=self._key or "none", timeout=self._timeout_s, max_retries=self._retries
                 )
             return self._client

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from turnout.router import waiting
 from turnout.router.prices import MILLION
-from turnout.router.profile import ModelProfile
+from turnout.router.profile import SPREAD, ModelProfile
 from turnout.router.quality import Estimate
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Exclusion
@@ -14,10 +15,6 @@ from turnout.types import Budget, Candidate, Exclusion
 OUTSIDE_S = {"full": 0.01, "rag": 0.03}
 """Seconds to first word outside the engine before the ledger knows better, from outside_engine_s in
 benchmarks/results/predicted_first_word.json, rounded up."""
-
-SPREAD = (0.75, 1.25)
-"""Measured over predicted engine seconds, 10th and 90th percentile, before the ledger knows better; rounded outwards
-from measured_over_predicted in benchmarks/results/predicted_first_word.json."""
 
 LENGTHS = (0.3, 1.0, 2.0)
 """Tokens of an answer over the expected, 10th, 50th and 90th percentile, before the ledger knows better: at most twice
@@ -62,12 +59,14 @@ def candidate(
     short, usual, long = written(strategy, signals, profile)
     token_s = correction * profile.decode_seconds(prompt_tokens, 1) / speedup
     # Waiting for others is no part of reading: neither corrections nor the spread of reading are of it.
-    soon, wait, late = (signals.waited_s + seconds for seconds in signals.wait_s)
-    ttft = outside + wait + prefill
-    ttft_low, ttft_high = outside + soon + fast * prefill, outside + late + slow * slow_prefill
-    total = ttft + token_s * max(usual - 1, 0.0)
-    total_low = ttft_low + fast * token_s * max(short - 1, 0.0)
-    total_high = ttft_high + slow * token_s * max(long - 1, 0.0)
+    wait = waiting.beside(signals, profile, slow_prefill, (short, usual, long))
+    soon, later, late = wait.first
+    ready, slow_ready = outside + signals.waited_s + prefill, outside + signals.waited_s + slow * slow_prefill
+    ttft, ttft_high = ready + later, slow_ready + late
+    ttft_low = outside + signals.waited_s + soon + fast * prefill
+    total = ttft + token_s * max(usual - 1, 0.0) + wait.whole[1] - later
+    total_low = ttft_low + fast * token_s * max(short - 1, 0.0) + wait.whole[0] - soon
+    total_high = ttft_high + slow * token_s * max(long - 1, 0.0) + wait.whole[2] - late
     memory_bytes = memory(prompt_tokens, signals.max_new_tokens)
     needed = prompt_tokens + signals.max_new_tokens
     excluded = None
@@ -107,6 +106,7 @@ def candidate(
         excluded_by=excluded,
         reasons=reasons + unmeasured,
         scanned_tokens=scanned_tokens,
+        late_s=(late, wait.whole[2]),
     )
 
 

@@ -237,7 +237,7 @@ def _limits_to_lift(candidates: Sequence[Candidate], signals: Signals) -> tuple[
     flips = []
     for candidate in candidates:
         broken = candidate.excluded_by
-        if broken is not None and waiting.is_all(broken, signals):
+        if broken is not None and waiting.is_all(broken, candidate, signals):
             flips.append(f"{candidate.strategy} possible where nothing else is being answered")
         if broken is not None and broken.needed is not None:
             flips.append(f"{candidate.strategy} possible at {describe_limit(broken.limit, broken.needed)} or more")
@@ -282,7 +282,7 @@ def _impossible(candidates: Sequence[Candidate], budget: Budget, signals: Signal
         needs = {name: _needed(nearest, name) for name in budget.limits()}
         fields = ", ".join(f"{name}={_round_up(name, value)}" for name, value in needs.items() if value is not None)
         hint = f"nearest possible: {nearest.strategy} with {fields} (limit broken: {limit})"
-    busy = any(waiting.is_all(broken, signals) for broken in broken_by)
+    busy = any(waiting.is_all(c.excluded_by, c, signals) for c in candidates if c.excluded_by is not None)
     if busy:
         hint += ", or ask again when nothing else is being answered"
     return BudgetError(f"no strategy is inside the limits: {'; '.join(wanted)}", hint=hint, retryable=busy)

@@ -23,7 +23,7 @@ from turnout.engines.paged.sequence import Fragment, KvSequence
 from turnout.engines.scheduler.answer import Answer
 from turnout.engines.scheduler.line import Line
 from turnout.engines.scheduler.owner import Owner
-from turnout.engines.scheduler.shares import Prompt, Step
+from turnout.engines.scheduler.shares import AT_ONCE, Prompt, Step
 from turnout.errors import EngineBusyError, EngineError
 from turnout.types import EngineEvent, Finished
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     import torch
 
     from turnout.engines.paged.session import Session
-
-AT_ONCE = 16
-"""Requests that are read or written at once: as many as a step of few tokens takes, see `paged.lean.ROWS`."""
 
 WAITING = 256
 """Requests that may wait for their turn."""

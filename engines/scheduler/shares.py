@@ -16,6 +16,9 @@ from turnout.engines.paged.pages import PAGE
 ATTENTION_COST = 2.0
 """Time of an operation of attention beside one of a matrix product, on a CPU (benchmarks/results/engine_speed.json)."""
 
+AT_ONCE = 16
+"""Requests that are read or written at once: as many as a step of few tokens takes, see `paged.lean.ROWS`."""
+
 SHARED = 2
 """With several requests a step does one of so many parts of what it does for one alone."""
 

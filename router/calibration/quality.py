@@ -64,7 +64,7 @@ def observe(rows: Sequence[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
     about: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         about[row["question_id"]] = row
-        if is_single(row["strategy"]) and not row["truncated"] and row["error"] is None and row["fallback"] is None:
+        if is_single(row["strategy"]) and _is_the_products(row):
             scores.setdefault(row["question_id"], {})[row["strategy"]] = row["score"]
     found = []
     for question_id, by_strategy in scores.items():
@@ -90,6 +90,11 @@ def observe(rows: Sequence[Mapping[str, Any]], decisions: Mapping[str, Mapping[s
             )
         )
     return found
+
+
+def _is_the_products(row: Mapping[str, Any]) -> bool:
+    """Whether the product could have given this answer."""
+    return not row["truncated"] and row["error"] is None and row["fallback"] is None and "left_out" not in row
 
 
 def best_prior(prior: QualityModel, observed: Sequence[Observed]) -> QualityModel:

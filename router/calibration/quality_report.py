@@ -61,7 +61,7 @@ def report(
         "router": decided(lambda each: models[each.question_id]),
         "prior": decided(lambda each: prior),
     }
-    choices |= {name: (lambda each, name=name: name) for name in strategies}  # type: ignore[misc]
+    choices |= {name: _always(name, rows) for name in strategies}
     scores = {name: _figures(choose, observed, rows) for name, choose in choices.items()}
     best = max(strategies, key=lambda name: scores[name]["macro"])
     datasets, groups = [each.dataset for each in observed], [each.group for each in observed]
@@ -75,6 +75,11 @@ def report(
         "reliability": {name: reliability(pairs, name) for name in strategies},
         "gains": [_gain(fitted, name, kind) for name in fitted.others for kind in KINDS],
     }
+
+
+def _always(strategy: str, rows: Rows) -> Choose:
+    """One strategy for every question, and rag for those that are too long for it."""
+    return lambda each: BASE if "left_out" in rows[each.question_id, strategy] else strategy
 
 
 def _again(fields: Mapping[str, Any], model: QualityModel, each: Observed) -> Candidate:

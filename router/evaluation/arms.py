@@ -1,9 +1,10 @@
-"""What only measuring needs: full context cut to the window, and the model asked without any document."""
+"""What only measuring needs: what is over the window, left out or cut, and the model asked without any document."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from turnout.contracts import Engine
 from turnout.engines.prompt import CLOSED_BOOK_TASK
@@ -21,11 +22,27 @@ from turnout.router.request import Machinery
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Context, Finished, GenerationParams, Part, Question, Span, Token, Usage
 
+OverWindow = Literal["leave-out", "cut"]
+OVER_WINDOW: tuple[OverWindow, ...] = ("leave-out", "cut")
+"""What a run does with a question whose documents `full` can't read whole: it has no answer, as in the product, or one
+of a text that is cut in the middle."""
+
+
+def too_long(candidate: Candidate, budget: Budget) -> dict[str, Any] | None:
+    """Which limit of tokens a strategy can't keep with a question, for its row; None where it can."""
+    broken, limit = candidate.excluded_by, budget.max_prompt_tokens
+    if broken is not None:
+        left_out = {"limit": broken.limit, "allowed": broken.allowed, "needed": broken.needed}
+        return left_out if broken.limit == "window" else None
+    if limit is not None and candidate.prompt_tokens is not None and candidate.prompt_tokens > limit:
+        return {"limit": "max_prompt_tokens", "allowed": limit, "needed": candidate.prompt_tokens}
+    return None
+
 
 class CutFull:
     """`full` for every question: what does not fit is cut out of the middle, as LaRA does (arXiv 2502.09977).
 
-    The product never cuts. A table of strategies needs a row for each question all the same, and says which were cut.
+    The product never cuts. Whoever wants an answer of `full` to each question all the same gets it marked as cut.
     """
 
     name = "full"

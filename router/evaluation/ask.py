@@ -15,7 +15,7 @@ from turnout.retrieval.corpus import Corpus
 from turnout.router import deciding, policy
 from turnout.router.clock import Clock
 from turnout.router.evaluation import items, metrics
-from turnout.router.evaluation.arms import CutFull, closed_book
+from turnout.router.evaluation.arms import CutFull, closed_book, too_long
 from turnout.router.evaluation.items import Item
 from turnout.router.pipeline import carry_out
 from turnout.router.questions import task_of
@@ -92,7 +92,7 @@ def decide(asked: Asked, machinery: Machinery) -> tuple[Decision, float]:
 
 
 def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespace: str) -> tuple[Row, float]:
-    """A strategy's row, and the seconds that the engine took of it.
+    """A strategy's row, and the seconds that the engine took of it. What is too long for the strategy is left out.
 
     Of the budget only `max_prompt_tokens` holds here: a limit of time would leave questions without a row, and whether
     it was kept can be read from the row.
@@ -105,6 +105,8 @@ def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespa
     try:
         candidate = strategy.estimate(asked.signals, machinery.profile, budget)
         row["predicted"] = _predicted(candidate)
+        if (left_out := too_long(candidate, budget)) is not None:
+            return row | {"left_out": left_out}, 0.0
         decision = policy.decide([candidate], budget, asked.signals, machinery.profile, strategy.name)
         answer, engine_s = _answer(decision, request, alone)
     except ConfigurationError:
@@ -152,10 +154,11 @@ def router_row(chosen: Row, decision: Decision, decide_s: float) -> Row:
 
 def self_route_row(rag: Row, full: Row) -> Row:
     """Self-Route (arXiv 2407.16833): what rag answers, or full's answer where rag declines, with both calls counted.
+    Where full is left out, there is no second call.
 
     Decoding is greedy and the prompts are those of rag and full, so their rows are what its calls would give.
     """
-    if rag["error"] or not rag["abstained"]:
+    if rag["error"] or not rag["abstained"] or "left_out" in full:
         return rag | {"strategy": SELF_ROUTE}
     first, second = rag["usage"], full["usage"]
     usage = dict(second)

@@ -133,7 +133,11 @@ def _split(name: str) -> tuple[Path, str]:
 def _common(a: _Side, b: _Side) -> list[tuple[int, int]]:
     """Where the questions that both have stand in each table."""
     in_b = {question.id: place for place, question in enumerate(b.table.questions)}
-    places = [(i, in_b[question.id]) for i, question in enumerate(a.table.questions) if question.id in in_b]
+    places = [
+        (i, in_b[question.id])
+        for i, question in enumerate(a.table.questions)
+        if question.id in in_b and not np.isnan(a.arm.scores[i] + b.arm.scores[in_b[question.id]])
+    ]
     if not places:
         raise ConfigurationError(
             f"{a.name} and {b.name} have no question in common", hint="compare runs over the same question files"

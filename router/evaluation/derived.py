@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from turnout.router.evaluation.statistics import macro
-from turnout.router.evaluation.table import Arm, Table, is_single
+from turnout.router.evaluation.table import Arm, Places, Table, both, is_single
 
 SHORT = 4
 """LaRA's shorter documents fill a quarter of its models' windows: 32K of 128K tokens."""
@@ -48,9 +48,10 @@ def random_mixture(table: Table) -> Arm:
 
     Every figure is the expectation, so no drawing noise is in it. The share p solves p full + (1 - p) rag = router in
     mean cost and is cut to 0..1; it is 0.5 without a router's rows, or where full and rag cost the same. The label says
-    whether the router's cost is matched.
+    whether the router's cost is matched. A question that full is left out of gets rag.
     """
-    full, rag = table.arms["full"], table.arms["rag"]
+    rag = table.arms["rag"]
+    full = _picked("full", table, [_possible("full", table, place) for place in range(len(table.questions))], "")
     router = table.arms.get("router")
     spread = full.cost.mean() - rag.cost.mean()
     p = 0.5
@@ -81,7 +82,7 @@ def task_rule(table: Table, window: int) -> Arm:
 
     Comparison takes full, unanswerable takes rag, location and reasoning take full for short documents and rag for
     long ones. LaRA's windows are 128K tokens and its length classes 32K and 128K, so short is up to a quarter of the
-    window. Summarisation, which LaRA does not test, goes with comparison.
+    window. Summarisation, which LaRA does not test, goes with comparison. What full is left out of, rag takes.
     """
 
     def choice(task: str, context_tokens: int) -> str:
@@ -91,35 +92,54 @@ def task_rule(table: Table, window: int) -> Arm:
             return "rag"
         return "full" if context_tokens * SHORT <= window else "rag"
 
-    picks = [choice(question.task, question.context_tokens) for question in table.questions]
+    picks = [
+        _possible(choice(question.task, question.context_tokens), table, place)
+        for place, question in enumerate(table.questions)
+    ]
     return _picked("task_rule", table, picks, "LaRA's fixed rule; it is told each question's gold task")
 
 
 def oracle(table: Table) -> Arm:
     """The best score of any strategy on each question, of equal ones the cheaper: the ceiling of every router."""
     singles = [arm for name, arm in table.arms.items() if is_single(name)]
+    # What a strategy was left out of is no score and comes last.
     picks = [
-        min(singles, key=lambda arm: (-arm.scores[place], arm.cost[place])).name
+        min(singles, key=lambda arm: (-np.nan_to_num(arm.scores[place], nan=-1.0), arm.cost[place])).name
         for place in range(len(table.questions))
     ]
     return _picked("oracle", table, picks, UNREACHABLE)
 
 
-def regret(arms: Mapping[str, Arm], mean: Callable[[Arm], float]) -> dict[str, float]:
-    """What each strategy's mean lacks to the oracle's; empty without an oracle."""
+def regret(arms: Mapping[str, Arm], mean: Callable[[Arm, Places], float], places: Places) -> dict[str, float]:
+    """What each strategy's mean lacks to the oracle's, over those questions of `places` that it answered; empty without
+    an oracle."""
     if "oracle" not in arms:
         return {}
-    best = mean(arms["oracle"])
-    return {name: best - mean(arm) for name, arm in arms.items()}
+    found, best = {}, arms["oracle"]
+    for name, arm in arms.items():
+        if len(at := np.intersect1d(places, both(arm, best))):
+            found[name] = mean(best, at) - mean(arm, at)
+    return found
 
 
 def best_single(table: Table) -> str | None:
-    """The strategy with the highest macro score, of equal ones the cheaper; None without any."""
-    names = [name for name in table.arms if is_single(name)]
-    if not names:
+    """The strategy with the highest macro score, of equal ones the cheaper; None without any.
+
+    One that was left out of questions is no choice for them: it is taken only where each was left out of some, and then
+    by the questions that all of them answered.
+    """
+    singles = [arm for name, arm in table.arms.items() if is_single(name)]
+    whole = [arm for arm in singles if len(arm.answered) == len(table.questions)]
+    among = whole or singles
+    if not among or not len(at := both(*among)):
         return None
-    datasets = table.datasets
-    return min(names, key=lambda name: (-macro(table.arms[name].scores, datasets), table.arms[name].cost.mean()))
+    datasets = [table.datasets[place] for place in at]
+    return min(among, key=lambda arm: (-macro(arm.scores[at], datasets), arm.cost[at].mean())).name
+
+
+def _possible(pick: str, table: Table, place: int) -> str:
+    """What is picked for a question, or rag where that was left out of it."""
+    return "rag" if np.isnan(table.arms[pick].scores[place]) else pick
 
 
 def _picked(name: str, table: Table, picks: Sequence[str], label: str) -> Arm:

@@ -7,6 +7,7 @@ task, length band or dataset they are means over its questions. Seconds and toke
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ from turnout.types import LIMITS
 
 FACTS = (
     "turnout", "created", "finished", "command", "model", "device", "cores", "versions", "seed", "cache", "parallel",
-    "set", "limit", "budget", "questions", "documents", "malformed", "overhead", "prices",
+    "set", "limit", "budget", "over_window", "questions", "documents", "malformed", "overhead", "prices",
 )  # fmt: skip
 """What a report repeats of run.json."""
 
@@ -41,13 +42,13 @@ def figures(run: Run) -> dict[str, Any]:
     """All figures of a run, ready for JSON.
 
     Returns:
-        {"run": facts, "questions", "left_out", "failed_rows", "unusable": strategies whose rows all failed, with the
-        number of rows, "unit": of cost, "lonely_datasets": those of one question,
+        {"run": facts, "questions", "left_out", "failed_rows", "unusable": strategies that answered nothing, with the
+        number of rows that failed, "unit": of cost, "lonely_datasets": those of one question,
         "best_single", "strategies": [one per strategy, in the order of reports], "datasets", "tasks", "lengths":
         [one per slice], "wins", "closed_book", "timing", "verdicts"}.
 
     Raises:
-        ConfigurationError: there is no question that every strategy answered.
+        ConfigurationError: see `tabulate`.
     """
     executed = tabulate(run)
     window = int(run.facts["model"]["window"])
@@ -55,7 +56,9 @@ def figures(run: Run) -> dict[str, Any]:
     table = dataclasses.replace(executed, arms={name: arms[name] for name in in_order(arms)})
     best = best_single(table)
     tasks = by_task(table)
-    lacking = regret(table.arms, lambda arm: macro(arm.scores, table.datasets))
+    datasets = np.array(table.datasets)
+    everywhere = np.arange(len(table.questions))
+    lacking = regret(table.arms, lambda arm, at: macro(arm.scores[at], datasets[at].tolist()), everywhere)
     limits = {name: value for name, value in (run.facts.get("budget") or {}).items() if name in LIMITS and value}
     return {
         "run": _facts(run.facts),
@@ -72,7 +75,7 @@ def figures(run: Run) -> dict[str, Any]:
             | _shown(arm, limits)
             | {
                 "regret": lacking.get(arm.name),
-                "task_mean": _mean([task["scores"][arm.name]["mean"] for task in tasks]),
+                "task_mean": _mean([score["mean"] for task in tasks if (score := task["scores"][arm.name])]),
             }
             for arm in table.arms.values()
         ],
@@ -95,11 +98,13 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scored(arm: Arm, table: Table, best: str | None) -> dict[str, Any]:
     """The score, and its difference to the best single strategy."""
-    score = macro_interval(arm.scores, table.clusters, table.datasets)
+    at = arm.answered
+    clusters, datasets = [table.clusters[place] for place in at], [table.datasets[place] for place in at]
+    score = macro_interval(arm.scores[at], clusters, datasets)
     against: dict[str, Any] = dict.fromkeys(("difference", "too_few", "told_apart", "needed"))
     if best is not None and arm.name != best:
         against = difference(arm.scores, table.arms[best].scores, table.clusters, table.datasets)
-    return {"name": arm.name, "label": arm.label, "score": interval_json(score), **against}
+    return {"name": arm.name, "label": arm.label, "score": interval_json(score), **against, "questions": len(at)}
 
 
 def _took(arm: Arm) -> dict[str, Any]:
@@ -115,13 +120,14 @@ def _took(arm: Arm) -> dict[str, Any]:
 
 def _shown(arm: Arm, limits: Mapping[str, float]) -> dict[str, Any]:
     """What the answers were like; nothing for a baseline that is an expectation and has no answers."""
-    rows = arm.rows
+    rows, none = arm.own_rows, {"truncated": 0, "left_out": {}, "fallback": 0, "cached_rows": 0}
     if not rows:
-        return {"citations": None, "abstention": None, "truncated": 0, "fallback": 0, "cached_rows": 0, "kept": {}}
+        return {"citations": None, "abstention": None, **none, "kept": {}}
     return {
         "citations": _citations(rows),
         "abstention": metrics.abstention(rows),
         "truncated": sum(row["truncated"] for row in rows),
+        "left_out": dict(Counter(row["left_out"]["limit"] for row in arm.rows if "left_out" in row)),
         "fallback": sum(row["fallback"] is not None for row in rows),
         "cached_rows": sum((row["usage"].get("cached_tokens") or 0) > 0 for row in rows),
         "kept": {name: _kept(rows, name, value) for name, value in limits.items()},

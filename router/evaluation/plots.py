@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnout.errors import MissingExtraError
+from turnout.router.evaluation.report_text import mean, number
 from turnout.router.evaluation.rows import Row, write_atomically
 from turnout.router.evaluation.table import is_single, predicted_and_measured
 
@@ -116,11 +118,12 @@ def by_length(axes: Axes, figures: Mapping[str, Any], _: Sequence[Row]) -> str:
     """Score by length of the documents, one line per strategy that ran."""
     bands = figures["lengths"]
     names = [e["name"] for e in figures["strategies"] if e["name"] in ("router", "closed") or is_single(e["name"])]
-    for number, name in enumerate(names):
-        scores = [band["scores"][name] for band in bands]
+    for at, name in enumerate(names):
+        # A strategy may have been left out of all questions of a length: a gap.
+        scores = [band["scores"][name] or dict.fromkeys(("mean", "low", "high"), math.nan) for band in bands]
         means = [score["mean"] for score in scores]
         axes.errorbar(
-            [place + (number - (len(names) - 1) / 2) * 0.6 / len(names) for place in range(len(bands))],
+            [place + (at - (len(names) - 1) / 2) * 0.6 / len(names) for place in range(len(bands))],
             means,
             yerr=[
                 [score["mean"] - score["low"] for score in scores],
@@ -135,7 +138,7 @@ def by_length(axes: Axes, figures: Mapping[str, Any], _: Sequence[Row]) -> str:
     axes.set_ylabel("score (95% interval)")
     _legend(axes)
     return "Score by length: " + "; ".join(
-        f"{band['name']} tokens: " + ", ".join(f"{name} {band['scores'][name]['mean']:.2f}" for name in names)
+        f"{band['name']} tokens: " + ", ".join(f"{name} {number(mean(band['scores'][name]))}" for name in names)
         for band in bands
     )
 
@@ -178,14 +181,21 @@ def regret(axes: Axes, figures: Mapping[str, Any], _: Sequence[Row]) -> str:
     if not tasks:
         return ""
     width = 0.8 / len(names)
-    for number, name in enumerate(names):
-        places = [place + (number - (len(names) - 1) / 2) * width for place in range(len(tasks))]
-        axes.bar(places, [task["regret"][name] for task in tasks], width, color=_look(name)["color"], label=name)
+    for at, name in enumerate(names):
+        places = [place + (at - (len(names) - 1) / 2) * width for place in range(len(tasks))]
+        axes.bar(
+            places,
+            [task["regret"].get(name, math.nan) for task in tasks],
+            width,
+            color=_look(name)["color"],
+            label=name,
+        )
     axes.set_xticks(range(len(tasks)), [f"{task['name']}\nn={task['questions']}" for task in tasks])
     axes.set_ylabel("regret: oracle minus score")
     _legend(axes)
     return "Regret by task: " + "; ".join(
-        f"{task['name']}: " + ", ".join(f"{name} {task['regret'][name]:.2f}" for name in names) for task in tasks
+        f"{task['name']}: " + ", ".join(f"{name} {number(task['regret'].get(name))}" for name in names)
+        for task in tasks
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.router.evaluation.plots import draw
 from turnout.router.evaluation.report_text import (
+    against_best,
     budget_lines,
     counted,
     counts,
@@ -19,6 +20,8 @@ from turnout.router.evaluation.report_text import (
     header,
     interval,
     interval_notes,
+    is_partial,
+    left_out_line,
     number,
     shares,
     unusable_line,
@@ -31,7 +34,8 @@ DEFINITIONS = (
      "the mean over its questions."),
     ("[low, high]", "95% interval of a bootstrap that draws whole documents within each dataset, 2,000 times."),
     ("vs best single", "score minus that of the strategy that scored highest here, question by question. It was picked "
-     "after seeing the scores, which favours it a little."),
+     "after seeing the scores, which favours it a little. One that was left out of questions is not picked where "
+     "another one answered all, and is compared over those that it answered."),
     ("told apart", "zero lies outside the 95% interval of the difference. The number needed is how many questions of "
      "this kind would bring the interval down to the difference that was seen."),
     ("s/question", "seconds from the call to the whole answer, mean over questions; loading the model and indexing the "
@@ -91,6 +95,7 @@ def page(figures: Mapping[str, Any], rows: Sequence[Row]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         {"counted": counted, "counts": counts, "interval": interval, "number": number, "shares": shares}
+        | {"against_best": against_best, "is_partial": is_partial}
     )
     template = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
@@ -111,6 +116,7 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
     """What must be known to read the main table."""
     entries = figures["strategies"]
     notes = [f"{entry['name']}: {entry['label']}" for entry in entries if entry["label"]]
+    notes += [f"{entry['name']}: {left_out_line(entry, figures)}" for entry in entries if entry["left_out"]]
     notes += [f"{entry['name']}: {fallback_line(entry, figures)}" for entry in entries if entry["fallback"]]
     notes += [f"{name}: {unusable_line(failed)}" for name, failed in figures["unusable"].items()]
     notes += [cut] if (cut := cut_line(figures)) else []
@@ -134,6 +140,10 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seed", run["seed"]),
         ("cache", _CACHE.get(run["cache"], run["cache"])),
         ("budget", limits),
+        (
+            "full over the window",
+            {"cut": "cut in the middle", "leave-out": "left out"}.get(run["over_window"] or "cut"),
+        ),
         ("costs measured", run["profile_measured"] or "no: estimates of this machine were used"),
         ("command", run["command"]),
         ("run", f"{run['created']} to {run['finished'] or 'not finished'}, turnout {run['turnout']}"),

@@ -14,7 +14,7 @@ def terminal(figures: Mapping[str, Any], *, details: bool = False, page: str = "
         details: add the tables by task and by length.
         page: where the HTML page was written, for the last line.
     """
-    lines = [header(figures["run"], figures), *_strategies(figures["strategies"])]
+    lines = [header(figures["run"], figures), *_strategies(figures)]
     lines += _notes(figures)
     lines += _keyed("verdict", [verdict["text"] for verdict in figures["verdicts"]])
     if details:
@@ -68,26 +68,38 @@ def counted(number: int | None, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _strategies(strategies: Sequence[Mapping[str, Any]]) -> list[str]:
+def _strategies(figures: Mapping[str, Any]) -> list[str]:
     rows = [("", "score [95%]", "vs best single", "s/question", "prompt", "found", "evidence", "not-in-text P/R")]
-    return columns([*rows, *map(_strategy, strategies)])
+    return columns([*rows, *(_strategy(entry, figures) for entry in figures["strategies"])])
 
 
-def _strategy(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _strategy(entry: Mapping[str, Any], figures: Mapping[str, Any]) -> tuple[str, ...]:
     name = entry["name"] + ("*" if entry["truncated"] else "")
     if entry["name"] == "oracle":
         return (name, f"{entry['score']['mean']:.2f}", entry["label"])
-    difference, abstention, citations = entry["difference"], entry["abstention"], entry["citations"]
+    abstention, citations = entry["abstention"], entry["citations"]
     return (
         name,
-        interval(entry["score"]),
-        "best single" if difference is None else interval(difference, signed=True),
+        interval(entry["score"]) + (f" n={entry['questions']}" if is_partial(entry, figures) else ""),
+        against_best(entry, figures),
         number(entry["seconds"]["mean"], ".1f"),
         number(entry["prompt_tokens"], ",.0f"),
         number(citations and citations["found"]),
         number(citations and citations["evidence"]),
         f"{number(abstention['precision'])} / {number(abstention['recall'])}" if abstention else "-",
     )
+
+
+def is_partial(entry: Mapping[str, Any], figures: Mapping[str, Any]) -> bool:
+    """Whether a strategy's figures are of some of the questions."""
+    return bool(entry["questions"] < figures["questions"])
+
+
+def against_best(entry: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """A strategy's score minus that of the best single one."""
+    if entry["difference"] is None:
+        return "best single" if entry["name"] == figures["best_single"] else "-"
+    return interval(entry["difference"], signed=True)
 
 
 def interval(values: Mapping[str, float], *, signed: bool = False) -> str:
@@ -124,6 +136,8 @@ def _notes(figures: Mapping[str, Any]) -> list[str]:
     for entry in entries:
         if entry["label"] and entry["name"] != "oracle":
             lines += _keyed(entry["name"], [entry["label"]])
+        if entry["left_out"]:
+            lines += _keyed(entry["name"], [left_out_line(entry, figures)])
         if entry["fallback"]:
             lines += _keyed(entry["name"], [fallback_line(entry, figures)])
         if entry["cached_rows"] and figures["run"]["cache"] == "cold" and not entry["label"]:
@@ -143,9 +157,17 @@ def fallback_line(entry: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     return f"rag's answer in {entry['fallback']} of {figures['questions']}"
 
 
+def left_out_line(entry: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    """How many questions were too long for a strategy, and for which limit; its figures are of the others."""
+    why = ", ".join(f"{'the window' if limit == 'window' else limit} {n}" for limit, n in entry["left_out"].items())
+    number = sum(entry["left_out"].values())
+    questions = counted(figures["questions"], "question")
+    return f"left out of {number} of {questions}, too long for {why}; its figures are of the others"
+
+
 def unusable_line(failed: int) -> str:
     """Why a strategy is left out."""
-    return f"no row without an error ({failed:,} failed)"
+    return f"no row without an error ({failed:,} failed)" if failed else "left out of every question: too long for it"
 
 
 def interval_notes(figures: Mapping[str, Any]) -> list[str]:
@@ -185,11 +207,16 @@ def _slices(title: str, entries: Sequence[Mapping[str, Any]], figures: Mapping[s
     names = [entry["name"] for entry in figures["strategies"]]
     rows = [(title, "n", *names, "full/rag/tie", "router took")]
     for entry in entries:
-        scores = (number(entry["scores"][name]["mean"]) for name in names)
+        scores = (number(mean(entry["scores"][name])) for name in names)
         rows.append((entry["name"], str(entry["questions"]), *scores, shares(entry["wins"]), counts(entry["chosen"])))
     if last:
         rows.append((last, "", *(number(entry["task_mean"]) for entry in figures["strategies"])))
     return columns(rows)
+
+
+def mean(score: Mapping[str, float] | None) -> float | None:
+    """Of a score; None where there is none."""
+    return score["mean"] if score is not None else None
 
 
 def shares(wins: Mapping[str, float]) -> str:

@@ -39,6 +39,14 @@ class Failure(TypedDict):
     message: str
 
 
+class LeftOut(TypedDict):
+    """Why a strategy was not asked: it would have read more tokens than `limit` allows."""
+
+    limit: str
+    allowed: int
+    needed: int
+
+
 class Row(TypedDict):
     """One line of rows.jsonl; docs/evaluation.md says what each field holds."""
 
@@ -64,10 +72,11 @@ class Row(TypedDict):
     chosen: NotRequired[str | None]
     decide_s: NotRequired[float | None]
     refused: NotRequired[str]
+    left_out: NotRequired[LeftOut]
 
 
 # Not Row.__required_keys__: it does not see NotRequired where annotations are strings.
-_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused"}
+_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused", "left_out"}
 _NEEDED_FACTS = "turnout created finished command model device cores versions seed cache budget strategies documents"
 
 
@@ -184,7 +193,8 @@ def _row(line: bytes) -> Row:
     score = value["score"]
     if not isinstance(value["usage"], dict) or not isinstance(value["citations"], dict):
         raise ValueError("usage and citations are not objects")
-    if value["error"] is None and not (isinstance(score, int | float) and 0 <= score <= 1):
+    has_answer = value["error"] is None and "left_out" not in value
+    if has_answer and not (isinstance(score, int | float) and 0 <= score <= 1):
         raise ValueError(f"score is {score!r}, not a number in 0..1")
     return cast(Row, value)
 

@@ -26,9 +26,12 @@ Key = tuple[str, str]
 
 MUST_AGREE = (
     "schema", "turnout", "model", "prices", "embedder", "device", "seed", "cache", "parallel", "set", "limit", "budget",
-    "inputs",
+    "over_window", "inputs",
 )  # fmt: skip
 """What all rows of one run have in common. Strategies may be added to a run, nothing else may change."""
+
+BEFORE = {"over_window": "cut"}
+"""What a run.json means that does not say: earlier versions cut what was over the window."""
 
 
 class RunStore:
@@ -72,9 +75,9 @@ class RunStore:
                 hint="give another --out, or delete the folder to start again",
             )
         for name in MUST_AGREE if before else ():
-            if before.get(name) != facts[name]:
+            if (held := before.get(name, BEFORE.get(name))) != facts[name]:
                 raise ConfigurationError(
-                    f"{self.folder} holds a run with {name} {before.get(name)!r}, not {facts[name]!r}",
+                    f"{self.folder} holds a run with {name} {held!r}, not {facts[name]!r}",
                     hint="give another --out, or delete the folder to start again",
                 )
         self.rows = {(row["question_id"], row["strategy"]): dict(row) for row in self._rows()}

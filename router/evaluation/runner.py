@@ -17,7 +17,7 @@ from turnout.progress import Progress, Watch
 from turnout.record import decision_json
 from turnout.retrieval.corpus import Corpus
 from turnout.router.evaluation import ask
-from turnout.router.evaluation.arms import CutFull
+from turnout.router.evaluation.arms import CutFull, OverWindow
 from turnout.router.evaluation.ask import CLOSED, ROUTER, SELF_ROUTE, Asked, Row
 from turnout.router.evaluation.derived import DERIVED
 from turnout.router.evaluation.items import Item
@@ -87,6 +87,7 @@ class Bench:
         documents: by the question set's ids.
         tokens: of a document, in the reader's tokenizer.
         new_tokens: most for each question's answer, by question id.
+        over_window: what becomes of questions whose documents `full` can't read whole.
         parallel: questions at once, for engines that take several; more than one makes the times those of a busy
             server.
     """
@@ -98,6 +99,7 @@ class Bench:
     new_tokens: Mapping[str, int]
     budget: Budget
     cache: CacheMode
+    over_window: OverWindow = "leave-out"
     parallel: int = 1
     progress: Progress = lambda stage, done, total: None
     # New for each pass: what another run, or this one before it was killed, left in a server's cache is not read.
@@ -109,9 +111,12 @@ class Bench:
         engine = self.machinery.engine
         lock = threading.Lock() if self.parallel > 1 else None
         self.arms: dict[str, Strategy] = {
-            s.name: CutFull(engine) if s.name == "full" else _OneAtATime(s, lock) if lock else s
+            s.name: CutFull(engine) if self._cuts(s) else _OneAtATime(s, lock) if lock else s
             for s in self.machinery.strategies
         }
+
+    def _cuts(self, strategy: Strategy) -> bool:
+        return self.over_window == "cut" and strategy.name == "full"
 
 
 def run(bench: Bench, items: Sequence[Item], names: Sequence[str], store: RunStore) -> None:
@@ -271,7 +276,7 @@ def _score_again(items: Sequence[Item], names: Sequence[str], store: RunStore) -
     for item in items:
         for name in names:
             row = store.rows.get((item.id, name))
-            if row is not None and row["error"] is None:
+            if row is not None and row["error"] is None and "left_out" not in row:
                 row.update(ask.scored(item, row["answer"], row["abstained"]))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from turnout.router.evaluation.derived import regret
 from turnout.router.evaluation.statistics import Interval, macro_interval
-from turnout.router.evaluation.table import Arm, Asked, Table, Vector, is_single
+from turnout.router.evaluation.table import Arm, Asked, Places, Table, Vector, both, is_single
 
 TIE = 0.01
 """Scores closer than this are equal."""
@@ -21,8 +21,6 @@ KNOWN = 0.5
 
 _BANDS = ((1_000, "<1K"), (2_000, "1-2K"), (4_000, "2-4K"), (8_000, "4-8K"), (16_000, "8-16K"), (32_000, "16-32K"))
 BANDS = (*(name for _, name in _BANDS), "32K+")
-
-Places = NDArray[np.intp]
 
 
 def band(tokens: int) -> str:
@@ -54,20 +52,23 @@ def _slices(table: Table, key: Callable[[Asked], str]) -> list[dict[str, Any]]:
 
 
 def _slice(table: Table, name: str, places: Places) -> dict[str, Any]:
-    clusters = [table.questions[place].cluster for place in places]
     router = table.arms.get("router")
     return {
         "name": name,
         "questions": len(places),
-        "documents": len(set(clusters)),
-        "scores": {
-            arm.name: interval_json(macro_interval(arm.scores[places], clusters, [name] * len(places)))
-            for arm in table.arms.values()
-        },
-        "regret": regret(table.arms, lambda arm: float(arm.scores[places].mean())),
+        "documents": len({table.questions[place].cluster for place in places}),
+        "scores": {arm.name: _score(table, arm, name, places) for arm in table.arms.values()},
+        "regret": regret(table.arms, lambda arm, at: float(arm.scores[at].mean()), places),
         "wins": wins(table.arms, places),
         "chosen": {} if router is None else chosen(router, places),
     }
+
+
+def _score(table: Table, arm: Arm, name: str, places: Places) -> dict[str, float] | None:
+    """Over those of the questions that it answered; None where it answered none."""
+    at = np.intersect1d(places, arm.answered)
+    clusters = [table.questions[place].cluster for place in at]
+    return interval_json(macro_interval(arm.scores[at], clusters, [name] * len(at))) if len(at) else None
 
 
 def interval_json(interval: Interval) -> dict[str, float]:
@@ -75,11 +76,16 @@ def interval_json(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def wins(arms: Mapping[str, Arm], places: Places | slice = slice(None)) -> dict[str, float]:
-    """Shares of questions on which full, rag or neither scores higher; empty without both."""
+def wins(arms: Mapping[str, Arm], places: Places | None = None) -> dict[str, float]:
+    """Shares of questions on which full, rag or neither scores higher, of those that both answered; empty without
+    any."""
     if not {"full", "rag"} <= arms.keys():
         return {}
-    gap = arms["full"].scores[places] - arms["rag"].scores[places]
+    full, rag = arms["full"], arms["rag"]
+    at = both(full, rag) if places is None else np.intersect1d(places, both(full, rag))
+    if not len(at):
+        return {}
+    gap = full.scores[at] - rag.scores[at]
     return {"full": _share(gap > TIE), "rag": _share(gap < -TIE), "tie": _share(abs(gap) <= TIE)}
 
 
@@ -115,7 +121,7 @@ def closed_book(table: Table) -> dict[str, Any] | None:
 
 
 def _macro(scores: Vector, mask: NDArray[np.bool_], table: Table) -> dict[str, float] | None:
-    places = np.flatnonzero(mask)
+    places = np.flatnonzero(mask & ~np.isnan(scores))
     if not len(places):
         return None
     clusters = [table.questions[place].cluster for place in places]

@@ -14,6 +14,7 @@ from turnout.errors import ConfigurationError
 from turnout.router.evaluation.rows import Row, Run
 
 Vector = NDArray[np.float64]
+Places = NDArray[np.intp]
 
 SINGLE = ("full", "rag", "extract", "soft", "rapid")
 """Strategies that a router chooses among; a name may carry a variant after a colon."""
@@ -49,7 +50,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What one strategy scored and took; every array is [questions], in the order of the table.
+    """What one strategy scored and took; every array is [questions], in the order of the table, and NaN at questions
+    that the strategy was left out of.
 
     Attributes:
         ttft: seconds to the first word, NaN where none was shown.
@@ -67,16 +69,32 @@ class Arm:
     rows: tuple[Row, ...] = ()
     label: str = ""
 
+    @property
+    def answered(self) -> Places:
+        """Where the questions stand that it was asked."""
+        return np.flatnonzero(~np.isnan(self.scores))
+
+    @property
+    def own_rows(self) -> tuple[Row, ...]:
+        """The rows behind the figures of those questions."""
+        return tuple(row for row in self.rows if "left_out" not in row)
+
+
+def both(first: Arm, *others: Arm) -> Places:
+    """Where the questions stand that all of some strategies were asked."""
+    return np.flatnonzero(~np.isnan(sum((arm.scores for arm in others), first.scores)))
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All strategies over the same questions, which are sorted by dataset and id.
+    """All strategies over the same questions, which are sorted by dataset and id. A question that is too long for one
+    strategy is in the table for the others.
 
     Attributes:
         left_out: questions that are not in the table, because a row of theirs failed or is missing.
         failed_rows: rows of the run with an error.
         unit: what `cost` counts: "cost" where every row has one that says more than its seconds, else "seconds".
-        unusable: strategies that are left out, since each of their rows failed, and how many rows that were.
+        unusable: strategies that are left out, since each of their rows failed or was too long, and how many failed.
     """
 
     questions: tuple[Asked, ...]
@@ -98,13 +116,13 @@ class Table:
 
 
 def tabulate(run: Run, wanted: Collection[str] | None = None) -> Table:
-    """Puts the rows of a run side by side. A strategy whose rows all failed is left out, and named in `unusable`.
+    """Puts the rows of a run side by side. A strategy that answered nothing is left out, and named in `unusable`.
 
     Args:
         wanted: the strategies that must have answered a question; all by default.
 
     Raises:
-        ConfigurationError: there is no question that every strategy answered.
+        ConfigurationError: there is no question that every strategy answered, but for those that are too long for it.
     """
     by_question: dict[str, dict[str, Row]] = {}
     failed: Counter[str] = Counter()
@@ -112,19 +130,22 @@ def tabulate(run: Run, wanted: Collection[str] | None = None) -> Table:
         if wanted is None or row["strategy"] in wanted:
             by_question.setdefault(row["question_id"], {})[row["strategy"]] = row
             failed[row["strategy"]] += row["error"] is not None
-    answered = {row["strategy"] for rows in by_question.values() for row in rows.values() if row["error"] is None}
+    answered = {row["strategy"] for rows in by_question.values() for row in rows.values() if _is_answered(row)}
     strategies = in_order(answered)
     whole = [
         rows
         for rows in by_question.values()
-        if answered and all(name in rows and rows[name]["error"] is None for name in answered)
+        if all(name in rows and rows[name]["error"] is None for name in answered)
+        and any(_is_answered(rows[name]) for name in answered)
     ]
     if not whole:
         who = " and ".join(in_order(wanted)) if wanted else "every strategy"
         rows, errors = sum(map(len, by_question.values())), sum(failed.values())
+        again = "the same turnout eval run command runs failed and missing rows again"
+        long = "what is too long for a strategy has no answer: use a larger window, or --over-window cut"
         raise ConfigurationError(
             f"{run.folder} has no question that {who} answered ({rows} rows, {errors} failed)",
-            hint="the same turnout eval run command runs failed and missing rows again",
+            hint=again if errors or not rows else long,
         )
     whole.sort(key=lambda rows: (rows[strategies[0]]["dataset"], rows[strategies[0]]["question_id"]))
     unit = _unit([[rows[name] for rows in whole] for name in strategies])
@@ -138,8 +159,13 @@ def tabulate(run: Run, wanted: Collection[str] | None = None) -> Table:
     )
 
 
+def _is_answered(row: Row) -> bool:
+    return row["error"] is None and "left_out" not in row
+
+
 def _unit(arms: Sequence[Sequence[Row]]) -> str:
     """A local engine's cost is its seconds, and would only repeat them."""
+    arms = [[row for row in rows if "left_out" not in row] for rows in arms]
     costs = [_cost(rows).sum() for rows in arms]
     seconds = [sum(row["usage"].get("total_s") or 0.0 for row in rows if "refused" not in row) for rows in arms]
     return "seconds" if np.isnan(costs).any() or np.allclose(costs, seconds, rtol=REPEATED, atol=0) else "cost"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from turnout.router.evaluation.derived import best_single
 from turnout.router.evaluation.report_text import counted
 from turnout.router.evaluation.slices import TIE, interval_json
 from turnout.router.evaluation.statistics import needed_questions, paired_difference, told_apart
-from turnout.router.evaluation.table import Table, Vector
+from turnout.router.evaluation.table import Table, Vector, is_single
 
 FEW = 10
 """Documents of one dataset from which on an interval can be trusted to tell strategies apart."""
@@ -19,11 +21,13 @@ SHOWN = 30
 
 
 def verdicts(table: Table) -> list[dict[str, Any]]:
-    """The router against the best single strategy, then full against rag, where the rows hold them."""
+    """The router against the best single strategy and against those that can't be it, since they were left out of
+    questions; then full against rag: where the rows hold them."""
     best = best_single(table)
     pairs = []
     if "router" in table.arms and best is not None:
-        pairs.append(("router", best))
+        partial = [name for name, arm in table.arms.items() if is_single(name) and len(arm.answered) < len(arm.scores)]
+        pairs = [("router", name) for name in dict.fromkeys((best, *partial))]
     if {"full", "rag"} <= table.arms.keys():
         pairs.append(("full", "rag"))
     return [_verdict(table, a, b) for a, b in pairs]
@@ -32,13 +36,12 @@ def verdicts(table: Table) -> list[dict[str, Any]]:
 def _verdict(table: Table, a: str, b: str) -> dict[str, Any]:
     against = difference(table.arms[a].scores, table.arms[b].scores, table.clusters, table.datasets)
     disagree = _disagreements(table, a, b)
-    text = sentence(a, b, against, len(table.questions))
+    text = sentence(a, b, against, against["questions"])
     if disagree:
         text += f"; they score differently on {counted(len(disagree), 'question')}"
     return {
         "a": a,
         "b": b,
-        "questions": len(table.questions),
         **against,
         "disagree": len(disagree),
         "disagreements": disagree[:SHOWN],
@@ -47,20 +50,24 @@ def _verdict(table: Table, a: str, b: str) -> dict[str, Any]:
 
 
 def difference(a: Vector, b: Vector, clusters: Sequence[str], datasets: Sequence[str]) -> dict[str, Any]:
-    """Scores a minus b with its interval, whether they are told apart, and if not, how many questions it would take.
+    """Scores a minus b with its interval, whether they are told apart, and if not, how many questions it would take;
+    over the `questions` for which both have a score (NaN is none).
 
     `too_few` says that the interval is too narrow to claim anything: a dataset of one unit, or few units in all. Units
     are what the bootstrap draws within a dataset: its documents, or its questions where there is one document.
     """
-    interval = paired_difference(a, b, clusters, datasets)
+    at = np.flatnonzero(~np.isnan(a - b))
+    clusters, datasets = [clusters[place] for place in at], [datasets[place] for place in at]
+    interval = paired_difference(a[at], b[at], clusters, datasets)
     units = drawn_units(clusters, datasets)
     too_few = min(units) < 2 or sum(units) - len(units) < FEW - 1
     apart = told_apart(interval) and not too_few
     return {
+        "questions": len(at),
         "difference": interval_json(interval),
         "too_few": too_few,
         "told_apart": apart,
-        "needed": None if apart or too_few else needed_questions(interval, len(a)),
+        "needed": None if apart or too_few else needed_questions(interval, len(at)),
     }
 
 

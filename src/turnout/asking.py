@@ -16,7 +16,9 @@ class Decoding:
 
     `max_tokens` bounds the answer, None takes the task's own bound; `temperature` 0 is greedy; the answer ends before
     the first of the `stop` strings; `seed` makes sampling repeatable; `timeout_s` bounds the time that the model takes,
-    and unlike a budget's limits it plays no part in the decision.
+    and unlike a budget's limits it plays no part in the decision. Of what was read before only that of the same
+    `cache_namespace` is used again, so that no time of an answer tells what other tenants have asked; None takes that
+    of the `Turnout`.
     """
 
     max_tokens: int | None = None
@@ -24,6 +26,7 @@ class Decoding:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     timeout_s: float | None = None
+    cache_namespace: str | None = None
 
 
 BETWEEN = "\n\n"

@@ -34,6 +34,10 @@ def check_decoding(decoding: Decoding) -> None:
         )
     if time_s is not None and not time_s > 0:
         raise ConfigurationError(f"an answer in {time_s} s can't be had", hint="allow more time, or leave it out")
+    if not isinstance(decoding.cache_namespace, str | None):
+        raise ConfigurationError(
+            f"cache_namespace is {decoding.cache_namespace!r}", hint="give a text, or leave it out"
+        )
     stop: object = decoding.stop
     if isinstance(stop, str):
         raise ConfigurationError(f"stop strings are given as {stop!r}", hint=f"give a sequence: [{stop!r}]")

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from turnout.parts import Parts
     from turnout.router.request import Request
 
-_OF_OUR_ENGINES = ("model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft")
+_OF_OUR_ENGINES = (
+    "model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft", "server_window",
+    "server_takes", "server_timeout_s", "server_retries", "cache_namespace",
+)  # fmt: skip
 
 
 class Turnout(Shelf, Logbook):
@@ -51,6 +54,11 @@ class Turnout(Shelf, Logbook):
         attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
         soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
+        server_window: tokens of prompt and answer of a server's model; what the server says by default.
+        server_takes: what a server takes beside OpenAI's fields: "cache_salt", "choices" (docs/scale.md).
+        server_timeout_s: seconds that a server may say nothing; 600 by default.
+        server_retries: how often a request to a server is sent again before the answer begins; 2 by default.
+        cache_namespace: prompts find again only what was read under the same name; `Decoding` has one for a question.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -77,28 +85,23 @@ class Turnout(Shelf, Logbook):
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
         cache_url: str | None = None,
+        server_window: int | None = None,
+        server_takes: str | Collection[str] | None = None,
+        server_timeout_s: float | None = None,
+        server_retries: int | None = None,
+        cache_namespace: str | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
     ) -> None:
         self._options: dict[str, Any] = {
-            "home": home,
-            "model": model if isinstance(model, str) else None,
-            "model_name": model_name,
-            "adapter": adapter,
-            "log": log,
-            "api_key": api_key,
-            "device": device,
-            "max_file_mb": max_file_mb,
-            "kv_disk_mb": kv_disk_mb,
-            "yarn": yarn,
-            "int8": int8,
-            "prices": prices,
-            "passage_tokens": passage_tokens,
-            "attention": attention,
-            "soft": soft,
-            "cache_url": cache_url,
-        }
+            "home": home, "model": model if isinstance(model, str) else None, "model_name": model_name,
+            "adapter": adapter, "log": log, "api_key": api_key, "device": device, "max_file_mb": max_file_mb,
+            "kv_disk_mb": kv_disk_mb, "yarn": yarn, "int8": int8, "prices": prices, "passage_tokens": passage_tokens,
+            "attention": attention, "soft": soft, "cache_url": cache_url, "server_window": server_window,
+            "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
+            "cache_namespace": cache_namespace,
+        }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
         self._embedder = embedder
@@ -205,15 +208,17 @@ class Turnout(Shelf, Logbook):
         asks a server, or any other as in the constructor. Both are to be closed.
 
         Args:
-            api_key: for another server. What this one and the environment know goes to this one's server alone, as an
-                adapter, `soft` and a `model_name` go with this one's model alone.
+            api_key: for another server. What this one and the environment know goes to this one's server alone, as
+                `server_takes` does, and an adapter, `soft`, `model_name` and `server_window` with this one's model.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
         if own is not None and not is_url(model):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
+        takes = self._options["server_takes"] if model == own else ()
         other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "api_key": key}
+        other |= {"server_window": None, "server_takes": takes}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------
@@ -463,6 +468,7 @@ class Turnout(Shelf, Logbook):
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,
+            cache_namespace=decoding.cache_namespace or parts.settings.cache_namespace,
             decoding=decoding,
             steady=steady,
         )

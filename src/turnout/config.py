@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,13 @@ DEFAULT_SOFT = "mean:2"
 CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
 SERVER_TAKES = ("cache_salt", "choices")
+SERVER_RETRIES = 2
+"""How often a request is sent again that was refused for now or did not get through. The client of OpenAI does it: it
+waits as long as the server asks for, else 0.5 s and then twice as long, less a random part."""
+
+SERVER_TIMEOUT_S = 600.0
+"""A server that is connected and says nothing for so long is given up: long prompts are read in silence."""
+
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
@@ -51,6 +58,10 @@ class Settings:
         cache_required: a server that can't be used is an error; else it is done without.
         server_window: tokens of prompt and answer of a server's model; None for what the server says.
         server_takes: what a server takes beside OpenAI's fields, of SERVER_TAKES.
+        server_timeout_s: seconds that a server may say nothing.
+        server_retries: how often a request is sent again before the first word of its answer.
+        cache_namespace: prompts that are read here find again only what was read under the same name; None for what
+            was read under none.
     """
 
     home: Path
@@ -74,6 +85,9 @@ class Settings:
     cache_required: bool = False
     server_window: int | None = None
     server_takes: frozenset[str] = frozenset()
+    server_timeout_s: float = SERVER_TIMEOUT_S
+    server_retries: int = SERVER_RETRIES
+    cache_namespace: str | None = None
 
     @property
     def database(self) -> Path:
@@ -117,13 +131,17 @@ class Settings:
         cache_ttl_s: int | None = None,
         cache_required: bool | None = None,
         server_window: int | None = None,
-        server_takes: Iterable[str] | None = None,
+        server_takes: str | Collection[str] | None = None,
+        server_timeout_s: float | None = None,
+        server_retries: int | None = None,
+        cache_namespace: str | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
-        TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW and TURNOUT_SERVER_TAKES, which win over the
-        defaults. A text that is empty wins too, and means none."""
+        TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
+        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and TURNOUT_CACHE_NAMESPACE, which win over the defaults. A
+        text that is empty wins too, and means none."""
         env = os.environ
         priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
@@ -146,6 +164,12 @@ class Settings:
         cached = _number("TURNOUT_CACHE_MB", cache_mb, 512.0, example="2000")
         if not 0 < cached < math.inf:
             raise ConfigurationError(f"a cache of {cached:g} MB keeps nothing", hint="give more megabytes than 0")
+        patience = _number("TURNOUT_SERVER_TIMEOUT_S", server_timeout_s, SERVER_TIMEOUT_S, example="60")
+        if not 0 < patience < math.inf:
+            raise ConfigurationError(
+                f"a server can't be given up after {patience:g} s", hint="give a number of seconds above 0"
+            )
+        again = _whole("TURNOUT_SERVER_RETRIES", server_retries, "retries", 5, least=0)
         shared = (env.get("TURNOUT_CACHE_URL") if cache_url is None else cache_url) or None
         if shared is not None and not shared.startswith(CACHE_SCHEMES):
             raise ConfigurationError(
@@ -176,6 +200,10 @@ class Settings:
             ),
             server_window=_whole("TURNOUT_SERVER_WINDOW", server_window, "tokens", 32_768),
             server_takes=_names("TURNOUT_SERVER_TAKES", server_takes, SERVER_TAKES),
+            server_timeout_s=patience,
+            server_retries=SERVER_RETRIES if again is None else again,
+            cache_namespace=(env.get("TURNOUT_CACHE_NAMESPACE") if cache_namespace is None else cache_namespace)
+            or None,
         )
 
     def ensure_home(self) -> Path:
@@ -217,21 +245,23 @@ def _choice(variable: str) -> bool | None:
     return None if value is None else value == "1"
 
 
-def _names(variable: str, given: Iterable[str] | None, known: tuple[str, ...]) -> frozenset[str]:
-    names = os.environ.get(variable, "").split(",") if given is None else given
+def _names(variable: str, given: str | Collection[str] | None, known: tuple[str, ...]) -> frozenset[str]:
+    names = os.environ.get(variable, "") if given is None else given
+    names = names.split(",") if isinstance(names, str) else names
     found = frozenset(name.strip() for name in names) - {""}
     for name in sorted(found - set(known)):
         raise UnknownNameError(variable, name, known)
     return found
 
 
-def _whole(variable: str, given: int | None, unit: str, example: int) -> int | None:
+def _whole(variable: str, given: int | None, unit: str, example: int, least: int = 1) -> int | None:
     value = given if given is not None else os.environ.get(variable) or None
     if value is None:
         return None
-    if not str(value).isdecimal() or int(value) < 1:
+    if not str(value).isdecimal() or int(value) < least:
         raise ConfigurationError(
-            f"{value!r} is no number of {unit}", hint=f"give a whole number above 0, for example {variable}={example}"
+            f"{value!r} is no number of {unit}",
+            hint=f"give a whole number, {least} or more, for example {variable}={example}",
         )
     return int(value)
 

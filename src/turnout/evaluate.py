@@ -10,19 +10,21 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from turnout import __version__
 from turnout.config import Settings
-from turnout.errors import ConfigurationError, MissingExtraError
+from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
 from turnout.progress import Progress, silent
 from turnout.types import Budget
 
 if TYPE_CHECKING:
     from turnout.contracts import Embedder, Engine
     from turnout.parts import Parts
+    from turnout.router.evaluation.arms import OverWindow
     from turnout.router.evaluation.inputs import Inputs
     from turnout.router.evaluation.items import Malformed
 
@@ -38,6 +40,7 @@ def run(
     seed: int = 0,
     budget: Budget | None = None,
     cache: Literal["cold", "session"] = "cold",
+    over_window: OverWindow = "leave-out",
     parallel: int = 1,
     strict: bool = False,
     decide_again: bool = False,
@@ -58,6 +61,8 @@ def run(
         question_set: a committed list of ids (dev300, dev150, lara90), or a file of ids.
         budget: limits of the router; `max_prompt_tokens` holds for every strategy.
         cache: "cold" isolates each row, "session" lets a strategy re-use what it has read.
+        over_window: "leave-out" asks no strategy what is too long for it, as the product does; "cut" gives `full` what
+            fits of it, and says so.
         parallel: questions at once, for engines that answer several.
         strict: a malformed row ends the run before it begins.
         decide_again: the router decides anew, with what is known of the model now; rows of strategies stay.
@@ -65,13 +70,15 @@ def run(
         options: `model`, `home` and the like, as for `Turnout`.
 
     Returns:
-        The run's facts, as run.json has them.
+        The run's facts, as run.json has them; `left_out` counts the questions that were too long, by strategy and
+        limit.
 
     Raises:
         ConfigurationError: nothing to ask, a folder of another run, or, if `strict`, a malformed row.
     """
     from turnout.parts import Parts
     from turnout.router.evaluation import inputs, runner
+    from turnout.router.evaluation.arms import OVER_WINDOW
     from turnout.router.evaluation.run_store import RunStore
     from turnout.router.policy import check
     from turnout.router.profile import ModelProfile
@@ -80,6 +87,8 @@ def run(
     settings = Settings.load(**options)
     limits = budget or Budget()
     check(limits)
+    if over_window not in OVER_WINDOW:
+        raise UnknownNameError("over_window", over_window, OVER_WINDOW)
     given = inputs.load(questions, documents, on_bad, limit=limit, question_set=question_set, seed=seed)
     if strict and given.bad:
         raise ConfigurationError(
@@ -93,7 +102,7 @@ def run(
         store.open(
             _facts(parts, given)
             | {"seed": seed, "cache": cache, "parallel": parallel, "set": question_set, "limit": limit}
-            | {"budget": dataclasses.asdict(limits), "strategies": names}
+            | {"budget": dataclasses.asdict(limits), "over_window": over_window, "strategies": names}
         )
         apart = dataclasses.replace(settings, home=store.index.absolute(), log="off")
         index = stack.enter_context(contextlib.closing(Parts(apart, parts.engine, parts.embedder, progress)))
@@ -116,6 +125,7 @@ def run(
             new_tokens=given.new_tokens,
             budget=limits,
             cache=cache,
+            over_window=over_window,
             parallel=parallel,
             progress=progress,
         )
@@ -123,7 +133,8 @@ def run(
             store.forget_decisions()
         runner.run(bench, given.items, store.facts["strategies"], store)
         failed = sum(row["error"] is not None for row in store.rows.values())
-        store.facts |= {"finished": _now(), "failed_rows": failed, "overhead": _overhead(store.facts["passes"])}
+        store.facts |= {"finished": _now(), "failed_rows": failed, "left_out": _left_out(store.rows.values())}
+        store.facts["overhead"] = _overhead(store.facts["passes"])
         store.save()
         return store.facts
 
@@ -163,6 +174,15 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
         "documents": len(given.documents),
         "malformed": len(given.bad),
     }
+
+
+def _left_out(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many questions each strategy was left out of, by the limit that they broke."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        if "left_out" in row:
+            found.setdefault(row["strategy"], Counter())[row["left_out"]["limit"]] += 1
+    return {name: dict(limits) for name, limits in found.items()}
 
 
 def _overhead(passes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

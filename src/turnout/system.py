@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
@@ -68,6 +69,7 @@ def doctor(**options: Any) -> dict[str, Any]:
     lines = [
         f"turnout {__version__}  python {platform.python_version()}  {_hardware()}",
         _model_line(settings, problems),
+        *_server_lines(settings, problems),
         f"network  only for models pull and --model URL        home  {_tilde(settings.home)}"
         f" ({_mode(settings.home)}), log {settings.log}",
     ]
@@ -164,6 +166,45 @@ def _model_line(settings: Settings, problems: list[str]) -> str:
     problem = model["problem"] if model else ""
     problems.append(f"{settings.model}: {problem or 'not here'}")
     return f"model    {settings.model}{licence}  not here: turnout models pull{size}, or --model URL|PATH|HF-ID"
+
+
+def _server_lines(settings: Settings, problems: list[str]) -> list[str]:
+    """What is asked of a server and how, and what it says of itself; nothing of a local model."""
+    if not settings.is_remote:
+        return []
+    told = ["does not answer"]
+    try:
+        told = _told(settings)
+    except TurnoutError as error:
+        problems.append(f"{error.message} ({error.hint})")
+    kept = [
+        f"given up after {settings.server_timeout_s:g} s of silence",
+        f"{settings.server_retries} retries",
+        f"API key {'given' if settings.api_key else 'none'}",
+        *(["prompts under a cache namespace"] if settings.cache_namespace else []),
+    ]
+    return [f"server   {'  '.join(told)}", f"         {'  '.join(kept)}"]
+
+
+def _told(settings: Settings) -> list[str]:
+    """What is known of a server that answers, asked once and no more."""
+    from turnout.engines.remote import RemoteEngine
+
+    engine = RemoteEngine(
+        settings.model, settings.model_name, settings.api_key, settings.server_window, settings.server_takes, 0
+    )
+    with contextlib.closing(engine):
+        window, told = engine.model.window, engine.told_window
+        says = "as it says" if told == window else "the server does not say" if told is None else f"it says {told:,}"
+        if settings.server_window is not None:
+            says = f"as it is set; {says}" if told != window else "as it is set, and as it says"
+        takes = sorted(settings.server_takes | ({"cache_salt"} if engine.keeps_apart else set()))
+        return [
+            engine.model.name,
+            f"window {window:,} ({says})",
+            f"tokens {'exact' if engine.count_is_exact else 'estimated'}",
+            f"takes {', '.join(takes) or 'no other fields'}",
+        ]
 
 
 def _adapted(settings: Settings, problems: list[str]) -> str:

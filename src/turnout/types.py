@@ -22,8 +22,7 @@ FinishReason = Literal["stop", "length", "timeout", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A document given as text instead of a path. `metadata`, of JSON values, is kept beside it and found again by
-    `search`; no model reads it."""
+    """A document given as text. `metadata`, of JSON values, is found again by `search`; no model reads it."""
 
     text: str
     title: str = "text"
@@ -317,8 +316,8 @@ class Exclusion:
 class Candidate:
     """A strategy with its estimates. None means unknown, which counts as a risk and never as zero.
 
-    `ttft_s`, `total_s` and `cost` are the middle of what is expected; between their low and their high lie 80%.
-    `scanned_tokens` are those that the model reads besides the prompt, to choose what stands in it.
+    `ttft_s`, `total_s` and `cost` are the middle of what is expected; between their low and their high lie 80%. Of the
+    high seconds `late_s` are waiting for others. `scanned_tokens` are read besides the prompt, to choose what is in it.
     """
 
     strategy: str
@@ -340,6 +339,7 @@ class Candidate:
     cost_low: float | None = None
     cost_high: float | None = None
     scanned_tokens: int = 0
+    late_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

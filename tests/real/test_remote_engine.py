@@ -1,35 +1,21 @@
 """The remote engine against a real OpenAI-compatible server: `transformers serve` with the default model."""
 
-import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import questions as towns
-from support.embedders import WordEmbedder
 from support.faulty_proxy import Fault, between
 from support.hurry import HOURS_S, hurry
 from support.tiny_models import text_of
+from support.transformers_server import serving
 
-from turnout import evaluate
 from turnout.engines.remote import RemoteEngine
 from turnout.errors import EngineError, TurnoutError
-from turnout.router.evaluation.figures import figures
-from turnout.router.evaluation.report_text import terminal
-from turnout.router.evaluation.rows import read_run
 from turnout.types import Context, EngineEvent, Finished, GenerationParams, Part, Prefilled, Span, Token
 
 pytestmark = pytest.mark.real
 
-START_S = 120.0
 # Read before each test gets a data directory of its own.
 HOME = Path(os.environ.get("TURNOUT_HOME") or Path.home() / ".local/share/turnout")
 TEXT = "The lighthouse was built in 1871 by Marie Duval. It is 42 metres high."
@@ -39,39 +25,9 @@ HIGH = Context((Part(TEXT, Span("doc", 0, len(TEXT))),), "How high is the lighth
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """(base URL, model name) of a server that runs while this module's tests do."""
-    program = shutil.which("transformers", path=str(Path(sys.executable).parent))
-    if program is None:
-        pytest.fail("the command `transformers` is missing: it comes with the extra `local`")
-    model = str(HOME / "models" / "smollm2-135m")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("serve")
-    log = folder / "log"
-    # It lists what the Hub's cache holds, and fails where there is no cache.
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(folder), "OMP_NUM_THREADS": "2"}
-    with log.open("wb") as output:
-        command = [program, "serve", model, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        try:
-            _wait(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1", model
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=2):  # noqa: S310
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail(f"the server did not start: {log.read_text(errors='replace')[-2000:]}")
+    model = HOME / "models" / "smollm2-135m"
+    with serving(model, tmp_path_factory.mktemp("serve")) as url:
+        yield url, str(model)
 
 
 def test_it_answers_over_http_with_usage(server: tuple[str, str]):
@@ -129,27 +85,6 @@ def test_a_stop_string_and_a_time_hold_whatever_the_server_does_with_them(
         slow.extend(engine.generate(HIGH, GenerationParams(max_tokens=24, timeout_s=HOURS_S / 2)))
         assert slow[-1].reason == "timeout"
         assert 0 < slow[-1].completion_tokens < 24
-
-
-@pytest.mark.slow
-def test_the_routers_own_evaluation_runs_over_a_server(server: tuple[str, str], tmp_path: Path):
-    url, model = server
-    questions, documents = towns.towns(tmp_path / "data", count=1, filler=2)
-    out = tmp_path / "out"
-    evaluate.run(
-        [questions],
-        [documents],
-        out,
-        strategies=["router", "full", "rag", "extract"],
-        limit=1,
-        embedder=WordEmbedder(),
-        model=url,
-        model_name=model,
-    )
-    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
-    assert {row["strategy"] for row in rows} == {"router", "full", "rag", "extract"}
-    assert all(row["error"] is None and row["usage"]["completion_tokens"] > 0 for row in rows)
-    assert any("extract" in line for line in terminal(figures(read_run(out))))
 
 
 def test_giving_up_leaves_the_server_usable(server: tuple[str, str]):

@@ -86,6 +86,7 @@ def test_time_that_is_over_before_the_first_word_is_an_error() -> None:
         Decoding(seed=0.5),
         Decoding(stop=(7,)),
         Decoding(stop="end"),
+        Decoding(cache_namespace=7),
     ],
 )
 def test_what_no_engine_can_do_is_refused(decoding: Decoding) -> None:
@@ -255,6 +256,38 @@ def test_another_model_gets_no_key_adapter_or_name_that_was_not_given_for_it(mon
         assert (local.api_key, local.adapter, local.model_name) == (None, None, None)
     assert settings(Turnout("fake").with_model(there)).api_key is None
     assert settings(Turnout("fake", adapter="/mine").with_model("qwen3-0.6b")).adapter is None
+
+
+def test_another_model_gets_nothing_that_was_said_of_this_ones_server() -> None:
+    here, there = "http://127.0.0.1:9/v1", "http://127.0.0.1:8/v1"
+    own = Turnout(here, server_window=999, server_takes=["cache_salt"], server_retries=7, cache_namespace="acme")
+
+    def settings(turnout: Turnout) -> tuple[object, ...]:
+        found = Settings.load(**turnout._options)
+        return found.server_window, found.server_takes, found.server_retries, found.cache_namespace
+
+    assert settings(own) == (999, {"cache_salt"}, 7, "acme")
+    assert settings(own.with_model("large")) == (None, {"cache_salt"}, 7, "acme")
+    assert settings(own.with_model(there)) == (None, frozenset(), 7, "acme")
+
+
+def test_a_question_finds_again_what_was_read_for_its_own_tenant() -> None:
+    engine = FakeEngine(capabilities=frozenset({"prefix_cache"}))
+    with Turnout(engine=engine) as t:
+        read = [
+            t.ask(QUESTION, Text(BOOK), strategy="full", decoding=Decoding(cache_namespace=tenant)).usage.cached_tokens
+            for tenant in ("a", "b", "a", None)
+        ]
+    assert [bool(tokens) for tokens in read] == [False, False, True, False]
+    assert [params.cache_namespace for params in engine.params] == ["a", "b", "a", None]
+
+
+def test_a_namespace_of_all_questions_is_given_once() -> None:
+    engine = FakeEngine()
+    with Turnout(engine=engine, cache_namespace="acme") as t:
+        t.ask(QUESTION, Text(BOOK))
+        t.ask(QUESTION, Text(BOOK), decoding=Decoding(cache_namespace="other"))
+    assert [params.cache_namespace for params in engine.params] == ["acme", "other"]
 
 
 def test_an_async_answer_leaves_no_thread_behind() -> None:

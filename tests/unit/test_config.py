@@ -21,6 +21,9 @@ OPTIONS = {
         frozenset(),
         frozenset(),
     ),
+    "server_timeout_s": ("TURNOUT_SERVER_TIMEOUT_S", "30", 30.0, 5.0, 600.0),
+    "server_retries": ("TURNOUT_SERVER_RETRIES", "5", 5, 0, 2),
+    "cache_namespace": ("TURNOUT_CACHE_NAMESPACE", "acme", "acme", "other", None),
     "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
     "soft": ("TURNOUT_SOFT", "mean:4", "mean:4", "a/folder", "mean:2"),
     "cache_url": ("TURNOUT_CACHE_URL", "redis://a:1", "redis://a:1", "rediss://b:2", None),
@@ -58,6 +61,9 @@ def test_an_argument_wins_over_the_environment_which_wins_over_the_default(
         ("TURNOUT_CACHE_REQUIRED", "maybe"),
         ("TURNOUT_SERVER_WINDOW", "-5"),
         ("TURNOUT_SERVER_TAKES", "cache-salt"),
+        ("TURNOUT_SERVER_TIMEOUT_S", "0"),
+        ("TURNOUT_SERVER_TIMEOUT_S", "soon"),
+        ("TURNOUT_SERVER_RETRIES", "-1"),
     ],
 )
 def test_what_can_not_be_is_refused_with_its_value(
@@ -67,3 +73,9 @@ def test_what_can_not_be_is_refused_with_its_value(
     with pytest.raises(ConfigurationError, match=text.lstrip("-")) as caught:
         Settings.load(home=tmp_path)
     assert caught.value.hint
+
+
+def test_what_a_server_takes_may_be_named_in_one_text(tmp_path: Path) -> None:
+    found = Settings.load(home=tmp_path, server_takes="choices,cache_salt").server_takes
+    assert found == Settings.load(home=tmp_path, server_takes=["cache_salt", "choices"]).server_takes
+    assert Settings.load(home=tmp_path, server_takes="").server_takes == frozenset()

@@ -56,6 +56,13 @@ def eval_() -> None:
     help="cold isolates each row; in a session a strategy re-uses what it has read.",
 )
 @click.option(
+    "--over-window",
+    type=click.Choice(["leave-out", "cut"]),
+    default="leave-out",
+    show_default=True,
+    help="Questions that are too long for full: left out of its rows, or cut in the middle.",
+)
+@click.option(
     "--parallel",
     type=click.IntRange(1),
     default=1,
@@ -93,6 +100,9 @@ def run(strategies: str, **options: Any) -> int:
     click.echo(
         f"{_counted(questions, 'question')}, {_counted(rows, 'row')} each; next: turnout eval report {options['out']}"
     )
+    for name, limits in facts["left_out"].items():
+        why = ", ".join(f"{limit} {number:,}" for limit, number in limits.items())
+        click.echo(f"left out of {name}: {_counted(sum(limits.values()), 'question')}, too long for: {why}", err=True)
     if failed:
         click.echo(f"{_counted(failed, 'row')} failed: the same command runs them again", err=True)
         return EXIT_FAILED

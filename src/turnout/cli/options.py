@@ -14,10 +14,41 @@ Command = Callable[..., Any]
 
 
 def model_options(command: Command) -> Command:
-    """--model, --model-name, --adapter, --device, --kv-disk-mb, --yarn, --int8, --attention, --home: which model
-    answers, and where data lives."""
+    """--model, --model-name, what a local model and what a server is used with, and --home: which model answers, and
+    where data lives."""
     for option in (
         click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
+        click.option(
+            "--cache-namespace",
+            metavar="NAME",
+            help="Find again only prompts that were read under NAME; a salt for servers that take one "
+            "(TURNOUT_CACHE_NAMESPACE).",
+        ),
+        click.option(
+            "--server-retries",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Send a request to a server N times again before its answer begins; 2 by default "
+            "(TURNOUT_SERVER_RETRIES).",
+        ),
+        click.option(
+            "--server-timeout-s",
+            type=float,
+            metavar="SECONDS",
+            help="Give up a server that says nothing for SECONDS; 600 by default (TURNOUT_SERVER_TIMEOUT_S).",
+        ),
+        click.option(
+            "--server-takes",
+            metavar="A,B",
+            help="What a server takes beside OpenAI's fields: cache_salt, choices (TURNOUT_SERVER_TAKES).",
+        ),
+        click.option(
+            "--server-window",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Tokens of prompt and answer of a server's model; what the server says by default "
+            "(TURNOUT_SERVER_WINDOW).",
+        ),
         click.option(
             "--attention",
             metavar="HOW",

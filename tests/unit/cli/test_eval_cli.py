@@ -36,6 +36,15 @@ def test_run_then_report_then_compare(turnout, asked: list[str], tmp_path: Path)
     assert json.loads(worse.out)["failed"]
 
 
+def test_what_was_too_long_is_counted_on_stderr(turnout, asked: list[str], tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out"), "--strategies", "full,rag", "--max-prompt-tokens", "200"]
+    run = turnout("eval", "run", *asked, *out)
+    assert run.code == 0
+    assert "left out of full: 5 questions, too long for: max_prompt_tokens 5" in run.err
+    cut = turnout("eval", "run", *asked, *out[2:], "--out", str(tmp_path / "cut"), "--over-window", "cut")
+    assert (cut.code, "left out of full" in cut.err) == (0, False)
+
+
 def test_malformed_rows_are_named_on_stderr_and_strict_stops(turnout, asked: list[str], tmp_path: Path) -> None:
     questions = Path(asked[1])
     questions.write_text(questions.read_text() + '{"id": "broken"}\n' * 12)

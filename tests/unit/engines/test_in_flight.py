@@ -9,11 +9,13 @@ from support import openai_stub
 from support.tiny_models import context
 
 from turnout.contracts import TellsLoad
+from turnout.engines import local
 from turnout.engines.chat_model import ChatModelEngine
 from turnout.engines.fake import FakeEngine
 from turnout.engines.in_flight import InFlight, Load, shared
 from turnout.engines.local import LocalEngine
 from turnout.engines.remote import RemoteEngine
+from turnout.engines.scheduler.shares import SHARED
 from turnout.types import EngineEvent, Finished, GenerationParams, Prefilled, Token
 
 NOTHING = Load()
@@ -111,11 +113,22 @@ def test_a_local_engine_counts_an_answer_that_is_being_written(engine: LocalEngi
     answer = engine.generate(asked, GenerationParams(max_tokens=5))
     begun = next(answer)
     assert isinstance(begun, Prefilled) and begun.done < tokens
-    assert engine.in_flight() == Load(1, 0, tokens - begun.done, tokens, 5, in_turn=False)
+    step = engine.chunk // SHARED
+    assert engine.in_flight() == Load(1, 0, tokens - begun.done, tokens, 5, in_turn=False, step_tokens=step)
     answer.close()
     assert engine.in_flight() == Load(in_turn=False)
     list(engine.generate(asked, GenerationParams(max_tokens=2)))
     assert engine.in_flight() == Load(in_turn=False)
+
+
+def test_a_local_engine_that_has_no_place_left_reads_a_new_prompt_after_others(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "AT_ONCE", 1)
+    answer = engine.generate(context(), GenerationParams(max_tokens=5))
+    next(answer)
+    assert engine.in_flight().step_tokens == 0
+    answer.close()
 
 
 def test_another_engine_for_the_same_server_sees_what_this_process_asks_of_it() -> None:

@@ -163,6 +163,17 @@ def test_http_failures_say_what_happened_and_whether_to_retry(stub, status: int,
         assert "the server has: tiny" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "said", ["This model's maximum context length is 4096 tokens", "the request exceeds the available context size"]
+)
+def test_a_prompt_that_the_server_finds_too_long_is_told_as_that(stub, said: str):
+    stub.status, stub.error = 400, said
+    with pytest.raises(EngineError, match="finds the prompt too long") as caught:
+        ask(stub)
+    assert said in caught.value.message and "--server-window" in caught.value.hint
+    assert not caught.value.retryable
+
+
 @pytest.mark.parametrize("given", [None, KEY])
 def test_a_wrong_key_is_named_but_never_shown(stub, given: str | None):
     stub.key = "another"

@@ -12,7 +12,7 @@ from support.library import BOOK
 from support.openai_stub import Stub, serve
 from support.tiny_models import context, text_of
 
-from turnout import Text, Turnout
+from turnout import Decoding, Text, Turnout
 from turnout.engines import remote
 from turnout.engines.remote import RemoteEngine
 from turnout.engines.remote_request import Request
@@ -117,6 +117,22 @@ def test_a_pause_that_the_server_asks_for_can_be_given_up(proxy: Proxy) -> None:
     assert time.perf_counter() - begin < 30.0
 
 
+def test_a_pause_that_is_longer_than_the_servers_silence_may_be_is_not_waited_for(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.faults = [Fault(status=429, headers={"Retry-After": "60"})]
+    engine, sent = RemoteEngine(proxy.url), []
+    monkeypatch.setattr(remote, "Request", lambda *given: sent.append(Request(*given)) or sent[-1])
+
+    def refused() -> bool:
+        if sent[0].refused:
+            engine._timeout_s = 0.2
+        return False
+
+    with pytest.raises(EngineTimeoutError, match=r"sent nothing for 0\.2 s, 1 times refused, last with HTTP 429"):
+        list(engine.generate(context(), PARAMS, refused))
+
+
 def test_time_that_goes_by_with_refusals_is_said_to_be(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy.faults = [Fault(status=429, headers={"Retry-After": "60"})]
     sent: list[Request] = []
@@ -138,13 +154,13 @@ def test_a_slow_stream_ends_with_the_time_and_keeps_what_it_has(
     assert 0 < events[-1].completion_tokens < 200
 
 
-def test_a_server_that_falls_silent_is_left_and_not_asked_again(
-    stub: Stub, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_falls_silent_is_left_and_not_asked_again(stub: Stub, proxy: Proxy) -> None:
     stub.word_s = 3.0
-    with pytest.raises(EngineTimeoutError, match=r"sent nothing for 0\.2 s"):
-        for _ in RemoteEngine(proxy.url).generate(context(), PARAMS):
-            monkeypatch.setattr(remote, "MAX_SILENCE_S", 0.2)
+    engine = RemoteEngine(proxy.url)
+    with pytest.raises(EngineTimeoutError, match=r"sent nothing for 0\.2 s") as caught:
+        for _ in engine.generate(context(), PARAMS):
+            engine._timeout_s = 0.2
+    assert "--server-timeout-s" in caught.value.hint
     assert proxy.chats == 1
 
 
@@ -171,6 +187,7 @@ MALFORMED = [
     {"prompt_tokens": 0, "completion_tokens": None, "prompt_tokens_details": {"cached_tokens": "all"}},
     {"prompt_tokens": 21, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 10_000}},
     {"completion_tokens": 3, "prompt_tokens_details": [4]},
+    {"prompt_tokens": -9, "completion_tokens": "lots", "prompt_tokens_details": {"cached_tokens": 10_000}},
 ]
 
 
@@ -224,3 +241,30 @@ def test_an_answer_that_was_asked_for_three_times_is_in_the_ledger_once(
             t.ask(QUESTION, Text(BOOK), strategy="full")
         assert proxy.chats == 4
         assert [entry.id for entry in t.log()] == [answer.id], "what came to nothing is no answer"
+
+
+def test_usage_that_can_not_be_is_in_the_ledger_as_it_was_counted_here(
+    stub: Stub, proxy: Proxy, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text('currency = "EUR"\n[models.tiny]\ninput = 3.0\noutput = 200.0\n', encoding="utf-8")
+    stub.models, stub.words = [{"id": "tiny", "max_model_len": 4000}], ["Marta ", "Lindq", "vist"]
+    broken = {"prompt_tokens": -9, "completion_tokens": "lots", "prompt_tokens_details": {"cached_tokens": 10_000}}
+    proxy.faults = [Fault(edit=lambda event: {**event, "usage": broken} if "usage" in event else event)]
+    with Turnout(proxy.url, prices=prices) as t:
+        answer = t.ask(QUESTION, Text(BOOK), strategy="full")
+        (kept,) = t.log()
+    read = answer.decision["full"].prompt_tokens
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.cached_tokens) == (read, 3, 0)
+    assert kept.record["usage"]["cost"] == answer.usage.cost == pytest.approx((read * 3.0 + 3 * 200.0) / 1e6)
+
+
+def test_a_server_that_ignores_stop_is_charged_for_what_was_taken_and_left(stub: Stub, proxy: Proxy) -> None:
+    stub.models, stub.word_s = [{"id": "tiny", "max_model_len": 4000}], 0.01
+    stub.words = ["Marta ", "Lindqvist", " END", *["word "] * 500]
+    proxy.faults = [Fault(without=("stop",))]
+    with Turnout(proxy.url) as t:
+        answer = t.ask(QUESTION, Text(BOOK), strategy="full", decoding=Decoding(stop=(" END",)))
+        assert (answer.text, answer.usage.completion_tokens) == ("Marta Lindqvist", 3)
+        assert [entry.record["usage"]["completion_tokens"] for entry in t.log()] == [3]
+    assert stub.broken.wait(2.0), "the server was left"

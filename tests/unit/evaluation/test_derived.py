@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.rows import row
 
@@ -9,7 +10,7 @@ from turnout.errors import ConfigurationError
 from turnout.router.evaluation.derived import UNREACHABLE, best_single, derive, needed, regret
 from turnout.router.evaluation.rows import Run
 from turnout.router.evaluation.statistics import macro
-from turnout.router.evaluation.table import Arm, Table, tabulate
+from turnout.router.evaluation.table import Arm, Places, Table, tabulate
 
 
 def table(rows: Iterable[dict[str, Any]]) -> Table:
@@ -128,11 +129,11 @@ def test_regret_is_of_means_over_datasets() -> None:
     made = table(rows)
     arms = {**made.arms, **derive(made, 8192)}
 
-    def mean(arm: Arm) -> float:
-        return macro(arm.scores, made.datasets)
+    def mean(arm: Arm, at: Places) -> float:
+        return macro(arm.scores[at], [made.datasets[place] for place in at])
 
     # oracle: a (1 + 0.5)/2 = 0.75, b 0.8 -> 0.775; full: a 0.5, b 0.2 -> 0.35; rag: a 0.25, b 0.8 -> 0.525
-    lacking = regret(arms, mean)
+    lacking = regret(arms, mean, np.arange(3))
     assert lacking["full"] == pytest.approx(0.775 - 0.35)
     assert lacking["rag"] == pytest.approx(0.775 - 0.525)
     assert lacking["oracle"] == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.rows import facts, realistic, row, write_run
 
+from turnout.errors import ConfigurationError
 from turnout.router.evaluation.figures import figures
 from turnout.router.evaluation.report_page import page
 from turnout.router.evaluation.rows import Run, read_run
@@ -118,6 +119,84 @@ def test_costs_citations_and_refusals() -> None:
     assert entry(report, "random")["ttft"]["median"] is None
     assert entry(report, "random")["seconds"]["median"] is None
     assert entry(report, "random")["ttft"]["mean"] == pytest.approx(1 + 1 / 3)
+
+
+def left_out(line: dict[str, Any]) -> dict[str, Any]:
+    """The row of a question that is too long."""
+    return line | {
+        "score": None,
+        "usage": {},
+        "truncated": False,
+        "left_out": {"limit": "window", "allowed": 8192, "needed": 40_048},
+    }
+
+
+def without_the_long_one() -> list[dict[str, Any]]:
+    """Full is left out of q3."""
+    return [
+        left_out(line) if (line["question_id"], line["strategy"]) == ("q3", "full") else line
+        for line in three_questions()
+    ]
+
+
+def test_a_strategy_is_scored_over_what_it_was_asked_and_compared_over_what_both_were() -> None:
+    report = made(without_the_long_one())
+    full, rag, router = (entry(report, name) for name in ("full", "rag", "router"))
+    assert (report["questions"], report["left_out"], report["failed_rows"]) == (3, 0, 0)
+    assert (full["questions"], full["left_out"], rag["questions"]) == (2, {"window": 1}, 3)
+    assert full["score"]["mean"] == pytest.approx(0.5)
+    assert (full["seconds"]["mean"], full["prompt_tokens"], full["truncated"]) == (4.0, 3000, 0)
+    # The others are scored over all three, so the best single strategy is one that answers all of them.
+    assert (report["best_single"], rag["score"]["mean"], router["score"]["mean"]) == ("rag", 0.75, 0.85)
+    assert full["difference"]["mean"] == pytest.approx(0.5 - 0.5)
+    assert router["difference"]["mean"] == pytest.approx(0.85 - 0.75)
+    pairs = {(verdict["a"], verdict["b"]): verdict for verdict in report["verdicts"]}
+    assert {pair: verdict["questions"] for pair, verdict in pairs.items()} == {
+        ("router", "rag"): 3,
+        ("router", "full"): 2,
+        ("full", "rag"): 2,
+    }
+    assert pairs["router", "full"]["difference"]["mean"] == pytest.approx(0.7 - 0.5)
+    assert "at n=2" in pairs["router", "full"]["text"]
+    # The oracle has 0.8 and 0.6 where full has 0.8 and 0.2.
+    assert full["regret"] == pytest.approx(0.2)
+    assert report["wins"] == {"full": 0.5, "rag": 0.5, "tie": 0.0}
+    (longest,) = (band for band in report["lengths"] if band["name"] == "32K+")
+    assert (longest["scores"]["full"], longest["scores"]["rag"]["mean"], longest["wins"]) == (None, 1.0, {})
+    assert "full" not in longest["regret"]
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_what_takes_full_takes_rag_where_full_was_left_out() -> None:
+    lines = [line | {"task": "comparison"} for line in without_the_long_one()]
+    report = made(lines)
+    # full's 0.8 and 0.2 on a, rag's 1.0 on b
+    assert entry(report, "task_rule")["score"]["mean"] == pytest.approx((0.5 + 1.0) / 2)
+    assert entry(report, "random")["questions"] == 3
+    assert entry(report, "oracle")["score"]["mean"] == pytest.approx((0.7 + 1.0) / 2)
+
+
+def test_among_strategies_that_were_all_left_out_of_some_the_best_is_that_of_what_all_answered() -> None:
+    about = {f"q{n}": {"context_tokens": 500 * n} for n in range(4)}
+    full = [left_out(row("q0", "full")), *(row(f"q{n}", "full", 0.6) for n in (1, 2, 3))]
+    extract = [
+        row("q0", "extract", 1.0),
+        *(row(f"q{n}", "extract", 0.5) for n in (1, 2)),
+        left_out(row("q3", "extract")),
+    ]
+    report = made([line | about[line["question_id"]] for line in [*full, *extract]])
+    assert report["best_single"] == "full", "on q1 and q2; extract has the higher mean of all that it answered"
+    assert entry(report, "extract")["difference"]["mean"] == pytest.approx(-0.1)
+
+
+def test_a_strategy_that_was_left_out_of_everything_is_named_and_the_others_stay() -> None:
+    everything = [left_out(line) if line["strategy"] == "full" else line for line in three_questions()]
+    report = made(everything)
+    assert report["unusable"] == {"full": 0}
+    assert "full" not in {strategy["name"] for strategy in report["strategies"]}
+    with pytest.raises(ConfigurationError, match="has no question that every strategy answered") as caught:
+        made([line for line in everything if line["strategy"] == "full"])
+    assert "--over-window cut" in caught.value.hint
 
 
 def test_quotes_found_is_none_where_the_model_gave_none() -> None:

@@ -117,6 +117,32 @@ def test_a_strategy_without_a_usable_row_is_named() -> None:
     assert "<li>rag: no row without an error (5 failed)</li>" in page(figures(found), found.rows)
 
 
+def test_what_a_strategy_was_left_out_of_is_said_and_leaves_a_gap() -> None:
+    rows = forty()
+    for line in rows:
+        if line["strategy"] == "full" and line["truncated"]:
+            line |= {"truncated": False, "score": None, "usage": {}, "context_tokens": 9000}
+            line["left_out"] = {"limit": "window", "allowed": 8192, "needed": 9048}
+        elif int(line["question_id"][1:]) < 31:
+            line["context_tokens"] = 9000
+    found = run(rows, documents=12)
+    report = figures(found)
+    lines = terminal(report, details=True)
+    table = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line.strip()) for line in lines[2:8])}
+    assert re.fullmatch(r"0\.\d\d \[0\.\d\d, 0\.\d\d\] n=9", table["full"][0])
+    assert "n=" not in table["rag"][0] + table["router"][0]
+    note = "left out of 31 of 40 questions, too long for the window 31; its figures are of the others"
+    assert f"full        {note}" in lines
+    assert re.findall(r" at n=(\d+)", "\n".join(lines)) == ["40", "9", "9"]
+    html = page(report, found.rows)
+    assert f"<li>full: {note}</li>" in html
+    assert "<small>n=9</small>" in html and "<dd>left out</dd>" not in html, "these facts say nothing of it"
+    (longer,) = [line for line in lines if line.strip().startswith("8-16K")]
+    assert re.split(r"\s{2,}", longer.strip())[2:5] == ["0.57", "-", "0.54"]
+    unusable = [line for line in rows if line["strategy"] != "full" or "left_out" in line]
+    assert "full        left out of every question: too long for it" in terminal(figures(run(unusable)))
+
+
 def test_quotes_and_citations_are_told_apart(measured: Run, report: dict[str, Any]) -> None:
     text = page(report, measured.rows)
     for name in ("quotes found", "citations in gold", "evidence"):

@@ -60,6 +60,12 @@ def test_a_failed_row_needs_no_score(tmp_path: Path) -> None:
     assert read_run(write_run(tmp_path / "r", [failed])).rows[0]["score"] is None
 
 
+def test_a_row_that_was_left_out_needs_no_score(tmp_path: Path) -> None:
+    limit = {"limit": "window", "allowed": 8192, "needed": 9000}
+    found = read_run(write_run(tmp_path / "r", [row("q1", "full", None, left_out=limit)])).rows[0]
+    assert (found["score"], found["left_out"]) == (None, limit)
+
+
 def test_of_two_rows_of_one_question_and_strategy_the_later_counts(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", [row("q1", "full", 0.0), row("q1", "rag"), row("q1", "full", 1.0)])
     assert [(r["strategy"], r["score"]) for r in read_run(folder).rows] == [("full", 1.0), ("rag", 0.5)]

@@ -160,10 +160,11 @@ def test_the_order_of_strategies_changes_nothing(tmp_path: Path, cache: str, mon
     assert cached["closed"] == 0
 
 
-def test_full_is_cut_in_the_middle_and_says_so(tmp_path: Path) -> None:
+def test_full_is_cut_in_the_middle_where_that_is_asked_for_and_says_so(tmp_path: Path) -> None:
     files = towns.towns(tmp_path / "data", filler=200)
     small = FakeEngine(window=1024)
-    rows = {(row["question_id"], row["strategy"]): row for row in run(files, tmp_path / "out", small)}
+    made = run(files, tmp_path / "out", small, over_window="cut")
+    rows = {(row["question_id"], row["strategy"]): row for row in made}
     full = rows["towns-0", "full"]
     assert full["truncated"]
     assert full["context_tokens"] > 1024
@@ -176,11 +177,75 @@ def test_full_is_cut_in_the_middle_and_says_so(tmp_path: Path) -> None:
     assert text.endswith(whole.parts[1].text)
 
 
-def test_max_prompt_tokens_bounds_every_strategy(tmp_path: Path) -> None:
+@pytest.fixture
+def long_and_short(tmp_path: Path) -> tuple[Path, Path]:
+    """towns-0 and towns-1 over documents that a window of 1,024 does not hold, towns-2 and towns-3 over short ones."""
+    documents = [towns.document(n, 200 if n < 2 else 12) for n in range(4)]
+    return towns.write(tmp_path / "mixed", [towns.question(n) for n in range(4)], documents)
+
+
+def test_what_is_too_long_for_full_is_left_out_with_the_reason(
+    long_and_short: tuple[Path, Path], tmp_path: Path
+) -> None:
+    small = FakeEngine(window=1024)
+    made = run(long_and_short, tmp_path / "out", small)
+    rows = {(row["question_id"], row["strategy"]): row for row in made}
+    full = rows["towns-0", "full"]
+    assert full["left_out"] == {"limit": "window", "allowed": 1024, "needed": full["context_tokens"] + 48}
+    assert (full["score"], full["error"], full["truncated"], full["usage"]) == (None, None, False, {})
+    assert len(small.contexts) == 1 + 4 + 4 + 2, "warm-up, rag and closed for all, full for two: nothing was cut"
+    # The router takes what it would take from a user; Self-Route has nobody to ask again.
+    for name in ("router", "self_route"):
+        assert rows["towns-0", name]["answer"] == rows["towns-0", "rag"]["answer"]
+        assert "left_out" not in rows["towns-0", name]
+    assert "left_out" not in rows["towns-2", "full"]
+    assert json.loads((tmp_path / "out/run.json").read_text())["left_out"] == {"full": {"window": 2}}
+    again = FakeEngine(window=1024)
+    assert run(long_and_short, tmp_path / "out", again) == made
+    assert again.contexts == [], "what was left out is not tried again"
+
+
+def test_the_report_counts_what_was_left_out_and_compares_over_the_rest(
+    long_and_short: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(long_and_short, out, FakeEngine(window=1024))
+    report = evaluate.report(out, with_page=False)["figures"]
+    by_name = {entry["name"]: entry for entry in report["strategies"]}
+    assert (report["questions"], report["left_out"], report["best_single"]) == (4, 0, "rag")
+    assert {name: entry["questions"] for name, entry in by_name.items() if entry["questions"] < 4} == {"full": 2}
+    assert by_name["full"]["left_out"] == {"window": 2}
+    lines = evaluate.report_lines(report)
+    assert "full        left out of 2 of 4 questions, too long for the window 2; its figures are of the others" in lines
+    assert evaluate.compare(f"{out}:router", f"{out}:full")["questions"] == 2
+    assert evaluate.compare(f"{out}:router", f"{out}:rag")["questions"] == 4
+
+
+@pytest.mark.parametrize("over_window", ["leave-out", "cut"])
+def test_max_prompt_tokens_bounds_every_strategy(tmp_path: Path, over_window: str) -> None:
     files = towns.towns(tmp_path / "data", filler=200)
-    for row in run(files, tmp_path / "out", budget=Budget(max_prompt_tokens=600)):
-        if row["strategy"] != "self_route":  # two calls
+    rows = run(files, tmp_path / "out", budget=Budget(max_prompt_tokens=600), over_window=over_window)
+    for row in rows:
+        if row["strategy"] != "self_route" and "left_out" not in row:  # two calls
             assert row["usage"]["prompt_tokens"] <= 600
+    limits = {row["left_out"]["limit"] for row in rows if "left_out" in row}
+    assert limits == ({"max_prompt_tokens"} if over_window == "leave-out" else set())
+
+
+def test_what_becomes_of_long_questions_is_part_of_a_run(long_and_short: tuple[Path, Path], tmp_path: Path) -> None:
+    run(long_and_short, tmp_path / "out", FakeEngine(window=1024))
+    with pytest.raises(ConfigurationError, match="over_window 'leave-out', not 'cut'"):
+        run(long_and_short, tmp_path / "out", FakeEngine(window=1024), over_window="cut")
+    with pytest.raises(UnknownNameError, match="over_window 'cutt'"):
+        run(long_and_short, tmp_path / "other", over_window="cutt")
+    # A run of an earlier version, which always cut, goes on as one.
+    run(long_and_short, tmp_path / "old", FakeEngine(window=1024), over_window="cut")
+    facts = json.loads((tmp_path / "old/run.json").read_text())
+    del facts["over_window"]
+    (tmp_path / "old/run.json").write_text(json.dumps(facts))
+    again = FakeEngine(window=1024)
+    run(long_and_short, tmp_path / "old", again, over_window="cut")
+    assert again.contexts == []
 
 
 def test_a_budget_that_the_router_cannot_keep_costs_only_the_routers_row(

@@ -7,10 +7,10 @@ import pytest
 from support.routing import PROFILE, signals
 
 from turnout.errors import BudgetError
-from turnout.router.cost import LENGTHS, SPREAD, affordable, candidate
+from turnout.router.cost import LENGTHS, affordable, candidate
 from turnout.router.policy import decide
 from turnout.router.prices import Pricing
-from turnout.router.profile import ModelProfile
+from turnout.router.profile import SPREAD, ModelProfile
 from turnout.router.quality import Estimate
 from turnout.types import Budget, Candidate
 
