@@ -3,9 +3,7 @@
 Readers that are small lose an answer among other text that they find at once where it stands by itself. What such a
 reader is trained to say where a text does not answer tells how sure it is: the piece is taken after which that refusal
 is least likely, as readers of single passages have always been ranked by their "no answer" score (Clark and Gardner
-2018, arXiv 1710.10723, section 3). Where it is not unlikely even there, the reader refuses: the least of several
-doubts is smaller than each of them, so the refusal need not be the likeliest word
-(`turnout.engines.prompt.PromptFormat.refuse_above`). Facts that stand in two pieces are never put together.
+2018, arXiv 1710.10723, section 3). Facts that stand in two pieces are never put together.
 """
 
 from __future__ import annotations
@@ -60,20 +58,19 @@ def _stretches(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
 
 
 class Apart:
-    """Reads several prompts one after the other, and writes the answer to one of them, or a refusal.
+    """Reads several prompts one after the other, and writes the answer to one of them.
 
     Args:
         authors: who reads and would answer each, at least one.
-        refusal: tokens of a refusal, with the one that ends it.
-        refuse_above: least probability of the refusal's first token, after the surest prompt, from which it refuses.
+        refusal: the token that a refusal begins with.
     """
 
-    def __init__(self, authors: Sequence[Alone], refusal: Sequence[int], refuse_above: float) -> None:
-        self._authors, self._refusal, self._refuse_above = authors, refusal, refuse_above
+    def __init__(self, authors: Sequence[Alone], refusal: int) -> None:
+        self._authors, self._refusal = authors, refusal
         self.to_read = self.prompt_tokens = sum(author.prompt_tokens for author in authors)
         self._current = authors[0]
         self._elsewhere = 0
-        self._least: float | None = None
+        self._is_read = False
 
     @property
     def counts(self) -> Counts:
@@ -106,20 +103,20 @@ class Apart:
                 author.begin()
                 self._elsewhere, self._current = self._elsewhere + self._current.prompt_tokens, author
             yield from author.reading()
-            doubt = author.probability(self._refusal[0])
+            doubt = author.probability(self._refusal)
             beaten = author if doubt >= least else surest
             if doubt < least:
                 surest, least = author, doubt
             if beaten is not surest:
                 beaten.close()
         self._current, self._elsewhere = surest, self.to_read - surest.prompt_tokens
-        self._least = least
+        self._is_read = True
 
     def tokens(self) -> Steps:
         """See `Author.tokens`."""
-        if self._least is None:
+        if not self._is_read:
             raise ValueError("a prompt is read before its answer is written")
-        yield from self._refusal if self._least >= self._refuse_above else self._current.tokens()
+        yield from self._current.tokens()
 
     def close(self) -> None:
         """See `Author.close`."""

@@ -88,10 +88,10 @@ class Authors:
             stopped: asked between the steps of a draft.
         """
         engine, namespace = self._engine, writing.params.cache_namespace
-        if engine.is_read_apart(context):
-            refusal = [*engine.tokenizer.encode_text(engine.prompt_format.refusal), min(engine.end_tokens)]
-            readers = [self._reader(context, each, writing) for each in engine.prompts(context)]
-            return Apart(readers, refusal, 2.0 if writing.params.choices else engine.prompt_format.refuse_above)
+        prompts = engine.prompts(context)
+        if len(prompts) > 1:
+            (refusal, *_) = engine.tokenizer.encode_text(engine.prompt_format.refusal)
+            return Apart([self._reader(context, each, writing) for each in prompts], refusal)
         if draft_ids and isinstance(context, DraftedContext) and not writing.params.choices:
             from turnout.engines.speculative.rapid import Rapid
 

@@ -266,13 +266,9 @@ class LocalEngine(Softening):
 
             return [ids_of(self.soft_prompt(context))]
         found: Sequence[Context] = ()
-        if self.is_read_apart(context):
+        if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
             found = apart.excerpts(context, self.count_text)
         return [self.tokenizer.encode(prompt.pieces(one, self.prompt_format)) for one in found or [context]]
-
-    def is_read_apart(self, context: Context) -> bool:
-        """Whether a context is read in pieces, if only in one, and refused where none is sure."""
-        return prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged
 
     def count(self, context: Context) -> int:
         return len(self.encode(context))

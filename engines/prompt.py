@@ -52,7 +52,6 @@ class PromptFormat:
         numbers: each sentence has its number before it, so that an answer can name it (`turnout.sentences.units`);
             only where `asks_for_facts`.
         apart: a long text is read in pieces (`turnout.engines.apart`); only where `asks_for_facts`.
-        refuse_above: what is read so is refused where the refusal is at least so probable even after the surest piece.
     """
 
     name: str
@@ -63,7 +62,6 @@ class PromptFormat:
     quotes: bool = False
     numbers: bool = False
     apart: bool = False
-    refuse_above: float = 1.0
     refusal: str = REFUSAL
 
 
@@ -123,7 +121,7 @@ QUOTING = PromptFormat(
     quotes=True,
 )
 
-NUMBERED = replace(PLAIN, name="numbered", numbers=True, apart=True, refuse_above=0.05)
+NUMBERED = replace(PLAIN, name="numbered", numbers=True, apart=True)
 """What a reader is trained with that names sentences by number (`turnout train reader --evidence after`)."""
 
 CLOSED_BOOK_TASK = "closed_book"

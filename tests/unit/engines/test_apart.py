@@ -1,6 +1,5 @@
 """Long contexts that a small reader reads in pieces."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from turnout.engines import folder as folders
 from turnout.engines.apart import excerpts
 from turnout.engines.local import LocalEngine
 from turnout.engines.prompt import NUMBERED, REFUSAL, Excerpt, numbering, pieces
-from turnout.types import Context, Finished, GenerationParams, Prefilled
+from turnout.types import Finished, GenerationParams, Prefilled
 
 GREEDY = GenerationParams(max_tokens=12)
 LONG = "The light stands on the island. " * 24
@@ -95,27 +94,6 @@ def test_nothing_is_held_afterwards_however_it_ends(engine: LocalEngine) -> None
     assert isinstance(last, Finished) and last.reason == "cancelled"
     engine.forget()
     assert engine.admission.session.room() == room
-
-
-@pytest.mark.parametrize("asked", [context(LONG, OTHER), context("One light.")])
-def test_it_refuses_where_even_the_surest_piece_is_doubtful(engine: LocalEngine, asked: Context) -> None:
-    pieces_ = excerpts(asked, engine.count_text)
-    least = min(doubt(engine, piece) for piece in pieces_)
-    answers = {}
-    for limit in (least * 0.99, least * 1.01):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(engine.__dict__, "prompt_format", replace(engine.prompt_format, refuse_above=limit))
-            events = list(engine.generate(asked, GenerationParams(max_tokens=30)))
-        assert isinstance(events[-1], Finished) and events[-1].prompt_tokens == engine.count(asked)
-        answers[limit < least] = text_of(events)
-    assert answers[True] == REFUSAL != answers[False]
-
-
-def test_options_are_never_refused(engine: LocalEngine) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(engine.__dict__, "prompt_format", replace(engine.prompt_format, refuse_above=0.0))
-        events = engine.generate(context(LONG, OTHER), GenerationParams(max_tokens=12, choices=("yes", "no")))
-        assert text_of(events) in ("yes", "no")
 
 
 @pytest.mark.parametrize("task", ["summarisation", "choice", "closed_book"])
