@@ -17,6 +17,9 @@ Function = Callable[["torch.Tensor"], "torch.Tensor"]
 FEW_ROWS = 4
 """Up to so many rows a CPU multiplies in float32 faster with the rows first; from there on with the weights first."""
 
+BLOCK = 2048
+"""Rows that are rounded at once: what that takes beside them stays small."""
+
 Join = Callable[[Sequence[Any]], Function]
 """Linear layers with the same input -> one function that gives their outputs one after the other."""
 
@@ -61,16 +64,24 @@ def int8(linears: Sequence[Any]) -> Function:
     import torch
 
     bias = _bias(linears)
-    weight = torch.cat([linear.weight.data for linear in linears])
-    # Rounded first: it is the rounded scale that the product is multiplied by.
-    scales = (weight.abs().amax(1).float().clamp(min=1e-12) / 127).bfloat16()
-    whole = (weight.float() / scales.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+    blocks = [_rounded(rows) for linear in linears for rows in linear.weight.data.split(BLOCK)]
+    whole, scales = (torch.cat(parts) for parts in zip(*blocks, strict=True))
 
     def product(x: torch.Tensor) -> torch.Tensor:
         found = torch._weight_int8pack_mm(x.bfloat16(), whole, scales).to(x.dtype)
         return found if bias is None else found + bias
 
     return _switched(linears, product)
+
+
+def _rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows in int8 and their scales."""
+    import torch
+
+    # The scale is rounded first: it is the rounded one that the product is multiplied by.
+    scales = (weight.abs().amax(1).float().clamp(min=1e-12) / 127).bfloat16()
+    whole = weight.float().div(scales.float()[:, None]).round_().clamp_(-127, 127)
+    return whole.to(torch.int8), scales
 
 
 def _bias(linears: Sequence[Any]) -> torch.Tensor | None:
