@@ -1,154 +1,178 @@
 """Speculative decoding beside plain decoding of the same engine, in one run, by kind of output.
 
-    python benchmarks/speculative_speed.py [MODEL_FOLDER] [--questions N] [--context TOKENS]
+    python benchmarks/speculative_speed.py [MODEL_FOLDER] [--questions N] [--context TOKENS] [--tokens N] [--kinds ...]
 
-Questions are from the development data (../shared/data/dev): short facts, which are looked up in the prompt while they
-are written, and summaries, which a reader of passages drafts (RAPID, lossless) and for comparison nobody looks up. Both
-ways have the same weights and prompts; the prompt is resident from a run before, so that what is timed is writing. The
-order turns with every question. Reported are tokens a second after the first token, the ratio of the sums, the share of
-proposals that was accepted, tokens for each verifying step, and in how many answers both wrote the same: rounding may
+Questions are from the development data (../shared/data/dev), each over the text around its evidence. Kinds of output:
+
+- facts, sampled facts: short answers (squad, covidqa), looked up in the prompt while they are written.
+- quotes: the same questions, answered by the sentences of the text that hold the answer, looked up too.
+- summaries: of meetings (qmsum), looked up too, which the engine does not do by itself: does it cost anything there?
+- drafted summaries: the same, drafted by a reader of the paragraphs that share most words with the question (RAPID,
+  lossless).
+
+Both ways have the same weights, pages and prompts; a prompt is resident before either is timed, so that what is timed
+is writing. The order turns with every question. What was measured of steps and outcomes goes on from answer to answer,
+as it does in use; the first question of a kind is asked once before it counts. Reported for each kind: tokens a second
+after the first token, the ratio of the sums and of each answer, the share of proposals that was accepted, and that of
+the places that were judged, tokens for each verifying step, and in how many answers both wrote the same: rounding may
 differ in bfloat16 and int8.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dev_data
+import drafted_questions
 import results_file
 import torch
 
 from turnout.config import DEFAULT_MODEL, Settings
-from turnout.engines.adapter import shipped
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
 from turnout.engines.speculative.plan import Counts, DraftedContext
-from turnout.types import Context, GenerationParams, Part, Span, Token
+from turnout.types import Context, GenerationParams, Token
 
 SEED = 1
-SETS = ("squad", "covidqa")
-SUMMARY = "What is this text about?"
+FACTS, MEETINGS = ("squad", "covidqa"), ("qmsum",)
+FACT_TOKENS = 48
+QUOTE = "Copy from the text above, word for word, the sentences that answer this question: {question}"
 
 
-def main(folder: Path, name: str | None, questions: int, context_tokens: int) -> None:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of output.
+
+    Attributes:
+        sets: of questions.
+        asks: what is asked, with {question} in it.
+        most: tokens of an answer; None for as many as the caller says.
+    """
+
+    sets: tuple[str, ...]
+    asks: str = "{question}"
+    most: int | None = None
+    temperature: float = 0.0
+    is_drafted: bool = False
+
+
+KINDS = {
+    "facts": Kind(FACTS, most=FACT_TOKENS),
+    "sampled facts": Kind(FACTS, most=FACT_TOKENS, temperature=0.7),
+    "quotes": Kind(FACTS, QUOTE),
+    "summaries": Kind(MEETINGS, "{question} Say it in several sentences."),
+    "drafted summaries": Kind(MEETINGS, is_drafted=True),
+}
+
+
+@dataclass
+class Totals:
+    """Of one way over all answers of a kind."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    rates: list[float] = field(default_factory=list)
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """An answer's tokens after the first."""
+        if tokens > 1 and seconds > 0:
+            self.tokens += tokens - 1
+            self.seconds += seconds
+            self.rates.append((tokens - 1) / seconds)
+
+    @property
+    def token_s(self) -> float:
+        return self.seconds / self.tokens if self.tokens else float("nan")
+
+
+def main(folder: Path, kinds: Sequence[str], questions: int, context_tokens: int, most: int) -> None:
     dev_data.require()
-    adapter = shipped(name) if name else None
-    plain, ahead = (LocalEngine(folder, name=name, adapter=adapter, lookup=lookup) for lookup in (False, True))
+    engine = LocalEngine(folder)
+    engine.open()
     figures: dict[str, Any] = {
         "model": folder.name,
-        "dtype": plain.dtype,
-        "int8": plain.int8,
+        "dtype": engine.dtype,
+        "int8": engine.int8,
         "threads": torch.get_num_threads(),
         "questions": questions,
         "context_tokens": context_tokens,
+        "most_tokens": most,
+        "kinds": {},
     }
-    asked = contexts(plain, questions, context_tokens)
-    facts = [context for context, _ in asked]
-    figures["facts_by_lookup"] = compared(plain, ahead, facts, facts, GenerationParams(max_tokens=48))
-    figures["sampled_facts_by_lookup"] = compared(
-        plain, ahead, facts, facts, GenerationParams(max_tokens=48, temperature=0.7, seed=SEED)
-    )
-    whole = [Context(context.parts, SUMMARY, task="summarisation") for context in facts]
-    drafted = [
-        DraftedContext(context.parts, SUMMARY, task="summarisation", draft=draft)
-        for context, (_, draft) in zip(whole, asked, strict=True)
-    ]
-    figures["summaries_by_rapid"] = compared(plain, ahead, whole, drafted, GenerationParams(max_tokens=160))
+    began = time.perf_counter()
+    for name in kinds:
+        kind = KINDS[name]
+        asked = contexts(engine, kind, questions, context_tokens)
+        params = GenerationParams(kind.most or most, kind.temperature, seed=SEED if kind.temperature else None)
+        figures["kinds"][name] = compared(engine, asked, params)
+        print(f"{name}: {time.perf_counter() - began:.0f} s so far", file=sys.stderr, flush=True)
     results_file.write("speculative_speed", SEED, figures)
 
 
-def contexts(engine: LocalEngine, questions: int, tokens: int) -> list[tuple[Context, tuple[Part, ...]]]:
-    """As many questions of each set, the first one of each document, which is cut to `tokens` around the evidence; and
-    for the drafter the paragraph that fits it best."""
-    found: list[tuple[Context, tuple[Part, ...]]] = []
-    for place, dataset in enumerate(SETS, 1):
-        texts, seen = dev_data.documents(dataset), set()
-        for row in dev_data.questions(dataset):
-            document = row["doc_ids"][0]
-            if len(found) >= questions * place // len(SETS):
-                break
-            if document in seen or not row["evidence"]:
-                continue
-            seen.add(document)
-            start, text = cut(engine, texts[document]["text"], row["evidence"][0]["start"], tokens)
-            part = Part(text, Span(document, start, start + len(text)))
-            found.append((Context((part,), row["question"]), (best(part, row["question"]),)))
-    if not found:
-        raise SystemExit("no question was found; nothing was measured")
+def contexts(engine: LocalEngine, kind: Kind, questions: int, tokens: int) -> list[tuple[Context, Context]]:
+    """(plain, with proposals) of each question."""
+    found: list[tuple[Context, Context]] = []
+    for each in drafted_questions.asked(engine, kind.sets, questions, tokens):
+        asks = kind.asks.format(question=each.question)
+        if kind.is_drafted:
+            plain = Context((each.part,), asks, task="summarisation")
+            found.append((plain, DraftedContext(plain.parts, asks, task=plain.task, draft=each.draft)))
+        else:
+            found.append((Context((each.part,), asks), Context((each.part,), asks)))
     return found
 
 
-def cut(engine: LocalEngine, text: str, place: int, tokens: int) -> tuple[int, str]:
-    """(start, what begins there) of about `tokens` tokens of a text at most, with `place` in their middle."""
-    size = len(text)
-    while True:
-        start = max(min(place - size // 2, len(text) - size), 0)
-        piece = text[start : start + size]
-        have = engine.count_text(piece)
-        if have <= tokens:
-            return start, piece
-        size = min(size * tokens // have, size - 1)
-
-
-def best(part: Part, question: str) -> Part:
-    """The paragraph that has most of the question's longer words; the first of those."""
-    words = {word.lower() for word in question.split() if len(word) > 3}
-    places, at = [], 0
-    for paragraph in part.text.split("\n"):
-        places.append((len(words & set(paragraph.lower().split())), -at, paragraph))
-        at += len(paragraph) + 1
-    _, before, text = max(places)
-    start = part.span.start - before
-    return Part(text, Span(part.span.document_id, start, start + len(text)))
-
-
-def compared(
-    plain: LocalEngine,
-    other: LocalEngine,
-    first: Sequence[Context],
-    second: Sequence[Context],
-    params: GenerationParams,
-) -> dict[str, Any]:
-    """Both engines over the same questions in turn. The first question is asked once before it counts."""
-    totals = {"plain": [0, 0.0], "speculative": [0, 0.0]}
-    rates: dict[str, list[float]] = {name: [] for name in totals}
+def compared(engine: LocalEngine, asked: Sequence[tuple[Context, Context]], params: GenerationParams) -> dict[str, Any]:
+    """Both ways over the same questions in turn."""
+    plain, ahead = Totals(), Totals()
     counts, same = Counts(), 0
-    sides = {"plain": (plain, first), "speculative": (other, second)}
-    for engine, given in sides.values():
-        timed(engine, given[0], params)
-    for turn in range(len(first)):
+    for is_ahead in (False, True):
+        timed(engine, asked[0][is_ahead], params, is_ahead)
+    for turn, pair in enumerate(asked):
         texts = {}
-        for name in sorted(sides, reverse=bool(turn % 2)):
-            engine, given = sides[name]
-            timed(engine, given[turn], GenerationParams(max_tokens=1))  # what is read is resident then
-            texts[name], tokens, seconds = timed(engine, given[turn], params)
-            totals[name][0] += tokens
-            totals[name][1] += seconds
-            if tokens > 1 and seconds:
-                rates[name].append((tokens - 1) / seconds)
-        drafted = other.drafted()
-        counts = Counts(
-            counts.rounds + drafted.rounds, counts.drafted + drafted.drafted, counts.accepted + drafted.accepted
-        )
-        same += texts["plain"] == texts["speculative"]
+        for is_ahead in (False, True) if turn % 2 else (True, False):
+            timed(engine, pair[is_ahead], GenerationParams(max_tokens=1), is_ahead)  # what is read is resident then
+            texts[is_ahead], tokens, seconds = timed(engine, pair[is_ahead], params, is_ahead)
+            (ahead if is_ahead else plain).add(tokens, seconds)
+            if is_ahead:
+                counts = together(counts, engine.drafted())
+        same += texts[False] == texts[True]
     return {
-        **{name: results_file.spread(values) for name, values in rates.items() if values},
-        "speedup": (totals["plain"][1] / max(totals["plain"][0], 1))
-        / (totals["speculative"][1] / max(totals["speculative"][0], 1)),
+        "plain": results_file.spread(plain.rates) if plain.rates else None,
+        "speculative": results_file.spread(ahead.rates) if ahead.rates else None,
+        "speedup": plain.token_s / ahead.token_s if plain.tokens and ahead.tokens else None,
+        "speedups": results_file.spread([b / a for a, b in zip(plain.rates, ahead.rates, strict=False)])
+        if plain.rates and len(plain.rates) == len(ahead.rates)
+        else None,
+        "tokens": {"plain": plain.tokens, "speculative": ahead.tokens},
         "acceptance": counts.rate,
-        "accepted_per_round": counts.accepted / counts.rounds if counts.rounds else None,
-        "drafted": counts.drafted,
+        "agreement": counts.accepted / counts.judged if counts.judged else None,
+        "tokens_per_step": 1 + counts.accepted / counts.rounds if counts.rounds else None,
+        "proposed": counts.drafted,
         "same_answers": same,
-        "answers": len(first),
+        "answers": len(asked),
     }
 
 
-def timed(engine: LocalEngine, context: Context, params: GenerationParams) -> tuple[str, int, float]:
+def together(one: Counts, other: Counts) -> Counts:
+    """Of several answers."""
+    return Counts(
+        one.rounds + other.rounds,
+        one.drafted + other.drafted,
+        one.accepted + other.accepted,
+        one.refused + other.refused,
+    )
+
+
+def timed(engine: LocalEngine, context: Context, params: GenerationParams, is_ahead: bool) -> tuple[str, int, float]:
     """(text, tokens, seconds of all tokens after the first)."""
+    engine.lookup = is_ahead
     text, began = "", time.perf_counter()
     last: Any = None
     for last in engine.generate(context, params):
@@ -160,8 +184,10 @@ def timed(engine: LocalEngine, context: Context, params: GenerationParams) -> tu
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--questions", type=int, default=40)
-    parser.add_argument("--context", type=int, default=3000, help="most tokens of a document")
+    parser.add_argument("--questions", type=int, default=6, help="of each kind of output")
+    parser.add_argument("--context", type=int, default=4096, help="most tokens of a document")
+    parser.add_argument("--tokens", type=int, default=300, help="most tokens of a long answer")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     given = parser.parse_args()
     default = given.folder or model_folder(DEFAULT_MODEL, Settings.load(), role="generator")
-    main(default.resolve(), None if given.folder else DEFAULT_MODEL, given.questions, given.context)
+    main(default.resolve(), given.kinds, given.questions, given.context, given.tokens)

@@ -25,12 +25,11 @@ class Authors:
 
     Args:
         engine: whose answers they are.
-        lookup: see `LocalEngine`.
         drafter: drafts where a context asks for it; the engine itself by default.
     """
 
-    def __init__(self, engine: LocalEngine, *, lookup: bool, drafter: LocalEngine | None) -> None:
-        self._engine, self._other, self._lookup = engine, drafter, lookup
+    def __init__(self, engine: LocalEngine, drafter: LocalEngine | None) -> None:
+        self._engine, self._other = engine, drafter
         self._pace_of_lookups, self._pace_of_drafts = Pace(), Pace(RAPID_RATE)
 
     @cached_property
@@ -115,7 +114,7 @@ class Authors:
             from turnout.engines.soft.reading import OfSoft
 
             return OfSoft(sequence, engine.soft_prompt(context), writing)
-        if self._lookup and prompt.asks_for_facts(context, engine.prompt_format):
+        if engine.lookup and prompt.asks_for_facts(context, engine.prompt_format):
             from turnout.engines.speculative.ahead import Ahead
 
             return Ahead(sequence, ids, writing, self._pace_of_lookups, lambda: engine.at_once <= 1)

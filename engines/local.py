@@ -86,6 +86,9 @@ class LocalEngine(Softening):
             one by default.
         soft: what makes soft tokens: "mean:RATE", or the folder of trained weights.
         waiting: requests that may wait for their turn; one more is refused.
+
+    Attributes:
+        lookup: as given; what is set here counts from the next answer on.
     """
 
     count_is_exact = True
@@ -121,7 +124,8 @@ class LocalEngine(Softening):
         self._yarn = yarn
         self._int8 = int8
         self._attention = attention
-        self._authors = Authors(self, lookup=lookup, drafter=drafter)
+        self.lookup = lookup
+        self._authors = Authors(self, drafter)
         self._waiting = waiting
         self._opening = threading.RLock()
         self._loaded: Loaded | None = None

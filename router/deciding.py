@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from turnout.contracts import PreparesOnce
+from turnout.contracts import Drafts, PreparesOnce
 from turnout.retrieval.search_signals import SearchSignals
 from turnout.router import policy, waiting
 from turnout.router.request import Machinery, Request
@@ -46,7 +46,15 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         waited_s=request.waited_s,
         wait_s=waiting.ahead(known.load, machinery.profile),
         soft_missing=None if missing is None else round(missing * known.document_tokens),
+        agreement=_agreement(request, machinery),
     )
+
+
+def _agreement(request: Request, machinery: Machinery) -> float | None:
+    engine = machinery.engine
+    if not isinstance(engine, Drafts) or not engine.can_draft():
+        return None
+    return machinery.ledger.agreement(engine.model, request.corpus.documents)
 
 
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:

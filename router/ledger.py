@@ -15,8 +15,10 @@ import sqlalchemy as sa
 
 from turnout.config import LogLevel
 from turnout.database import Database
+from turnout.engines.speculative.plan import Counts
 from turnout.errors import UnknownNameError
 from turnout.record import summary, text_of
+from turnout.router.agreement import share
 from turnout.router.feedback import with_feedback
 from turnout.router.profile import ModelProfile
 from turnout.types import Answer, Document, ModelInfo
@@ -59,17 +61,26 @@ class Ledger:
         self._database = database
         self._level = level
 
-    def record(self, answer: Answer, documents: Sequence[Document], raw_first_token_s: float | None) -> None:
+    def record(
+        self,
+        answer: Answer,
+        documents: Sequence[Document],
+        raw_first_token_s: float | None,
+        drafted: Counts | None = None,
+    ) -> None:
         """Stores one answer.
 
         Args:
             documents: those that it was asked over; removing one of them, or another version of its source, erases
                 text from the row.
             raw_first_token_s: predicted engine seconds to the first token before correction, to learn from.
+            drafted: what became of its drafts, where a reader of passages made any.
         """
         if self._level == "off":
             return
         record = summary(answer) | {"raw_first_token_s": raw_first_token_s}
+        if drafted is not None:
+            record |= {"drafted": dataclasses.asdict(drafted)}
         content = json.dumps(text_of(answer)) if self._level == "full" else None
         with self._database.write() as connection:
             connection.execute(
@@ -152,16 +163,36 @@ class Ledger:
             ).all()
         return [(json.loads(record)["decision"], bool(good)) for record, good in rows]
 
+    def agreement(self, model: ModelInfo, documents: Sequence[Document]) -> float | None:
+        """How often the whole text agreed with what its passages foretold, in the latest answers of `rapid` over any of
+        some documents; None where too little was drafted. Steered answers don't count: they agree by design."""
+        asked = {document.id for document in documents}
+        found: dict[str, Counts] = {}
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.text(
+                    f"SELECT latest.id, record, document_id FROM ({_COLUMNS} WHERE model = :model AND chosen = 'rapid'"
+                    " ORDER BY created DESC LIMIT :limit) AS latest"
+                    " JOIN answer_documents ON answer_id = latest.id ORDER BY latest.created DESC"
+                ),
+                {"model": model.fingerprint, "limit": 4 * RECENT},
+            ).all()
+        for row in rows:
+            if row.document_id in asked and row.id not in found and len(found) < RECENT:
+                found[row.id] = _drafted(json.loads(row.record))
+        return share(found.values())
+
     def corrected(self, profile: ModelProfile, model: ModelInfo) -> ModelProfile:
         """The profile with what this model's answers say.
 
         The latest give, by strategy, measured over predicted engine seconds to the first token, seconds outside the
-        engine, and how long answers get; cached prompts teach nothing of reading, nor do those before which an engine
-        had others. Those that the user has judged correct the expected quality.
+        engine, how long answers get, and how often what was drafted came true; cached prompts teach nothing of reading,
+        nor do those before which an engine had others. Those that the user has judged correct the expected quality.
         """
         ratios: dict[str, list[float]] = {}
         outside: dict[str, list[float]] = {}
         lengths: dict[str, list[float]] = {}
+        drafts: dict[str, list[Counts]] = {}
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.text("SELECT chosen, record FROM answers WHERE model = :model ORDER BY created DESC LIMIT :limit"),
@@ -169,6 +200,7 @@ class Ledger:
             ).all()
         for chosen, text in rows:
             record = json.loads(text)
+            drafts.setdefault(chosen, []).append(_drafted(record))
             usage, raw, known = record["usage"], record["raw_first_token_s"], record["decision"]["signals"]
             first, ttft = usage["first_token_s"], usage["ttft_s"]
             written = usage["completion_tokens"] - sum(
@@ -188,11 +220,21 @@ class Ledger:
             outside_s=_medians(outside, 0.0, MOST_OUTSIDE_S),
             spreads=_around_median(ratios),
             lengths=_percentiles(lengths),
+            agreement=_known({name: share(each[:RECENT]) for name, each in drafts.items()}),
             quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint)),
         )
 
 
 _COLUMNS = "SELECT id, created, model, chosen, question, record, content FROM answers"
+
+
+def _drafted(record: Mapping[str, Any]) -> Counts:
+    """Of an answer that nobody drafted, nothing."""
+    return Counts(**record.get("drafted", {}))
+
+
+def _known(shares: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in shares.items() if value is not None}
 
 
 def _medians(values: Mapping[str, list[float]], low: float, high: float) -> dict[str, float]:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from turnout.contracts import AsksInWords, Drafts, Engine, Fragments, Stopper
 from turnout.engines.prompt import has_numbers
 from turnout.engines.soft.kind import SoftContext
+from turnout.engines.speculative.plan import Counts
 from turnout.errors import Cancelled, EngineError, StoreError
 from turnout.progress import Watch
 from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
-from turnout.router import attempts, limits, policy
+from turnout.router import agreement, attempts, limits, policy
 from turnout.router.check import is_settled
 from turnout.router.checked import Checked, compare
 from turnout.router.clock import Clock
@@ -123,8 +124,10 @@ def carry_out(
         yield cut
     clock.first_word()
     soft_tokens = context.soft_tokens if isinstance(context, SoftContext) else 0
+    drafted = agreement.drafted(engine, context, params)
+    checked = replace(checked, notes=(*checked.notes, *agreement.notes(drafted)))
     result = _answer(request, machinery, decision, finished, clock, checked, watch, soft_tokens)
-    yield Done(_recorded(result, corpus, machinery, finished.prompt_tokens))
+    yield Done(_recorded(result, corpus, machinery, finished.prompt_tokens, drafted))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
@@ -183,14 +186,16 @@ def _accepted(engine: Engine, finished: Finished) -> float | None:
     return engine.drafted().rate if isinstance(engine, Drafts) and finished is not NOTHING_READ else None
 
 
-def _recorded(result: Answer, corpus: Corpus, machinery: Machinery, prompt_tokens: int) -> Answer:
+def _recorded(
+    result: Answer, corpus: Corpus, machinery: Machinery, prompt_tokens: int, drafted: Counts | None
+) -> Answer:
     """The answer, written to the ledger; a ledger that can't be written never costs the answer.
 
     Args:
         prompt_tokens: that the answer itself was written from.
     """
     try:
-        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(prompt_tokens))
+        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(prompt_tokens), drafted)
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from turnout.contracts import Strategy
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
-from turnout.router import reasons, waiting
+from turnout.router import agreement, reasons, waiting
 from turnout.router.prices import Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import QualityModel, prior
@@ -93,7 +93,7 @@ def decide(
         candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
         budget=budget,
         signals={**signals.record(), "profile": profile.measured, "basis": model.basis},
-        because=(*reasons.because(model, signals, best, inside), *waiting.told(signals)),
+        because=(*reasons.because(model, signals, best, inside), *waiting.told(signals), *agreement.told(signals)),
         would_flip=(*_limits_to_lift(final, signals), *reasons.flips(model, signals, best, open_)),
     )
 

@@ -36,7 +36,8 @@ class ModelProfile:
     for the model is missing. Up to which size was measured: `calibration.store.load_window`, `KindWindow.sizes`.
     `quality` is what was measured of its strategies; None where nothing was. `spreads` and `lengths` come from the
     ledger too, by strategy: the 10th and 90th percentile of measured engine seconds over their median, and those and
-    the median of the tokens that answers took, over the expected.
+    the median of the tokens that answers took, over the expected. So does `agreement`: how often a drafted token came
+    true if those before it did, for the strategies that draft (`turnout.router.agreement`).
     """
 
     per_token_s: float
@@ -51,6 +52,7 @@ class ModelProfile:
     quality: QualityModel | None = None
     spreads: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     lengths: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    agreement: Mapping[str, float] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """As JSON types."""

@@ -3,11 +3,13 @@
     python benchmarks/gpu/run.py reader MODEL_FOLDER RUN [RUN ...]
     python benchmarks/gpu/run.py engine
     python benchmarks/gpu/run.py attention [tiny]
+    python benchmarks/gpu/run.py speculation [tiny]
 
 `reader` runs what `turnout train reader --prepare-only` prepared, one run after the other, and gives back what the same
 command without `--prepare-only` goes on from. `engine` checks the paged engine and measures it, see engine.py.
 `attention` does so with the kernels for dense and sparse attention, see attention.py; run again, it goes on after the
-rows that OUT/attention.json holds. `tiny` tries it out on a CPU.
+rows that OUT/attention.json holds. `speculation` measures drafting and verifying against the formula that predicts it,
+see speculation.py. `tiny` tries it out on a CPU.
 """
 
 from __future__ import annotations
@@ -62,6 +64,24 @@ def engine() -> None:
     paged.speed(partial(note, "speed"))
 
 
+def speculation(size: str = "whole") -> None:
+    """Rows as they are measured, in OUT/speculation.json."""
+    import speculation as drafting
+
+    from turnout import system
+
+    record = {"benchmark": "gpu_speculation", "date": time.strftime("%Y-%m-%d"), "seed": drafting.SEED,
+              "command": f"python benchmarks/gpu/run.py speculation {size}", "device": system.device(),
+              "versions": system.versions(), "rows": []}  # fmt: skip
+
+    def note(row: dict[str, Any]) -> None:
+        record["rows"].append(row)
+        (OUT / "speculation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        print(row, flush=True)
+
+    drafting.speed(drafting.TINY if size == "tiny" else drafting.Sizes(), note)
+
+
 def attention(size: str = "whole") -> None:
     """Rows as they are measured. What fails is noted and tried again by the next run; the others go on without it."""
     import attention as kernels
@@ -102,7 +122,7 @@ def _printed() -> Callable[[str, int, int], None]:
     return show
 
 
-JOBS = {"reader": reader, "engine": engine, "attention": attention}
+JOBS = {"reader": reader, "engine": engine, "attention": attention, "speculation": speculation}
 
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)

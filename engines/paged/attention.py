@@ -14,7 +14,7 @@ import torch
 
 from turnout.engines.paged import sparse
 from turnout.engines.paged.dense import Partial, accumulated, flash, masked, products, products_pay, split, split_pays
-from turnout.engines.paged.plan import LONG_RUN, Piece, Run, StepPlan, Together
+from turnout.engines.paged.plan import LONG_RUN, Among, Piece, Run, StepPlan, Together
 from turnout.errors import EngineError
 
 NAME = "turnout"
@@ -168,7 +168,10 @@ class Layer:
             yield self._over(query, torch.cat(keys, 1), torch.cat(values, 1))
         if not piece.is_single:
             key, value = self._key[:, piece.rows], self._value[:, piece.rows]
-            yield flash(query, key, value, self._scale, causal=True)
+            if piece.among is None:
+                yield flash(query, key, value, self._scale, causal=True)
+            else:
+                yield self._over_tree(query, key, value, piece.among)
 
     def _together(self, those: Together) -> torch.Tensor:
         """[rows, query heads, dim] of single rows."""
@@ -217,6 +220,13 @@ class Layer:
             output, sums = flash(folded, keys, values, self._scale, causal=False)
         return output.reshape(query.shape), sums.reshape(query.shape[:2])
 
+    def _over_tree(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, among: Among) -> Partial:
+        """Rows that see some of one another, folded as in `_over`."""
+        folded = query.reshape(keys.shape[0], -1, query.shape[-1])
+        mask = among.mask.repeat(1, 1, query.shape[0] // keys.shape[0], 1)
+        output, sums = masked(folded[None], keys[None], values[None], mask, self._scale)
+        return output.reshape(query.shape), sums.reshape(query.shape[:2])
+
     def _windowed(self, piece: Piece, window: int) -> torch.Tensor:
         """Rows that see the last `window` tokens up to themselves."""
         first = max(piece.past + 1 - window, 0)
@@ -251,9 +261,15 @@ class Layer:
 
     def _visible(self, piece: Piece, first: int, keys: int) -> torch.Tensor:
         """[rows, keys] of keys from token `first` on: causal, within the window."""
-        rows = torch.arange(piece.past, piece.past + piece.end - piece.begin, device=self._query.device)[:, None]
-        columns = torch.arange(first, first + keys, device=self._query.device)[None]
-        return (columns <= rows) & (columns > rows - (self._window or first + keys + 1))
+        columns = torch.arange(first, first + keys, device=self._query.device)
+        nearest = self._window or first + keys + 1
+        if piece.among is not None:
+            past, positions = columns[columns < piece.past], piece.past + piece.among.depths
+            before = torch.ones(len(positions), len(past), dtype=torch.bool, device=columns.device)
+            seen = torch.cat([before, piece.among.seen], 1)
+            return seen & (torch.cat([past, positions])[None] > positions[:, None] - nearest)
+        rows = torch.arange(piece.past, piece.past + piece.end - piece.begin, device=columns.device)[:, None]
+        return (columns[None] <= rows) & (columns[None] > rows - nearest)
 
 
 def _from(runs: Sequence[Run], first: int) -> Iterator[Run]:

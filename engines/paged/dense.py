@@ -83,7 +83,7 @@ def masked(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: to
 
     Args:
         query: [sequences, heads, rows, dim]; key and value: [sequences, heads, keys, dim].
-        mask: [sequences, 1, 1, keys], 0 where there is a key, -inf where not.
+        mask: [sequences, 1, rows or 1, keys], 0 where there is a key that the row sees, -inf where not; each sees one.
     """
     if query.device.type == "cpu":
         ops: Any = torch.ops.aten

@@ -109,6 +109,15 @@ class PagePool:
         for tensor in (*self.keys, *self.values):
             tensor[b : b + tokens] = tensor[a : a + tokens]
 
+    def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copies tokens from slots to slots, in all layers; what is copied is as it was before."""
+        import torch
+
+        device = self.keys[0].device
+        at, to = (torch.tensor(slots, device=device) for slots in (sources, targets))
+        for tensor in (*self.keys, *self.values):
+            tensor[to] = tensor[at]
+
     def _find(self, count: int, after: int | None) -> NDArray[np.int64]:
         free = np.flatnonzero(self._users == 0)
         if after is not None:

@@ -7,9 +7,10 @@ plan says where their keys and values go, and over which runs of pages each sequ
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from turnout.engines.paged.pages import PAGE, PagePool
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from turnout.engines.paged.attention import Layer
     from turnout.engines.paged.policy import AttentionPolicy
+    from turnout.engines.paged.tree import Tree
 
 Watch: TypeAlias = "Callable[[Layer], None]"
 
@@ -63,6 +65,7 @@ class Piece:
         runs: what every row sees whole: the past; of a single row, the row itself too.
         policy: what several rows look at, if not at all that is before them.
         whole: past and rows, where there is a policy.
+        among: what rows that are a tree see of one another; None where each sees those before it.
     """
 
     begin: int
@@ -71,6 +74,7 @@ class Piece:
     runs: tuple[Run, ...]
     policy: AttentionPolicy | None = None
     whole: tuple[Run, ...] = ()
+    among: Among | None = None
 
     @property
     def rows(self) -> slice:
@@ -79,6 +83,29 @@ class Piece:
     @property
     def is_single(self) -> bool:
         return self.end - self.begin == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """What the rows of a tree see of one another.
+
+    Attributes:
+        seen: bool [rows, rows].
+        mask: [1, 1, rows, rows], of the keys' type: 0 for what a row (first) sees, -inf for what not.
+        depths: int64 [rows], tokens of the tree before each.
+    """
+
+    seen: torch.Tensor
+    mask: torch.Tensor
+    depths: torch.Tensor
+
+
+def _among(tree: Tree, pool: PagePool, device: str) -> Among:
+    import torch
+
+    seen = tree.seen()
+    mask = torch.zeros(1, 1, *seen.shape, dtype=pool.keys[0].dtype).masked_fill_(~seen, -torch.inf)
+    return Among(seen.to(device), mask.to(device), torch.tensor(tree.depths, device=device))
 
 
 @dataclass(slots=True)
@@ -157,24 +184,29 @@ def _together(pieces: Sequence[Piece], pool: PagePool, device: str) -> Together 
 
 
 def plan(
-    pool: PagePool, feeds: Sequence[tuple[Sequence[int], int, int, AttentionPolicy | None]], device: str
+    pool: PagePool,
+    feeds: Sequence[tuple[Sequence[int], int, int, AttentionPolicy | None]],
+    device: str,
+    trees: Mapping[int, Tree] = MappingProxyType({}),
 ) -> StepPlan:
     """The plan of a step.
 
     Args:
         feeds: (pages, past tokens, new tokens, policy) of each sequence; the pages hold past and new ones. A single new
             token looks at everything.
+        trees: the new tokens of those feeds, by place, that are one.
     """
     import torch
 
     pieces: list[Piece] = []
     slots: list[int] = []
-    for pages, past, new, policy in feeds:
+    for place, (pages, past, new, policy) in enumerate(feeds):
         begin = len(slots)
         slots += [pages[at // PAGE] * PAGE + at % PAGE for at in range(past, past + new)]
         seen = past + 1 if new == 1 else past
+        among = _among(trees[place], pool, device) if place in trees and new > 1 else None
         if policy is None or new == 1:
-            pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen)))
+            pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen), among=among))
         else:
             pieces.append(Piece(begin, begin + new, past, runs_of(pages, past), policy, runs_of(pages, past + new)))
     together = slots[-1] - slots[0] == len(slots) - 1 and all(b - a == 1 for a, b in pairwise(slots))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from turnout.engines.paged.policy import AttentionPolicy
     from turnout.engines.paged.switched import Switch
+    from turnout.engines.paged.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Feed:
         logits: which of the new tokens' logits are wanted, counted from the first new one.
         adapted: reads with the adapter, where the model has one that can be switched.
         policy: what the new tokens look at; None for everything.
+        tree: the new tokens, where they are one.
     """
 
     pages: Sequence[int]
@@ -44,6 +46,12 @@ class Feed:
     logits: Sequence[int]
     adapted: bool = True
     policy: AttentionPolicy | None = None
+    tree: Tree | None = None
+
+    @property
+    def positions(self) -> list[int]:
+        """Of the new tokens."""
+        return [self.past + at for at in (range(self.new) if self.tree is None else self.tree.depths)]
 
 
 class Runner:
@@ -109,10 +117,11 @@ class Runner:
         """
         import torch
 
-        step = plan(self.pool, [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds], self._device)
+        trees = {place: feed.tree for place, feed in enumerate(feeds) if feed.tree is not None}
+        step = plan(self.pool, [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds], self._device, trees)
         step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]
-        positions = [at for feed in feeds for at in range(feed.past, feed.past + feed.new)]
+        positions = [at for feed in feeds for at in feed.positions]
         self._cache.follow(step)
         try:
             with memory_of(self._device, f"for a step of {len(positions):,} tokens"), torch.inference_mode():

@@ -17,6 +17,7 @@ from turnout.engines.paged.plan import Watch
 from turnout.engines.paged.policy import AttentionPolicy, grid_of
 from turnout.engines.paged.residency import Residency
 from turnout.engines.paged.runner import Feed, Runner
+from turnout.engines.paged.tree import Tree
 from turnout.engines.scheduler.owner import Owner, on_owner
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Soft:
 
 
 Fragment = Sequence[int] | Soft
-"""Token ids, or embeddings."""
+"""Token ids, which may be a `Tree`, or embeddings."""
 
 
 class KvSequence:
@@ -89,6 +90,7 @@ class KvSequence:
         self._residency = residency
         self._pages: list[int] = []
         self._exact = 0
+        self._branching: tuple[Tree, bool] | None = None
         self.ids: list[int] = []
         self.reused = 0
 
@@ -182,7 +184,7 @@ class KvSequence:
         columns: Sequence[int] | None = None,
         is_prompt: bool = False,
     ) -> torch.Tensor:
-        """Reads tokens or embeddings in one step.
+        """Reads tokens or embeddings in one step; or a tree alone, which has to be followed before anything else.
 
         Args:
             logits: the new tokens after which logits are wanted, from 0, or from the end below 0.
@@ -245,7 +247,7 @@ class KvSequence:
             policy=self._policy,
             owner=self.owner,
         )
-        other.ids, other._exact = list(self.ids), self._exact
+        other.ids, other._exact, other._branching = list(self.ids), self._exact, self._branching
         other._pages = self._pages[: pages_for(self.length)]
         self._residency.pool.share(other._pages)
         return other
@@ -259,12 +261,40 @@ class KvSequence:
         """
         if not 0 <= length <= self.length:
             raise ValueError(f"a sequence of {self.length:,} tokens can't be cut to {length:,}")
+        if self._branching is not None and length > self.length - len(self._branching[0]):
+            raise ValueError("within a tree nothing can be cut: follow it")
+        self._branching = None
         pool, first = self._residency.pool, pages_for(length)
         spare = takewhile(lambda page: pool.users(page) == 1, self._pages[first : pages_for(length + more)])
         kept = first + len(list(spare))
         pool.drop(self._pages[kept:])
         del self._pages[kept:], self.ids[length:]
         self._exact = min(self._exact, length)
+
+    @on_owner
+    def follow(self, places: Sequence[int], *, more: int = 0) -> None:
+        """Keeps one way through the tree that was read last, and forgets the rest of it.
+
+        Args:
+            places: of the tokens that are kept, each of which follows the one before it; of none, nothing is kept.
+            more: see `truncate`.
+
+        Raises:
+            ValueError: no tree was read, or it has no such way.
+        """
+        if self._branching is None or not self._branching[0].is_path(places):
+            raise ValueError(f"there is no tree that could be followed to {list(places)}")
+        tree, is_exact = self._branching
+        start = self.length - len(tree)
+        moved = [(start + place, start + at) for at, place in enumerate(places) if place != at]
+        if moved:
+            sources, targets = ([self._slot(token) for token in tokens] for tokens in zip(*moved, strict=True))
+            self._residency.pool.move(sources, targets)
+        self.ids[start : start + len(places)] = [tree[place] for place in places]
+        self._branching = None
+        self.truncate(start + len(places), more=more)
+        if is_exact:
+            self._exact = self.length
 
     @on_owner
     def close(self, *, keep: bool = True) -> None:
@@ -280,7 +310,7 @@ class KvSequence:
                 self._residency.save(self.root, ids, self._pages, self.grid)
         finally:
             self._residency.pool.drop(self._pages)
-            self._pages, self.ids, self._exact = [], [], 0
+            self._pages, self.ids, self._exact, self._branching = [], [], 0, None
 
     def __enter__(self) -> KvSequence:
         return self
@@ -294,6 +324,9 @@ class KvSequence:
         """What others may find. What was read with weights in int8, or with a policy and not in whole chunks, would be
         found in place of what a prompt is read with."""
         return self.ids[: self._exact // self.grid * self.grid]
+
+    def _slot(self, token: int) -> int:
+        return self._pages[token // PAGE] * PAGE + token % PAGE
 
     def _make_room(self, tokens: int) -> None:
         """Pages of its own for the next tokens: a page that others have too is copied before it is written to."""
@@ -312,7 +345,9 @@ class KvSequence:
         is_whole = policy is self._policy and (policy is None or len(_ids(fragments)) <= self.grid)
         is_exact = exactly and self._exact == self.length and is_whole
         self.ids += _ids(fragments)
-        if is_exact:
+        if (tree := _tree(fragments)) is not None:
+            self._branching = tree, is_exact
+        elif is_exact:
             self._exact = self.length
 
     def _feed(self, fragments: Sequence[Fragment], logits: Sequence[int], *, is_prompt: bool = False) -> Feed:
@@ -321,8 +356,11 @@ class KvSequence:
         if wrong:
             raise ValueError(f"logits after token {wrong[0]} are wanted, of {new:,} new ones")
         values = [fragment.values if isinstance(fragment, Soft) else fragment for fragment in fragments]
+        tree = _tree(fragments)
+        if self._branching is not None or (tree is not None and (is_prompt or len(fragments) > 1)):
+            raise ValueError("a tree is read alone, and followed before anything else is read")
         policy = self._policy if is_prompt and self.length % self.grid == 0 else None
-        return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted, policy)
+        return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted, policy, tree)
 
 
 def step(
@@ -359,6 +397,10 @@ def watched(runner: Runner, sequence: KvSequence, ids: Sequence[int], watch: Wat
     feed = replace(sequence._feed([ids], ()), policy=AttentionPolicy())
     runner.step([feed], is_prompt=True, watch=watch)
     sequence._has_read([ids], exactly=True)
+
+
+def _tree(fragments: Sequence[Fragment]) -> Tree | None:
+    return next((fragment for fragment in fragments if isinstance(fragment, Tree)), None)
 
 
 def _ids(fragments: Iterable[Fragment]) -> list[int]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.engines.answering import Alone, Ask, Steps, foretold
 from turnout.engines.paged.lean import ROWS
+from turnout.engines.paged.tree import Tree
 from turnout.engines.speculative.lookup import Lookup
 from turnout.engines.speculative.pace import Pace
+from turnout.engines.speculative.trie import Trie, Walk
 from turnout.engines.writing import Writing
 
 if TYPE_CHECKING:
     from turnout.engines.paged.sequence import KvSequence
 
 MOST = 10
+"""Proposals that follow one another."""
+
+NODES = 15
 """Proposals of a step, which stays one of few tokens with them."""
 
-assert MOST < ROWS  # noqa: S101 - steps of more tokens cost as much as reading
+assert NODES < ROWS  # noqa: S101 - steps of more tokens cost as much as reading
 
-KINDS = 3
-"""Proposals are told apart by how many tokens agreed before them: 1, 2, or as many as this."""
+WAYS = 4
+"""Ways on that are considered: what each adds to those before it is seldom worth its place."""
 
 
 class Ahead(Alone):
@@ -33,7 +38,7 @@ class Ahead(Alone):
 
     Args:
         sequence: empty.
-        pace: says how many proposals pay.
+        pace: says which proposals pay.
         is_only: whether no other request shares its steps. Where some do nothing is proposed: a step of theirs has
             other tokens to verify, and its time says nothing.
     """
@@ -57,34 +62,46 @@ class Ahead(Alone):
         while True:
             yield token
             self._lookup.add(token)
-            proposed, kind = self._proposals()
+            trie = self._proposals()
+            ids = trie.after(token)
             start = self._kept.length
             started, is_only = time.perf_counter(), self._is_only()
-            rows = foretold((yield Ask(self._kept, [token, *proposed], rows=1 + len(proposed))))
-            if is_only and self._is_only():
-                rows[0, 0].item()  # a GPU is waited for
-                self._pace.stepped(1 + len(proposed), time.perf_counter() - started)
-            accepted, refused = 0, False
+            rows = foretold((yield Ask(self._kept, ids, rows=len(ids))))
+            walk = Walk(trie)
             try:
+                if is_only and self._is_only():
+                    rows[0, 0].item()  # a GPU is waited for
+                    self._pace.stepped(len(ids), time.perf_counter() - started)
                 token = self._writing.pick(rows[0])
-                for guess, row in zip(proposed, rows[1:], strict=True):
-                    refused = token != guess
-                    if refused:
-                        break
-                    accepted += 1
+                while walk.goes_on(token):
                     yield token
                     self._lookup.add(token)
-                    token = self._writing.pick(row)
+                    token = self._writing.pick(rows[1 + walk.places[-1]])
             finally:
-                length = start + 1 + accepted
-                self._kept.truncate(length, more=end - length)
-                self._pace.verified(len(proposed), accepted, refused, kind)
-                self.counts = self.counts.plus(len(proposed), accepted)
+                self._keep([0, *(1 + place for place in walk.places)], ids, start, end)
+                self._learn(walk, len(trie))
 
-    def _proposals(self) -> tuple[list[int], int]:
+    def _keep(self, places: list[int], ids: Sequence[int], start: int, end: int) -> None:
+        """Of the tokens of a step those that were written.
+
+        Args:
+            start: length of the sequence before; end: what it may get.
+        """
+        length = start + len(places)
+        if isinstance(ids, Tree):
+            self._kept.follow(places, more=end - length)
+        else:
+            self._kept.truncate(length, more=end - length)
+
+    def _learn(self, walk: Walk, proposed: int) -> None:
+        for kind, (right, wrong) in walk.outcomes.items():
+            self._pace.verified(right, wrong, kind)
+        self.counts = self.counts.plus(proposed, len(walk.places), int(walk.is_refused))
+
+    def _proposals(self) -> Trie:
         """Never more than the answer may still get after the token that is picked in any case."""
-        if not self._is_only():
-            return [], 0
-        found, matched = self._lookup.propose(min(MOST, self._writing.most - self._writing.tokens - 1))
-        kind = min(matched, KINDS)
-        return found[: self._pace.worth(len(found), kind)], kind
+        most = min(NODES, self._writing.most - self._writing.tokens - 1)
+        if most <= 0 or not self._is_only():
+            return Trie()
+        found = Trie.of(self._lookup.propose(min(MOST, most), WAYS), self._pace.rate)
+        return found.likeliest(self._pace.pays(found.chances()[:most]))

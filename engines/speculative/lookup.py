@@ -7,12 +7,16 @@ of the model and keeps nothing but the tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 LONGEST = 16
 """Tokens that are compared at most: places that agree in so many say the same."""
+
+PLACES = 16
+"""Places that are looked at most for other ways on: of common words there are thousands."""
 
 
 class Lookup:
@@ -33,20 +37,47 @@ class Lookup:
         self._ids[self._length] = token
         self._length += 1
 
-    def propose(self, most: int) -> tuple[list[int], int]:
-        """(tokens, matched): what followed the latest of the places that agree with the end in most tokens, and in how
-        many they do. Where that place is nearer than `most` tokens, what is between repeats itself. Both are empty and
-        0 where the last token is new."""
-        ids = self._ids[: self._length]
-        places = np.flatnonzero(ids[:-1] == ids[-1]) if most > 0 and len(ids) else np.empty(0, np.int64)
-        if not len(places):
-            return [], 0
-        matched = 1
-        while matched < LONGEST:
-            longer = places[places >= matched]
-            longer = longer[ids[longer - matched] == ids[-1 - matched]]
-            if not len(longer):
+    def propose(self, most: int, ways: int = 1) -> list[tuple[list[int], int]]:
+        """(tokens, matched) of some places, what followed them and in how many tokens they agree with the end: those
+        that agree in most come first, of them the latest. Where a place is nearer than `most` tokens, what is between
+        repeats itself. Empty where the last token is new.
+
+        Args:
+            most: tokens of each.
+            ways: places that go on differently, at most.
+        """
+        found: list[tuple[list[int], int]] = []
+        for place, matched in self._places() if most > 0 else ():
+            tokens: list[int] = np.resize(self._ids[place + 1 : self._length][:most], most).tolist()
+            if all(tokens != others for others, _ in found):
+                found.append((tokens, matched))
+            if len(found) == ways:
                 break
-            places, matched = longer, matched + 1
-        found: list[int] = np.resize(ids[places[-1] + 1 :], most).tolist()
-        return found, matched
+        return found
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        """Where the last token stood before, and in how many tokens; PLACES of them at most."""
+        ids = self._ids[: self._length]
+        levels = list(_levels(ids))
+        seen: set[int] = set()
+        for matched in range(len(levels), 0, -1):
+            for place in reversed(levels[matched - 1][-PLACES:].tolist()):
+                if place in seen:
+                    continue
+                if len(seen) == PLACES:
+                    return
+                seen.add(place)
+                yield place, matched
+
+
+def _levels(ids: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """The places that agree with the end in 1, 2, ... tokens, while there are any."""
+    places = np.flatnonzero(ids[:-1] == ids[-1]) if len(ids) else np.empty(0, np.int64)
+    matched = 1
+    while len(places):
+        yield places
+        if matched == LONGEST:
+            return
+        places = places[places >= matched]
+        places = places[ids[places - matched] == ids[-1 - matched]]
+        matched += 1

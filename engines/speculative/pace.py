@@ -1,13 +1,15 @@
 """How many tokens to propose, by what steps were measured to take and how often proposals came true.
 
-Of k proposals, each of which comes true with probability a if those before it did, a round gains
-E = 1 + a + ... + a^k tokens (arXiv 2211.17192, equation 1) for one verifying step and k drafting ones. The k with most
-tokens a second is taken; 0 where drafting does not pay.
+A round gains one token, and each proposal with the probability that it comes true: of k that follow one another, each
+of which comes true with probability a if those before it did, E = 1 + a + ... + a^k (arXiv 2211.17192, equation 1). It
+takes one verifying step and k drafting ones. The k with most tokens a second is taken; 0 where drafting does not pay.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
 from statistics import median
 
 KEPT = 8
@@ -26,7 +28,7 @@ PRIOR_WEIGHT = 2.0
 """Outcomes that the expected share counts as."""
 
 AGAIN = 16
-"""Of so many chances that do not pay one is taken all the same: texts change."""
+"""Of so many chances that do not pay one is taken all the same, as cheaply as it can be: texts change."""
 
 
 class Pace:
@@ -55,43 +57,69 @@ class Pace:
         """Proposing so many tokens."""
         self._draft_s.append(seconds / tokens)
 
-    def verified(self, proposed: int, accepted: int, refused: bool, kind: int = 0) -> None:
+    def verified(self, right: int, wrong: int, kind: int = 0) -> None:
         """What became of proposals.
 
         Args:
-            refused: one did not come true; else the answer ended before, or there was none more.
+            right: how many came true; wrong: how many were refused. Where the answer ended before, or one before was
+                refused, it is neither.
             kind: proposals of different kinds come true more or less often.
         """
-        if proposed:
-            right, wrong = self._outcomes.get(kind, (0.0, 0.0))
-            self._outcomes[kind] = (FADES * right + accepted, FADES * wrong + refused)
+        if right or wrong:
+            before = self._outcomes.get(kind, (0.0, 0.0))
+            self._outcomes[kind] = (FADES * before[0] + right, FADES * before[1] + wrong)
+
+    def rate(self, kind: int = 0) -> float:
+        """How often a proposal of a kind comes true, if those before it did."""
+        right, wrong = self._outcomes.get(kind, (0.0, 0.0))
+        return (right + PRIOR_WEIGHT * self._rate) / (right + wrong + PRIOR_WEIGHT)
 
     def worth(self, most: int, kind: int = 0, least: int = 0) -> int:
-        """Tokens to propose, `least` to `most`. What was never measured is tried: first a plain step, then `most`."""
+        """Tokens to propose one after the other, `least` to `most`."""
+        return self.pays(chain(self.rate(kind), most), least)
+
+    def pays(self, chances: Sequence[float], least: int = 0) -> int:
+        """How many proposals are worth their place in a step. What was never measured is tried: first a plain step,
+        then all.
+
+        Args:
+            chances: that each comes true, the highest first.
+            least: so many at least, of those that there are.
+        """
+        most = len(chances)
         least = min(least, most)
-        if most <= 0 or not self._step_s:
+        if not most or not self._step_s:
             return least
         if not self._row_s:
             return most
-        right, wrong = self._outcomes.get(kind, (0.0, 0.0))
-        rate = (right + PRIOR_WEIGHT * self._rate) / (right + wrong + PRIOR_WEIGHT)
-        best = fastest(rate, most, median(self._step_s), median(self._row_s) + median(self._draft_s), least)
+        costs = median(self._step_s), median(self._row_s) + median(self._draft_s)
+        best = fastest(chances, *costs, least)
         if best:
             return best
         self._missed = (self._missed + 1) % AGAIN
-        return 0 if self._missed else most
+        return 0 if self._missed else fastest(chances, *costs, 1)
 
 
-def fastest(rate: float, most: int, step_s: float, token_s: float, least: int = 0) -> int:
+def fastest(chances: Sequence[float], step_s: float, token_s: float, least: int = 0) -> int:
     """How many proposals give most tokens a second.
 
     Args:
-        rate: probability that a proposal comes true if those before it did.
+        chances: that each comes true, the highest first.
         step_s: a plain step; token_s: what each proposal adds to it, drafting included.
     """
-    return max(range(least, most + 1), key=lambda k: tokens(rate, k) / (step_s + k * token_s))
+    gains = list(accumulate(chances, initial=1.0))
+    return max(range(least, len(gains)), key=lambda k: gains[k] / (step_s + k * token_s))
+
+
+def chain(rate: float, most: int) -> list[float]:
+    """The chances of proposals that follow one another.
+
+    Args:
+        rate: probability that one comes true if those before it did.
+    """
+    return [rate**k for k in range(1, most + 1)]
 
 
 def tokens(rate: float, proposals: int) -> float:
-    """That a round is expected to gain."""
-    return sum(rate**k for k in range(proposals + 1))
+    """That a round of such proposals is expected to gain."""
+    return 1 + sum(chain(rate, proposals))

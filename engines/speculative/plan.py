@@ -87,17 +87,25 @@ class DraftedContext(Context):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one answer: tokens that were proposed, and those of them that were accepted, in how many verifying steps."""
+    """Of one answer: tokens that were proposed, and those of them that were accepted, in how many verifying steps; and
+    in how many of those the model wrote something else than was proposed."""
 
     rounds: int = 0
     drafted: int = 0
     accepted: int = 0
+    refused: int = 0
 
     @property
     def rate(self) -> float | None:
         """Share that was accepted; None where nothing was proposed."""
         return self.accepted / self.drafted if self.drafted else None
 
-    def plus(self, drafted: int, accepted: int) -> Counts:
+    @property
+    def judged(self) -> int:
+        """Places where the model agreed with what was proposed, or did not: what was proposed after such a place counts
+        in `drafted` alone."""
+        return self.accepted + self.refused
+
+    def plus(self, drafted: int, accepted: int, refused: int) -> Counts:
         """One step more."""
-        return Counts(self.rounds + 1, self.drafted + drafted, self.accepted + accepted)
+        return Counts(self.rounds + 1, self.drafted + drafted, self.accepted + accepted, self.refused + refused)

@@ -90,9 +90,7 @@ class Rapid:
         if self._foretold is None:
             raise ValueError("a prompt is read before its answer is written")
         target, drafter = self._foretold
-        params = self._writing.params
-        random = generator(params, str(target.device))
-        law = Law(self._how, params.temperature, random, target.shape[-1])
+        law = self.law(target)
         token = law.undrafted(target, drafter)
         try:
             while True:
@@ -112,6 +110,15 @@ class Rapid:
             self._target.close()
         finally:
             self._drafter.close()
+
+    def law(self, logits: torch.Tensor) -> Law:
+        """By which this answer is drafted and judged.
+
+        Args:
+            logits: the target's, of some tokens.
+        """
+        params = self._writing.params
+        return Law(self._how, params.temperature, generator(params, str(logits.device)), logits.shape[-1])
 
     def _round(self, last: int, law: Law) -> list[int] | None:
         """The next tokens, one or more; None where the caller gave up.
@@ -134,8 +141,9 @@ class Rapid:
         accepted, token = law.judge(drafted, rows[:-1], q)
         if token is None:
             token = law.undrafted(rows[-1], self._read_on() if self._how.steers else None)
-        self._pace.verified(len(drafted), accepted, accepted < len(drafted))
-        self.counts = self.counts.plus(len(drafted), accepted)
+        refused = int(accepted < len(drafted))
+        self._pace.verified(accepted, refused)
+        self.counts = self.counts.plus(len(drafted), accepted, refused)
         self._forget(self._target, self._target.length - len(drafted) + accepted)
         self._catch_up(drafted[:accepted], begin, len(drafted))
         return [*drafted[:accepted], token]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnout.contracts import Drafts, Engine, Retriever
-from turnout.engines.speculative.pace import RAPID_RATE, fastest, tokens
+from turnout.engines.speculative.pace import RAPID_RATE, chain, fastest, tokens
 from turnout.engines.speculative.plan import DraftedContext, Speculation
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -63,9 +63,14 @@ class Rapid:
         """As `full`'s, with the drafter's prompt before the first word and a token's seconds by `speedup`. What is
         lossless is as good as `full` until it is measured itself."""
         drafted = signals.overhead_tokens + _draft_tokens(signals.document_tokens)
-        gain = speedup(self._how, signals.full_tokens, drafted, profile)
+        rate = self._rate(signals, profile)
+        gain = speedup(self._how, signals.full_tokens, drafted, profile, RAPID_RATE if rate is None else rate)
         known = profile.quality is not None and profile.quality.knows(self.name)
-        guessed = () if self.name in profile.corrections else (f"drafting is a guess, {gain:.1f}x: not measured yet",)
+        told = (
+            f"drafting is a guess, {gain:.1f}x: not measured yet"
+            if rate is None
+            else f"{rate:.0%} of what was drafted before came true, so that drafting is expected to gain {gain:.1f}x"
+        )
         found = candidate(
             self.name,
             estimate(self.name if known or self._how.steers else "full", signals, profile),
@@ -73,13 +78,19 @@ class Rapid:
             signals,
             profile,
             lambda prompt, new: self._engine.memory_bytes(prompt + drafted + new, new),
-            reasons=guessed,
+            reasons=(told,),
             resident_tokens=signals.resident_tokens,
             before_s=OUTSIDE_S["rag"] + profile.prefill_seconds(drafted),
             speedup=gain,
         )
         why = self._why_not(signals)
         return replace(found, excluded_by=Exclusion("unsupported", None, None, why)) if why else found
+
+    def _rate(self, signals: Signals, profile: ModelProfile) -> float | None:
+        """Of drafted tokens that come true if those before them do: over these documents, else with this model; None
+        where neither is known."""
+        here = None if self._how.steers else signals.agreement
+        return profile.agreement.get(self.name) if here is None else here
 
     def _why_not(self, signals: Signals) -> str:
         if not isinstance(self._engine, Drafts):
@@ -116,12 +127,18 @@ def _draft_tokens(document_tokens: int) -> int:
     return min(max(int(DRAFT_SHARE * document_tokens), least), most, document_tokens)
 
 
-def speedup(how: Speculation, target_tokens: int, draft_tokens: int, profile: ModelProfile) -> float:
+def speedup(
+    how: Speculation, target_tokens: int, draft_tokens: int, profile: ModelProfile, rate: float = RAPID_RATE
+) -> float:
     """Tokens of a second over those of plain decoding, with as many drafted in a round as are best: E / (1 + k c), with
-    E as in `pace`, c the drafter's step over the target's, and a verifying step counted as a plain one."""
+    E as in `pace`, c the drafter's step over the target's, and a verifying step counted as a plain one.
+
+    Args:
+        rate: of drafted tokens that come true if those before them do.
+    """
     share = profile.decode_seconds(draft_tokens, 1) / profile.decode_seconds(target_tokens, 1)
-    best = fastest(RAPID_RATE, how.gamma, 1.0, share, least=int(how.steers))
-    return tokens(RAPID_RATE, best) / (1 + best * share)
+    best = fastest(chain(rate, how.gamma), 1.0, share, least=int(how.steers))
+    return tokens(rate, best) / (1 + best * share)
 
 
 def fell_back(context: Context) -> str:

@@ -20,10 +20,11 @@ _WORD = re.compile(r"\w+")
 class AbleEngine(FakeEngine):
     """Says Yes to sentences that share words with the question, looks at those and at the words themselves, points at
     them, and is less surprised by a question after a text that holds its words. `read` counts the tokens that it was
-    given so, `softened` the pieces of which it made soft tokens."""
+    given so, `softened` the pieces of which it made soft tokens. `counts` is what it says of its drafts."""
 
     read = 0
     softened = 0
+    counts = Counts(rounds=2, drafted=8, accepted=4)
 
     @cached_property
     def _vocabulary(self) -> dict[str, int]:
@@ -91,7 +92,7 @@ class AbleEngine(FakeEngine):
         return super().count(Context((), context.question, context.history)) + context.soft_tokens
 
     def drafted(self) -> Counts:
-        return Counts(2, 8, 4)
+        return self.counts
 
     def locate(
         self,

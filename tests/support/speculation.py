@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from support import kv
@@ -17,8 +18,8 @@ from turnout.types import GenerationParams
 class Eager(Pace):
     """Proposes whenever it can."""
 
-    def worth(self, most: int, kind: int = 0, least: int = 0) -> int:
-        return most
+    def pays(self, chances: Sequence[float], least: int = 0) -> int:
+        return len(chances)
 
 
 @dataclass
@@ -40,6 +41,11 @@ class Model:
         pool = PagePool(kv.shape(self.network), self.pages, torch.float32, "cpu")
         self.runner = Runner(self.network, pool, "cpu")
         self.residency = Residency(pool)
+
+    @cached_property
+    def network_as_it_is(self) -> Any:
+        """The same, computed as transformers does."""
+        return kv.network(self.name, **self.config)
 
     def sequence(self) -> Any:
         from turnout.engines.paged.sequence import KvSequence

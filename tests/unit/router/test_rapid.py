@@ -1,5 +1,6 @@
 """The strategy rapid: when it is a candidate, what it expects, and what it does where retrieval finds nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from support.routing import PROFILE, signals
 
 from turnout import Text, Turnout
 from turnout.engines.fake import FakeEngine
-from turnout.engines.speculative.plan import DraftedContext, Speculation
+from turnout.engines.speculative.plan import Counts, DraftedContext, Speculation
 from turnout.errors import BudgetError
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -117,6 +118,74 @@ def test_where_nothing_is_found_it_is_full_and_says_so(
     assert isinstance(asked, DraftedContext) and bool(asked.draft) is finds
     assert (module.NOTHING_FOUND in answer.decision["rapid"].reasons) is not finds
     assert answer.usage.acceptance_rate == 0.5
+
+
+def test_drafts_that_came_true_before_say_what_drafting_gains() -> None:
+    engine = AbleEngine()
+    full = Full(engine).estimate(long(), PROFILE, Budget())
+    found = {rate: made(engine=engine).estimate(long(agreement=rate), PROFILE, Budget()) for rate in (0.01, 0.5, 0.9)}
+    seconds = [found[rate].total_s - found[rate].ttft_s for rate in found]
+    assert seconds == sorted(seconds, reverse=True) and seconds[-1] < seconds[0]
+    assert found[0.01].total_s > full.total_s, "where both disagree it is not taken for its speed"
+    assert any("1% of what was drafted before came true" in reason for reason in found[0.01].reasons)
+    profile = replace(PROFILE, agreement={"rapid": 0.9, "rapid:steered": 0.2})
+    assert made(engine=engine).estimate(long(), profile, Budget()).total_s == found[0.9].total_s
+    here = made(engine=engine).estimate(long(agreement=0.01), profile, Budget())
+    assert here.total_s == found[0.01].total_s, "these documents count before all others"
+    steered = [made(STEERED, engine).estimate(long(agreement=rate), profile, Budget()) for rate in (0.1, 0.9)]
+    assert steered[0].total_s == steered[1].total_s, "lossless drafts say nothing of steered ones"
+
+
+def rapid_alone(engine: AbleEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [
+        Full(engine),
+        *(Rapid(engine, HybridRetriever(None), how, least_context=0, least_answer=0) for how in (None, STEERED)),
+    ]
+    monkeypatch.setattr("turnout.router.strategies.build", lambda *_, **options: made)
+
+
+def test_a_disagreement_is_noted_and_known_when_the_documents_are_asked_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AbleEngine()
+    rapid_alone(engine, monkeypatch)
+    engine.counts = Counts(rounds=40, drafted=90, accepted=10, refused=30)
+    book, other = Text(BOOK, "book.txt"), Text(f"{BOOK} The end.", "other.txt")
+    with Turnout(engine=engine) as t:
+        first = t.ask(QUESTION, [book], strategy="rapid")
+        assert first.decision.signals["agreement"] is None
+        assert first.notes == (
+            "retrieval and full context disagree: at 30 of 40 tokens the whole text says something else than its best "
+            "passages",
+        )
+        again = t.plan("Where does the ferry land?", [book])
+        assert again.signals["agreement"] == 0.25
+        assert again.because[-1].startswith("over these documents retrieval and full context disagree: 25%")
+        assert t.plan(QUESTION, [other]).signals["agreement"] is None
+        assert t.plan(QUESTION, [other, book]).signals["agreement"] == 0.25
+        engine.counts = Counts(rounds=40, drafted=90, accepted=70, refused=10)
+        assert t.ask(QUESTION, [book], strategy="rapid:steered").notes == ()
+        assert t.plan(QUESTION, [book]).signals["agreement"] == 0.25, "steered answers agree by design"
+        t.ask(QUESTION, [book], strategy="rapid")
+        assert t.plan(QUESTION, [book]).signals["agreement"] == 80 / 120
+        assert not any("disagree" in line for line in t.plan(QUESTION, [book]).because)
+        steered = t.plan(QUESTION, [book], strategy="rapid:steered")["rapid:steered"]
+        assert any("88% of what was drafted before came true" in reason for reason in steered.reasons)
+
+
+def test_too_few_drafts_and_answers_that_nobody_drafted_say_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AbleEngine()
+    rapid_alone(engine, monkeypatch)
+    book = Text(BOOK, "book.txt")
+    with Turnout(engine=engine) as t:
+        engine.counts = Counts(rounds=31, drafted=31, accepted=0, refused=31)
+        assert t.ask(QUESTION, [book], strategy="rapid").notes == ()
+        assert t.plan(QUESTION, [book]).signals["agreement"] is None
+        engine.counts = Counts(rounds=99, drafted=99, accepted=0, refused=99)  # looked up, not drafted by passages
+        assert t.ask(QUESTION, [book], strategy="full").notes == ()
+        assert t.plan(QUESTION, [book]).signals["agreement"] is None
 
 
 def test_it_is_in_preview_with_its_evidence() -> None:

@@ -1,7 +1,9 @@
 """An answer with proposals is the answer without them: greedy and sampled, with stops, cancels and pages."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import speculation, tiny_models
@@ -12,7 +14,10 @@ torch = pytest.importorskip("torch")
 
 from turnout.engines.local import LocalEngine  # noqa: E402
 from turnout.engines.paged.pages import PAGE  # noqa: E402
-from turnout.engines.speculative.ahead import MOST, Ahead  # noqa: E402
+from turnout.engines.paged.sequence import KvSequence  # noqa: E402
+from turnout.engines.paged.tree import Tree  # noqa: E402
+from turnout.engines.speculative import ahead as ahead_module  # noqa: E402
+from turnout.engines.speculative.ahead import NODES, Ahead  # noqa: E402
 from turnout.engines.speculative.plan import Counts  # noqa: E402
 from turnout.types import Finished, GenerationParams, Token  # noqa: E402
 
@@ -58,7 +63,27 @@ def test_steps_are_fewer_than_tokens_where_proposals_come_true() -> None:
     found, plain, counts = both(model, [*said, *ids], params)
     assert found == plain
     assert counts.rounds == 59 - counts.accepted
-    assert counts.accepted <= counts.drafted <= MOST * counts.rounds
+    assert counts.accepted <= counts.drafted <= NODES * counts.rounds
+
+
+def test_several_ways_on_are_verified_in_one_step_and_more_of_it_comes_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rounds, trees = Model(config={"num_hidden_layers": 1}), [], []
+    params = GenerationParams(max_tokens=40)
+    plain = KvSequence.append
+
+    def append(self: KvSequence, ids: Sequence[int], **options: Any) -> Any:
+        trees.append(isinstance(ids, Tree))
+        return plain(self, ids, **options)
+
+    monkeypatch.setattr(KvSequence, "append", append)
+    for ways in (1, 4):
+        monkeypatch.setattr(ahead_module, "WAYS", ways)
+        trees.clear()
+        found = [both(model, repeating(150, seed=seed), params) for seed in range(3)]
+        assert all(ahead == plain for ahead, plain, _ in found)
+        assert any(trees) is (ways > 1)
+        rounds.append(sum(counts.rounds for *_, counts in found))
+    assert rounds[1] < rounds[0]
 
 
 def test_keys_and_values_are_right_after_proposals_were_refused() -> None:

@@ -2,11 +2,12 @@
 
 import random
 
-from turnout.engines.speculative.lookup import LONGEST, Lookup
+from turnout.engines.speculative.lookup import LONGEST, PLACES, Lookup
 
 
 def proposed(ids: list[int], most: int = 4) -> tuple[list[int], int]:
-    return Lookup(ids, 0).propose(most)
+    """The first way on."""
+    return next(iter(Lookup(ids, 0).propose(most)), ([], 0))
 
 
 def test_what_followed_the_same_words_is_proposed() -> None:
@@ -33,7 +34,20 @@ def test_what_was_written_counts_as_what_was_read() -> None:
     lookup = Lookup([1, 2, 3], 3)
     for token in (8, 9, 8):
         lookup.add(token)
-    assert lookup.propose(2) == ([9, 8], 1)
+    assert lookup.propose(2) == [([9, 8], 1)]
+
+
+def test_other_ways_on_come_after_it_those_that_agree_longer_before_those_that_came_later() -> None:
+    ids = [1, 2, 30, 9, 1, 2, 40, 9, 2, 50, 9, 2, 50, 1, 2]
+    assert Lookup(ids, 0).propose(1, 4) == [([40], 2), ([30], 2), ([50], 1)]
+    assert Lookup(ids, 0).propose(1, 2) == [([40], 2), ([30], 2)]
+    assert Lookup(ids, 0).propose(3, 4)[2:] == [([50, 1, 2], 1), ([50, 9, 2], 1)], "they differ further on"
+
+
+def test_of_a_common_word_only_the_latest_places_are_looked_at() -> None:
+    ids = [token for number in range(1000) for token in (1, 2 + number)]
+    found = Lookup([*ids, 1], 0).propose(1, 2000)
+    assert [tokens for tokens, _ in found] == [[1001 - number] for number in range(PLACES)]
 
 
 def test_it_finds_what_a_plain_search_finds() -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from turnout.engines.speculative.laws import steered  # noqa: E402
 from turnout.engines.speculative.pace import Pace  # noqa: E402
-from turnout.engines.speculative.plan import Speculation  # noqa: E402
+from turnout.engines.speculative.plan import Mode, Speculation  # noqa: E402
 from turnout.engines.speculative.rapid import Rapid  # noqa: E402
 from turnout.types import GenerationParams  # noqa: E402
 
@@ -115,19 +116,34 @@ def test_greedy_and_steered_the_answer_does_not_depend_on_gamma(llama: Model, ga
     assert found != llama.plain(ids, GREEDY), "steering changed nothing, so nothing was tested"
 
 
-def test_keys_and_values_are_right_after_many_refusals(llama: Model) -> None:
-    ids, draft = repeating(150), words(30, seed=4)
-    params = GenerationParams(max_tokens=120, temperature=0.7, seed=3)
-    for how in (Speculation(confidence=0.0), Speculation("steered", eta=5.0, gamma=4, confidence=0.0)):
-        writing = written(params)
-        with llama.sequence() as target, llama.sequence() as drafter:
-            author = Rapid(target, drafter, ids, draft, how, writing, Eager())
-            found, counts = tokens(author, writing), author.counts
-            assert counts.rounds - counts.accepted > 20
-            assert drafter.ids == [*draft, *found][: drafter.length]
-            for sequence in (target, drafter):
-                wanted = llama.sequence().append([*sequence.ids, 7])[0]
-                assert (sequence.append([7])[0] - wanted).abs().max() < 1e-3
+@pytest.mark.parametrize("mode", ["lossless", "steered", pytest.param("paper", marks=pytest.mark.slow)])
+def test_between_hundreds_of_rounds_both_have_read_exactly_what_is_written(mode: Mode) -> None:
+    """And what they hold foretells what a fresh reading of it does."""
+    model = Model(config={"num_hidden_layers": 1})
+    ids, draft = repeating(60), words(20, seed=4)
+    params = GenerationParams(max_tokens=330, temperature=0.7, seed=3)
+    how, writing = Speculation(mode, eta=0.0 if mode == "lossless" else 5.0, gamma=4, confidence=0.0), written(params)
+    with model.sequence() as target, model.sequence() as drafter:
+        author = Rapid(target, drafter, ids, draft, how, writing, Eager())
+        read(author)
+        steps, said, checked = author.tokens(), list[int](), 0
+        while writing.reason is None:
+            item = next(steps)
+            if isinstance(item, int):
+                writing.write(item)
+                said.append(item)
+            elif author.counts.rounds % 8 == 0:
+                assert target.ids == [*ids, *said[:-1]]
+                assert drafter.ids == [*draft, *said][: drafter.length] and drafter.length >= len(draft) + len(said) - 2
+                for sequence in (target, drafter):
+                    with sequence.fork() as held, model.sequence() as fresh:
+                        gap = held.append([7])[0] - fresh.append([*sequence.ids, 7])[0]
+                        assert gap.abs().max() < 1e-3
+                        held.close(keep=False)
+                        fresh.close(keep=False)
+                checked += 1
+        steps.close()
+        assert author.counts.refused > 100 and checked > 15
 
 
 def test_the_draft_is_short_and_matters(llama: Model) -> None:
@@ -193,13 +209,14 @@ TWO = GenerationParams(max_tokens=3, temperature=0.6)
 
 
 def law(model: Model, how: Speculation) -> dict[tuple[int, ...], float]:
-    """The joint law of the second and third token after the likeliest first one, by the definition."""
+    """The joint law of the second and third token after the likeliest first one, by the definition. The last token of
+    an answer is never drafted: as published, it is the target's."""
     first = most_likely(model, how)
     found: dict[tuple[int, ...], float] = {}
     begin = one(model, [first], how)
     for token in range(32):
         if begin[token] > 1e-4:
-            after = one(model, [first, token], how)
+            after = one(model, [first, token], Speculation() if how.mode == "paper" else how)
             for other in range(32):
                 found[token, other] = float(begin[token] * after[other])
     return found
@@ -213,7 +230,12 @@ def one(model: Model, said: list[int], how: Speculation) -> Any:
     with model.sequence() as target, model.sequence() as drafter:
         z = target.append([*IDS, *said])[0] / TWO.temperature
         q = torch.softmax(drafter.append([*DRAFT, *said])[0] / TWO.temperature, -1)
-    return steered(z[None], q[None], how.eta, how.tail)[0]
+    p_hat = steered(z[None], q[None], how.eta, how.tail)[0]
+    if how.mode != "paper":
+        return p_hat
+    p, accepted = torch.softmax(z, -1), torch.minimum(q, p_hat)
+    left = torch.stack([p - p_hat, p - q, torch.zeros(32)]).amax(0)
+    return accepted + (1 - accepted.sum()) * left / left.sum()
 
 
 def sampled(model: Model, how: Speculation, draws: int) -> Counter[tuple[int, ...]]:
@@ -260,6 +282,7 @@ HOWS = {
     "lossless": Speculation(confidence=0.4),
     "steered": Speculation("steered", eta=5.0, gamma=2, confidence=0.4),
     "steered one by one": Speculation("steered", eta=5.0, gamma=1),
+    "paper": Speculation("paper", eta=10.0),
 }
 
 
@@ -268,11 +291,17 @@ def small() -> Model:
     return Model(config=SMALL)
 
 
-@pytest.mark.parametrize("name", ["lossless", "steered"])
+@pytest.mark.parametrize("name", ["lossless", "steered", "paper"])
 def test_samples_are_distributed_as_promised(small: Model, name: str) -> None:
     """Few draws, so far looser than the slow test; dropping doubtful tokens of a draft would fail it all the same."""
     how = HOWS[name]
     assert apart(sampled(small, how, 400), law(small, how)) <= 0.09
+
+
+def test_the_modes_promise_different_things(small: Model) -> None:
+    laws = [torch.stack([one(small, [most_likely(small, how)], how)]) for how in HOWS.values()]
+    gaps = [float((a - b).abs().sum() / 2) for a, b in pairwise([laws[0], laws[1], laws[3], laws[0]])]
+    assert min(gaps) > 0.06, "the tolerances below would not tell them apart"
 
 
 @pytest.mark.slow
