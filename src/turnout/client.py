@@ -50,6 +50,9 @@ class Turnout(Shelf, Logbook):
         passage_tokens: most tokens of the passages that `rag` reads; 1000 by default.
         attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
         soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
+        ldar: folder of a policy for `rag:ldar` (docs/models.md); none by default.
+        late_chunking: segments are embedded with what stands around them (docs/documents.md); off by default.
+        reranker: folder of a cross-encoder that puts the passages of a search in order; none by default.
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
@@ -76,6 +79,9 @@ class Turnout(Shelf, Logbook):
         passage_tokens: int | None = None,
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
+        ldar: str | os.PathLike[str] | None = None,
+        late_chunking: bool | None = None,
+        reranker: str | os.PathLike[str] | None = None,
         cache_url: str | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
@@ -97,6 +103,9 @@ class Turnout(Shelf, Logbook):
             "passage_tokens": passage_tokens,
             "attention": attention,
             "soft": soft,
+            "ldar": ldar,
+            "late_chunking": late_chunking,
+            "reranker": reranker,
             "cache_url": cache_url,
         }
         self._chat_model = None if isinstance(model, str) else model
@@ -206,14 +215,14 @@ class Turnout(Shelf, Logbook):
 
         Args:
             api_key: for another server. What this one and the environment know goes to this one's server alone, as an
-                adapter, `soft` and a `model_name` go with this one's model alone.
+                adapter, `soft`, `ldar` and a `model_name` go with this one's model alone.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
         if own is not None and not is_url(model):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
-        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "api_key": key}
+        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "ldar": "", "api_key": key}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------
