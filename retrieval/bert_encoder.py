@@ -127,7 +127,8 @@ class BertEncoder:
             for number, encoding in enumerate(encodings)
             for part in (encoding, *encoding.overflowing)
         ]
-        sums = [np.zeros((len(pieces), self._model.config.hidden_size), np.float32) for pieces in texts]
+        config: Any = self._model.config
+        sums = [np.zeros((len(pieces), config.hidden_size), np.float32) for pieces in texts]
         for batch in _batches(windows, self._batch_tokens):
             hidden, _ = self._last_layer(batch)
             for window, states in zip(batch, hidden.cpu().numpy(), strict=True):

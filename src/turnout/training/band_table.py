@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,8 @@ from turnout.training.surroundings import Pool
 from turnout.types import Context, Document, Passage
 
 MOST_BANDS = 16
+
+TABLE = ("examples", "document_tokens", "skips", "sizes", "max_tokens", "seed", "without")
 
 Places = tuple[int, int]
 """A band of a ranking: its first place, from 0, and how many."""
@@ -86,6 +89,11 @@ class LdarRecipe:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}, not above 0")
         if self.width % 4:
             raise ConfigurationError(f"width is {self.width}", hint="give a multiple of 4")
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """What the rewards depend on: all but how the policy is fitted to them."""
+        return {name: getattr(self, name) for name in TABLE}
 
     @property
     def bands(self) -> tuple[Places, ...]:
@@ -223,12 +231,19 @@ def load(file: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
-            found = json.loads(line)
-            found["bands"] = [tuple(band) for band in found["bands"]]
-            rows.append(Row(**{name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}))
-        except (KeyError, TypeError, ValueError) as error:
+            found: dict[str, Any] = {
+                name: tuple(map(_whole, value)) if isinstance(value, list) else value
+                for name, value in json.loads(line).items()
+            }
+            rows.append(Row(**found))
+        except (AttributeError, TypeError, ValueError) as error:
             raise ConfigurationError(f"{file}:{number} is damaged: {error}", hint="remove the line") from error
     return rows
+
+
+def _whole(value: Any) -> Any:
+    """A band as it is here, and not as JSON has it."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _document(example: Example, gold: Text, pool: Pool, recipe: LdarRecipe, draw: random.Random) -> Document:

@@ -63,6 +63,7 @@ def ldar(
     """Asks a reader how likely the right answer is after each of a few bands of passages, and fits a policy to that.
 
     The same call goes on where a run in `out` was stopped: every question's rewards are kept as soon as they are known.
+    With another network or other steps the policy is fitted anew, to the rewards that are there.
 
     Args:
         data_folder: contexts and examples, see `turnout.training.data`.
@@ -99,10 +100,10 @@ def ldar(
         "model": engine.model.fingerprint,
         "embedder": meaning.fingerprint,
         "valid": limit,
-        "recipe": dataclasses.asdict(recipe),
+        "table": recipe.table,
     }
     agree(target / PLAN, json.loads(json.dumps(plan)))
-    if not (target / SCORES).is_file():
+    if not _is_fitted(target, recipe):
         try:
             _train(read, engine, meaning, recipe, limit, target, progress)
         finally:
@@ -111,13 +112,21 @@ def ldar(
     return scores
 
 
+def _is_fitted(out: Path, recipe: LdarRecipe) -> bool:
+    """Whether the run's policy is that of the recipe, and was scored."""
+    if not (out / SCORES).is_file() or not (out / POLICY / CARD).is_file():
+        return False
+    found = read_json(out / POLICY / CARD).get("recipe")
+    return bool(found == json.loads(json.dumps(dataclasses.asdict(recipe))))
+
+
 def _refuse_evidence_first(settings: Settings) -> None:
     folder = None if settings.is_remote else adapter_folder(settings)
     found = None if folder is None else adapters.read(folder)
     if found is not None and found.evidence in EVIDENCE_FIRST:
         raise ConfigurationError(
             f"the adapter {found.name} gives its evidence before the answer, whose likelihood would be of no use",
-            hint="use one that was trained with --evidence after or none, or --no-adapter",
+            hint="use one that was trained with --evidence after or none, or --adapter none",
         )
 
 
@@ -150,6 +159,7 @@ def _train(
     network, curve = fit(telling["train"], recipe, progress)
     facts = {"seconds": round(time.perf_counter() - started, 1), "torch": torch.__version__}
     (out / CURVE).write_text("".join(json.dumps(row) + "\n" for row in curve), encoding="utf-8")
+    (out / SCORES).unlink(missing_ok=True)
     card = {
         "name": NAME,
         "kind": KIND,

@@ -1,5 +1,6 @@
 """Training a policy from data to weights, on a tiny reader and a tiny embedder."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -106,7 +107,11 @@ def test_a_run_that_was_stopped_asks_only_for_what_is_missing(
     assert 2 <= count <= 2 + 4, "two rows, and bands of the valid fold that are not in the table"
     scores = train.ldar(written, again, str(reader), recipe=RECIPE, embedder=embedder, limit=4, device="cpu")
     assert len(asked) == count and scores["n"] == 4
-    with pytest.raises(ConfigurationError, match="another recipe"):
+    longer = dataclasses.replace(RECIPE, steps=12)
+    train.ldar(written, again, str(reader), recipe=longer, embedder=embedder, limit=4, device="cpu")
+    assert json.loads((again / "ldar/card.json").read_text())["recipe"]["steps"] == 12
+    assert len(asked) <= count + 4, "fitted anew, to the same rewards"
+    with pytest.raises(ConfigurationError, match="another table"):
         train.ldar(written, again, str(reader), recipe=LdarRecipe(), embedder=embedder, limit=4, device="cpu")
 
 
