@@ -22,6 +22,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(ordered), "p10": at(0.1), "p90": at(0.9), "n": len(ordered)}
 
 
+def rows(file: Path) -> list[dict[str, Any]]:
+    """What a run that was stopped has kept, a row a line; a last line that was half written is taken away."""
+    if not file.exists():
+        return []
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        file.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 def write(name: str, seed: int, figures: dict[str, Any]) -> Path:
     """Writes benchmarks/results/NAME.json."""
     record = {

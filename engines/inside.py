@@ -7,23 +7,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from turnout.engines import attending, importance, locating, surprise, weighing
+from turnout.engines import attending, importance, likelihood, locating, surprise, weighing
 from turnout.engines.admission import Admission
 from turnout.engines.paged.kinds import MODEL_TYPES
 from turnout.engines.paged.policy import AttentionPolicy
+from turnout.engines.prompt import PromptFormat
 from turnout.engines.surprise import Asked
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.errors import ConfigurationError, ModelError
 from turnout.progress import Watch
+from turnout.types import Context
 
 if TYPE_CHECKING:
     from turnout.engines.loaded import Loaded
     from turnout.engines.paged.recall import Looked
+    from turnout.engines.paged.sequence import KvSequence
     from turnout.engines.paged.session import Session
 
 
 class Inside(ABC):
-    """The part of `LocalEngine` that writes nothing. Scores are those of the model as it is, without an adapter."""
+    """The part of `LocalEngine` that writes nothing. Scores are those of the model as it is, without an adapter; but
+    `likelihood` is that of the answers of `generate`."""
 
     _name: str
 
@@ -40,6 +44,22 @@ class Inside(ABC):
     @property
     @abstractmethod
     def tokenizer(self) -> ChatTokenizer: ...
+
+    @property
+    @abstractmethod
+    def prompt_format(self) -> PromptFormat: ...
+
+    @abstractmethod
+    def prompts(self, context: Context) -> list[list[int]]:
+        """Token ids of the prompt for a context, or of several, where it is read apart."""
+
+    @abstractmethod
+    def is_adapted(self, context: Context) -> bool:
+        """Whether a context is read with the adapter."""
+
+    @abstractmethod
+    def sequence(self, namespace: str | None = None, *, adapted: bool = True) -> Any:
+        """An empty sequence on the loaded model."""
 
     @abstractmethod
     def _opened(self) -> Loaded:
@@ -91,6 +111,36 @@ class Inside(ABC):
         asked, places = surprise.lined(self.tokenizer, text, lines)
         (losses,) = self._losses([asked], watch)
         return [surprise.mean(losses[start:end]) for start, end in places]
+
+    def likelihood(self, contexts: Sequence[Context], answer: str, watch: Watch | None = None) -> list[float]:
+        """[contexts]: how likely an answer is, word for word, where each context is read as `generate` reads it: the
+        mean natural logarithm of the probability of its tokens. What the model would write after it does not count.
+
+        Raises:
+            ConfigurationError: the answer is empty.
+            EngineError: a context and the answer are over the window, or the model foretells no numbers.
+            ModelError: the model's keys and values do not lie in pages.
+            Cancelled: the watch said so after a step.
+        """
+        wanted = self.tokenizer.encode_text(answer)
+        if not wanted:
+            raise ConfigurationError("the answer is empty", hint="say which answer is asked for")
+        asked = [self.prompts(context) for context in contexts]
+        for ids in (ids for prompts in asked for ids in prompts):
+            self.admission.check(len(ids), len(wanted))
+        (refusal, *_) = self.tokenizer.encode_text(self.prompt_format.refusal)
+        # One more prompt stays in memory: the surest so far.
+        most = max((2 * max(map(len, prompts)) for prompts in asked), default=0) + len(wanted)
+        found = []
+        with self._with_pages("say how likely an answer is", most, watch):
+            for context, prompts in zip(contexts, asked, strict=True):
+
+                def new(adapted: bool = self.is_adapted(context)) -> KvSequence:
+                    sequence: KvSequence = self.sequence(adapted=adapted)
+                    return sequence
+
+                found.append(likelihood.likelihood(prompts, wanted, refusal, new, watch or Watch()))
+        return found
 
     def attend(
         self, texts: Sequence[str], question: str, layer: int | None = None, watch: Watch | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +22,11 @@ CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 32_768
 
 @dataclass(frozen=True, slots=True)
 class _Window:
+    """Tokens that are read at once of a text; `owners` says of which piece of it each is, where it has pieces."""
+
     text: int
     tokens: list[int]
+    owners: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
 
 
 def load_bert(folder: EmbedderFolder, device: str | None, dtype: str) -> tuple[Any, Any, str]:
@@ -111,8 +114,38 @@ class BertEncoder:
         vectors: NDArray[np.float32] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
         return vectors
 
+    def encode_together(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
+        """Of each text, which is given in pieces without gaps, [pieces, dimension] float32, rows of length 1: the mean
+        of the last layer over the tokens of each piece, where the model has read the whole text.
+
+        What stands at the ends of a text, [CLS] and [SEP], belongs to the first and the last piece, so that a text of
+        one piece has the vector that `encode` gives it. A text over the model's window is read in several.
+        """
+        encodings = self._tokenizer.encode_batch(["".join(pieces) for pieces in texts])
+        windows = [
+            _Window(number, part.ids, _owners(part, texts[number]))
+            for number, encoding in enumerate(encodings)
+            for part in (encoding, *encoding.overflowing)
+        ]
+        config: Any = self._model.config
+        sums = [np.zeros((len(pieces), config.hidden_size), np.float32) for pieces in texts]
+        for batch in _batches(windows, self._batch_tokens):
+            hidden, _ = self._last_layer(batch)
+            for window, states in zip(batch, hidden.cpu().numpy(), strict=True):
+                np.add.at(sums[window.text], window.owners, states[: len(window.tokens)])
+        for pieces, found in zip(texts, sums, strict=True):
+            for number in np.flatnonzero(~found.any(axis=1)):  # a piece of which the tokenizer makes nothing
+                found[number] = self.encode([pieces[number]], lambda _done: None)[0]
+        return [found / np.linalg.norm(found, axis=1, keepdims=True) for found in sums]
+
     def _token_sums(self, batch: Sequence[_Window]) -> NDArray[np.float32]:
         """[len(batch), dimension]: the last layer summed over each window's tokens."""
+        hidden, mask = self._last_layer(batch)
+        pooled: NDArray[np.float32] = (hidden * mask.unsqueeze(-1)).sum(dim=1).cpu().numpy()
+        return pooled
+
+    def _last_layer(self, batch: Sequence[_Window]) -> tuple[torch.Tensor, torch.Tensor]:
+        """[len(batch), longest, dimension] float32, and which of that are tokens, [len(batch), longest]."""
         import torch
 
         lengths = [len(window.tokens) for window in batch]
@@ -123,9 +156,19 @@ class BertEncoder:
             mask[row, : lengths[row]] = 1
         ids, mask = ids.to(self._device), mask.to(self._device)
         with torch.inference_mode():
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-            pooled: NDArray[np.float32] = (hidden * mask.unsqueeze(-1)).sum(dim=1).cpu().numpy()
-        return pooled
+            hidden: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return hidden, mask
+
+
+def _owners(encoding: Any, pieces: Sequence[str]) -> NDArray[np.intp]:
+    """[tokens]: the number of the piece that each token begins in."""
+    ends = np.cumsum([len(piece) for piece in pieces])
+    starts = np.array([start for start, _ in encoding.offsets])
+    owners = np.minimum(np.searchsorted(ends, starts, side="right"), len(pieces) - 1)
+    real = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    if real.size:
+        owners[: real[0]], owners[real[-1] + 1 :] = owners[real[0]], owners[real[-1]]
+    return owners
 
 
 def _batches(windows: list[_Window], most_tokens: int) -> Iterator[list[_Window]]:

@@ -23,6 +23,7 @@ class Corpus:
         documents: each one once.
         segments: of all documents, in the same order.
         fingerprint: of the embedder that `vectors` come from; None where there is none.
+        embedder: its name.
         vectors: loads [len(segments), dimension], rows of length 1.
         index: where many segments are searched, gives the cosine of each with a vector without loading all vectors.
     """
@@ -33,12 +34,14 @@ class Corpus:
         segments: Sequence[Segment],
         *,
         fingerprint: str | None = None,
+        embedder: str = "",
         vectors: Vectors | None = None,
         index: Scores | None = None,
     ) -> None:
         self.documents = tuple(documents)
         self.segments = tuple(segments)
         self.fingerprint = fingerprint
+        self.embedder = embedder
         self._load = vectors
         self._vectors: NDArray[np.float32] | None = None
         self._lexical: LexicalIndex | None = None

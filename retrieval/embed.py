@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.errors import ModelError
 from turnout.retrieval.embedder_folder import EmbedderFolder, has_fast_bf16
 from turnout.retrieval.vectors import checked
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from turnout.contracts import Embedder
 
 Progress = Callable[[int], None]
+
+FILLED = 0.85
+"""Of the model's window, at most, that texts read together are planned to fill: their tokens are estimated."""
 
 
 class Encoder(Protocol):
@@ -41,6 +45,11 @@ class SentenceEmbedder:
         self.device = device
         self._lock = threading.Lock()
         self._encoder: Encoder | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder.name
 
     @cached_property
     def _files(self) -> EmbedderFolder:
@@ -90,6 +99,32 @@ class SentenceEmbedder:
         with self._lock:
             vectors = self._opened().encode(texts, progress or (lambda _done: None))
         return checked(vectors, len(texts), self.dimension)
+
+    @property
+    def together_tokens(self) -> int | None:
+        """See `EmbedsTogether`: BERT encoders with mean pooling can do it."""
+        return int(FILLED * self._files.positions) if self._files.is_bert else None
+
+    def embed_together(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
+        """Of each text, which is given in pieces without gaps, [pieces, dimension], rows of length 1: each piece's
+        vector where the model has read the whole text. See `BertEncoder.encode_together`.
+
+        Raises:
+            ModelError: see `embed`; or the model averages in no way that is known here.
+        """
+        from turnout.retrieval.bert_encoder import BertEncoder
+
+        with self._lock:
+            encoder = self._opened()
+            if not isinstance(encoder, BertEncoder):
+                raise ModelError(
+                    f"{self.folder} is no BERT encoder with mean pooling, whose texts could be cut afterwards",
+                    hint="leave late chunking out, or use another embedder",
+                )
+            found = encoder.encode_together(texts)
+        for vectors, pieces in zip(found, texts, strict=True):
+            checked(vectors, len(pieces), self.dimension)
+        return found
 
     def _opened(self) -> Encoder:
         if self._encoder is None:

@@ -38,17 +38,17 @@ class EmbedderFolder:
         """
         if not path.is_dir():
             raise ModelError(f"the embedder's folder {path} is not there", hint="turnout models pull")
-        modules = _json(path / "modules.json")
+        modules = read_json(path / "modules.json")
         if not isinstance(modules, list) or not modules:
             raise ModelError(f"{path / 'modules.json'} lists no modules", hint="not a sentence-transformers folder")
-        config = _json(path / "config.json")
+        config = read_json(path / "config.json")
         kinds = [str(module.get("type", "")) for module in modules]
         folders = [path / str(module.get("path", "")) for module in modules]
         _refuse_code(path, kinds, config)
         for folder in folders:
-            _refuse_pickles(folder)
+            refuse_pickles(folder)
         names = [kind.rpartition(".")[2] for kind in kinds]
-        pooling = _json(folders[names.index("Pooling")] / "config.json") if "Pooling" in names else {}
+        pooling = read_json(folders[names.index("Pooling")] / "config.json") if "Pooling" in names else {}
         return cls(
             path=path,
             dimension=_dimension(names, folders, pooling, config),
@@ -78,7 +78,12 @@ def has_fast_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a description of a model says.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -99,18 +104,19 @@ def _refuse_code(path: Path, kinds: list[str], config: dict[str, Any]) -> None:
         )
 
 
-def _refuse_pickles(folder: Path) -> None:
+def refuse_pickles(folder: Path) -> None:
+    """Raises ModelError: the only weights are such as can run code when they are loaded."""
     pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
     if pickles and not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder / pickles[0]} holds pickled weights, which can run code when loaded",
-            hint="convert them to safetensors, or choose another embedder",
+            hint="convert them to safetensors, or choose another model",
         )
 
 
 def _prompts(path: Path) -> bool:
     file = path / "config_sentence_transformers.json"
-    return file.is_file() and any((_json(file).get("prompts") or {}).values())
+    return file.is_file() and any((read_json(file).get("prompts") or {}).values())
 
 
 def _is_mean(pooling: dict[str, Any]) -> bool:
@@ -124,7 +130,7 @@ def _is_mean(pooling: dict[str, Any]) -> bool:
 def _dimension(names: list[str], folders: list[Path], pooling: dict[str, Any], config: dict[str, Any]) -> int:
     for name, folder in zip(reversed(names), reversed(folders), strict=True):
         if name == "Dense":
-            return int(_json(folder / "config.json")["out_features"])
+            return int(read_json(folder / "config.json")["out_features"])
     size = pooling.get("word_embedding_dimension") or pooling.get("embedding_dimension") or config.get("hidden_size")
     if not size:
         raise ModelError(f"{folders[0]} does not say how long its vectors are", hint="choose another embedder")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from weakref import WeakSet, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.contracts import Embedder
-from turnout.errors import ConfigurationError
+from turnout.contracts import Embedder, Ranker
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
+from turnout.retrieval.late import LateVectors
 from turnout.retrieval.search_signals import SearchSignals, measure
+from turnout.retrieval.similarity import similarities
 from turnout.retrieval.vectors import of_question
 from turnout.types import Passage
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 RANK_CONSTANT = 60
 """k of reciprocal rank fusion, as published."""
+
+RANKED = 50
+"""Passages that a ranker reads for a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +54,41 @@ class HybridRetriever:
 
     Args:
         embedder: the one that made the corpus' vectors.
+        late: makes vectors by late chunking, which then take the place of the corpus' own.
+        ranker: puts the best RANKED in order.
     """
 
     name = "hybrid"
 
-    def __init__(self, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, embedder: Embedder | None = None, *, late: LateVectors | None = None, ranker: Ranker | None = None
+    ) -> None:
         self._embedder = embedder
+        self._late, self._ranker = late, ranker
+        self._late_vectors: WeakKeyDictionary[Corpus, NDArray[np.float32]] = WeakKeyDictionary()
         self._warm: WeakSet[Corpus] = WeakSet()
         self._last: _Scores | None = None
 
     def warm(self, corpus: Corpus) -> None:
-        """Loads the embedder, and makes the word index and the vectors that are missing, by searching once."""
+        """Loads the models, and makes the word index and the vectors that are missing, by searching once."""
         if corpus not in self._warm:
-            self.search("warm", corpus, 1)
+            if self._ranker is not None:
+                self._ranker.open()
+            self._scores("warm", corpus)
             self._warm.add(corpus)
 
     def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
-        """At most `limit` passages, best first, scored by the fused rank; too quick to be told of."""
-        return self.search(question, corpus, limit).passages
+        """At most `limit` passages, best first, scored by the fused rank, or by the ranker, between whose batches the
+        watch may end it."""
+        return self.search(question, corpus, limit, watch).passages
 
-    def search(self, question: str, corpus: Corpus, limit: int) -> SearchResult:
+    def search(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> SearchResult:
         """Like `retrieve`, with the scores behind the ranks.
 
         Raises:
             ConfigurationError: the corpus' vectors come from another embedder.
+            ModelError: a model broke its contract.
+            Cancelled: the watch said so.
         """
         words, cosines = self._scores(question, corpus)
         by_words = np.argsort(-words, kind="stable")
@@ -81,13 +96,16 @@ class HybridRetriever:
         if cosines is not None:
             rankings.append(np.argsort(-cosines, kind="stable"))
         fused = reciprocal_rank(rankings, len(corpus.segments))
-        best = np.argsort(-fused, kind="stable")[: max(limit, 0)]
+        limit = max(limit, 0)
+        best = np.argsort(-fused, kind="stable")[: max(limit, RANKED) if self._ranker and limit else limit]
         passages = [
             Passage(span, corpus.text(span), float(fused[number]))
             for number in best
             if fused[number] > 0
             for span in (corpus.segments[number].span,)
         ]
+        if self._ranker is not None:
+            passages = ranked(self._ranker, question, passages, watch)[:limit]
         return SearchResult(passages, cosines, words)
 
     def look(self, question: str, corpus: Corpus) -> SearchSignals | None:
@@ -107,14 +125,24 @@ class HybridRetriever:
         return last.words, last.cosines
 
     def _cosines(self, question: str, corpus: Corpus) -> NDArray[np.float32] | None:
-        if self._embedder is None or corpus.fingerprint is None or not corpus.segments:
+        if self._embedder is None:
             return None
-        if corpus.fingerprint != self._embedder.fingerprint:
-            raise ConfigurationError(
-                "the question's embedder is not the one that the documents were indexed with",
-                hint="open the library with the same embedder",
-            )
-        return corpus.cosines(of_question(self._embedder, question))
+        if self._late is None or not corpus.segments:
+            return similarities(self._embedder, question, corpus)
+        if corpus not in self._late_vectors:
+            self._late_vectors[corpus] = self._late.of(corpus)
+        found: NDArray[np.float32] = self._late_vectors[corpus] @ of_question(self._embedder, question)
+        return found
+
+
+def ranked(ranker: Ranker, question: str, passages: Sequence[Passage], watch: Watch | None) -> list[Passage]:
+    """The best RANKED by the ranker's scores, and behind them the others, as they were; equal ones keep their order."""
+    scores = ranker.scores(question, [passage.text for passage in passages[:RANKED]], watch)
+    first = [replace(passage, score=score) for passage, score in zip(passages, scores, strict=False)]
+    worst = min(scores, default=0.0)
+    # Scores are comparable within a call: what was not read by the ranker is not better than the worst that was.
+    rest = [replace(passage, score=worst + passage.score - 1) for passage in passages[RANKED:]]
+    return sorted(first, key=lambda passage: -passage.score) + rest
 
 
 def reciprocal_rank(rankings: Sequence[NDArray[np.intp]], size: int) -> NDArray[np.float64]:

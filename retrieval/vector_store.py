@@ -13,7 +13,7 @@ from turnout.contracts import Embedder
 from turnout.database import Database
 from turnout.retrieval import index, store
 from turnout.retrieval.corpus import Corpus
-from turnout.retrieval.vectors import checked, pack, unpack
+from turnout.retrieval.vectors import checked, name_of, pack, unpack
 from turnout.types import Document, Segment
 
 INDEX_FROM = 20_000
@@ -109,6 +109,7 @@ class VectorStore:
             documents,
             segments,
             fingerprint=self.fingerprint,
+            embedder=name_of(self._embedder),
             vectors=vectors,
             index=cosines if by_file else None,
         )

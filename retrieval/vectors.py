@@ -28,6 +28,11 @@ def unpack(rows: Sequence[bytes], dimension: int) -> NDArray[np.float32]:
     return flat.astype(np.float32, copy=False).reshape(len(rows), dimension)
 
 
+def name_of(embedder: Embedder) -> str:
+    """What a person calls an embedder: its own `name`, or else the beginning of its fingerprint."""
+    return str(getattr(embedder, "name", "")) or embedder.fingerprint[:12]
+
+
 def of_question(embedder: Embedder, question: str) -> NDArray[np.float32]:
     """[dimension], of length 1: what the vectors of texts are compared with. See `EmbedsQuestions`.
 

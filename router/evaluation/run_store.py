@@ -25,8 +25,8 @@ Row = dict[str, Any]
 Key = tuple[str, str]
 
 MUST_AGREE = (
-    "schema", "turnout", "model", "prices", "embedder", "device", "seed", "cache", "parallel", "set", "limit", "budget",
-    "over_window", "inputs",
+    "schema", "turnout", "model", "prices", "embedder", "ldar", "device", "seed", "cache", "parallel", "set", "limit",
+    "budget", "over_window", "inputs",
 )  # fmt: skip
 """What all rows of one run have in common. Strategies may be added to a run, nothing else may change."""
 

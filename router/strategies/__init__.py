@@ -13,11 +13,13 @@ from typing import Literal
 from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.scorers import ByWords
 from turnout.contracts import Engine, Retriever, SegmentCache, Strategy, UnitScorer
+from turnout.retrieval.ldar import LdarRetriever
 from turnout.router.strategies.attention import RagByAttention
 from turnout.router.strategies.chunkfree import RagChunkFree
 from turnout.router.strategies.extract import Extract
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.iterative import RagIterative
+from turnout.router.strategies.ldar import RagLdar
 from turnout.router.strategies.rag import Rag
 from turnout.router.strategies.rapid import STEERED, Rapid
 from turnout.router.strategies.scans import by_draft, by_functions, by_reader, by_scorer
@@ -53,6 +55,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "preview",
         "as rag; the model itself points at the sentences that it would answer with",
         "CFIC (arXiv 2402.09760), whose model was trained for it; not measured here yet",
+    ),
+    Entry(
+        "rag:ldar",
+        "preview",
+        "as rag; a small policy, trained for the model, says from where to where in the ranking it reads",
+        "LDAR (arXiv 2509.21865); no weights come with the package, and it is not measured here yet",
     ),
     Entry(
         "rag:iterative",
@@ -116,6 +124,7 @@ def build(
     *,
     segments: SegmentCache | None = None,
     passage_tokens: int | None = None,
+    ldar: LdarRetriever | None = None,
 ) -> Sequence[Strategy]:
     """All strategies, in the order of the table; those that this engine can't run exclude themselves.
 
@@ -124,6 +133,7 @@ def build(
         cache: keeps what was said of sentences; in memory by default.
         segments: keeps what is made of segments whatever is asked; in memory by default.
         passage_tokens: most of the passages that `rag` and its variants read.
+        ldar: finds passages for `rag:ldar`, with a policy that was trained for this engine's model.
     """
     kept = MemoryCache() if cache is None else cache
     return (
@@ -131,6 +141,7 @@ def build(
         Rag(engine, retriever, passage_tokens),
         RagByAttention(engine, retriever, passage_tokens),
         RagChunkFree(engine, retriever, passage_tokens),
+        RagLdar(engine, retriever, ldar, passage_tokens),
         RagIterative(engine, retriever, passage_tokens=passage_tokens),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
         Extract(engine, retriever, by_reader(engine, kept)),

@@ -53,6 +53,9 @@ class Turnout(Shelf, Logbook):
         passage_tokens: most tokens of the passages that `rag` reads; 1000 by default.
         attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
         soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
+        ldar: folder of a policy for `rag:ldar` (docs/models.md); none by default.
+        late_chunking: segments are embedded with what stands around them (docs/documents.md); off by default.
+        reranker: folder of a cross-encoder that puts the passages of a search in order; none by default.
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         server_window: tokens of prompt and answer of a server's model; what the server says by default.
         server_takes: what a server takes beside OpenAI's fields: "cache_salt", "choices" (docs/scale.md).
@@ -84,6 +87,9 @@ class Turnout(Shelf, Logbook):
         passage_tokens: int | None = None,
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
+        ldar: str | os.PathLike[str] | None = None,
+        late_chunking: bool | None = None,
+        reranker: str | os.PathLike[str] | None = None,
         cache_url: str | None = None,
         server_window: int | None = None,
         server_takes: str | Collection[str] | None = None,
@@ -98,9 +104,9 @@ class Turnout(Shelf, Logbook):
             "home": home, "model": model if isinstance(model, str) else None, "model_name": model_name,
             "adapter": adapter, "log": log, "api_key": api_key, "device": device, "max_file_mb": max_file_mb,
             "kv_disk_mb": kv_disk_mb, "yarn": yarn, "int8": int8, "prices": prices, "passage_tokens": passage_tokens,
-            "attention": attention, "soft": soft, "cache_url": cache_url, "server_window": server_window,
-            "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
-            "cache_namespace": cache_namespace,
+            "attention": attention, "soft": soft, "ldar": ldar, "late_chunking": late_chunking, "reranker": reranker,
+            "cache_url": cache_url, "server_window": server_window, "server_takes": server_takes,
+            "server_timeout_s": server_timeout_s, "server_retries": server_retries, "cache_namespace": cache_namespace,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -209,7 +215,8 @@ class Turnout(Shelf, Logbook):
 
         Args:
             api_key: for another server. What this one and the environment know goes to this one's server alone, as
-                `server_takes` does, and an adapter, `soft`, `model_name` and `server_window` with this one's model.
+                `server_takes` does, and an adapter, `soft`, `ldar`, `model_name` and `server_window` with this one's
+                model.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
@@ -217,7 +224,7 @@ class Turnout(Shelf, Logbook):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
         takes = self._options["server_takes"] if model == own else ()
-        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "api_key": key}
+        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "ldar": "", "api_key": key}
         other |= {"server_window": None, "server_takes": takes}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 

@@ -52,6 +52,9 @@ class Settings:
             or by the file of a calibration.
         soft: what makes soft tokens: "mean:RATE", the mean of so many token embeddings, or the folder of what
             `turnout train soft` wrote.
+        ldar: folder of what `turnout train ldar` wrote, for `rag:ldar`; None for none.
+        late_chunking: segments are embedded with what stands around them.
+        reranker: folder of a cross-encoder that puts the passages of a search in order; None for none.
         cache_url: Redis server that keeps what was computed of segments; None for the data directory.
         cache_mb: most of it, in megabytes.
         cache_ttl_s: seconds after which a server drops what was not used.
@@ -79,6 +82,9 @@ class Settings:
     passage_tokens: int | None = None
     attention: str = ATTENTION_AUTO
     soft: str = DEFAULT_SOFT
+    ldar: Path | None = None
+    late_chunking: bool = False
+    reranker: Path | None = None
     cache_url: str | None = None
     cache_mb: float = 512.0
     cache_ttl_s: int = 30 * 86_400
@@ -126,6 +132,9 @@ class Settings:
         passage_tokens: int | None = None,
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
+        ldar: str | os.PathLike[str] | None = None,
+        late_chunking: bool | None = None,
+        reranker: str | os.PathLike[str] | None = None,
         cache_url: str | None = None,
         cache_mb: float | None = None,
         cache_ttl_s: int | None = None,
@@ -138,12 +147,11 @@ class Settings:
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
-        TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
-        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and TURNOUT_CACHE_NAMESPACE, which win over the defaults. A
-        text that is empty wins too, and means none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_LATE_CHUNKING,
+        TURNOUT_RERANKER, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED,
+        TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and
+        TURNOUT_CACHE_NAMESPACE, which win over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
-        priced = (env.get("TURNOUT_PRICES") if prices is None else os.fspath(prices)) or None
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
         if level not in LOG_LEVELS:
@@ -188,10 +196,13 @@ class Settings:
             kv_disk_mb=kept,
             yarn=stretch,
             int8=int8 if int8 is not None else _choice("TURNOUT_INT8"),
-            prices=None if priced is None else Path(priced).expanduser().absolute(),
+            prices=_path("TURNOUT_PRICES", prices),
             passage_tokens=_whole("TURNOUT_PASSAGE_TOKENS", passage_tokens, "tokens", 1000),
             attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
             soft=(env.get("TURNOUT_SOFT") if soft is None else os.fspath(soft)) or DEFAULT_SOFT,
+            ldar=_path("TURNOUT_LDAR", ldar),
+            late_chunking=(late_chunking if late_chunking is not None else _choice("TURNOUT_LATE_CHUNKING") is True),
+            reranker=_path("TURNOUT_RERANKER", reranker),
             cache_url=shared,
             cache_mb=cached,
             cache_ttl_s=_whole("TURNOUT_CACHE_TTL_S", cache_ttl_s, "seconds", 86_400) or 30 * 86_400,
@@ -236,6 +247,11 @@ def model_name_of(given: object) -> str:
     """What an object of LangChain calls its model; "" where it does not say."""
     named = (getattr(given, name, None) for name in _NAMES)
     return next((value for value in named if isinstance(value, str) and value), "")
+
+
+def _path(variable: str, given: str | os.PathLike[str] | None) -> Path | None:
+    named = (os.environ.get(variable) if given is None else os.fspath(given)) or None
+    return None if named is None else Path(named).expanduser().absolute()
 
 
 def _choice(variable: str) -> bool | None:

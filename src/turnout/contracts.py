@@ -122,6 +122,18 @@ class Surprises(Protocol):
 
 
 @runtime_checkable
+class Foretells(Protocol):
+    """What an engine may do besides: say how likely it is to give an answer, as the mean natural logarithm of the
+    probability of a token."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    def likelihood(self, contexts: Sequence[Context], answer: str, watch: Watch | None = None) -> list[float]:
+        """[contexts]: of the same answer to each, as `generate` would read it."""
+
+
+@runtime_checkable
 class Attends(Protocol):
     """What an engine may do besides: show what a question's tokens look at."""
 
@@ -265,6 +277,30 @@ class EmbedsQuestions(Protocol):
 
     def embed_question(self, question: str) -> NDArray[np.float32]:
         """[dimension], of length 1."""
+
+
+@runtime_checkable
+class EmbedsTogether(Protocol):
+    """What an embedder may do besides: read pieces of one text together, each with what stands around it."""
+
+    @property
+    def together_tokens(self) -> int | None:
+        """Tokens that it reads at once, about; None where it can't do it."""
+
+    def embed_together(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
+        """Of each text, which is given in pieces without gaps, [pieces, dimension], rows of length 1."""
+
+
+class Ranker(Protocol):
+    """Says how well passages answer a question, by reading both together."""
+
+    name: str
+
+    def open(self) -> None:
+        """Loads what scoring needs; nothing the second time."""
+
+    def scores(self, question: str, texts: Sequence[str], watch: Watch | None = None) -> list[float]:
+        """[texts], higher is better, comparable within one call. Between batches the watch may end it."""
 
 
 class Retriever(Protocol):

@@ -148,6 +148,7 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
     import psutil
 
     from turnout import system
+    from turnout.retrieval.learned_band import LearnedBand
     from turnout.router.evaluation.rows import SCHEMA
 
     model = parts.engine.model
@@ -165,7 +166,8 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
         },
         "prices": parts.pricing.record() if parts.prices else None,
         "passage_tokens": parts.settings.passage_tokens,
-        "embedder": parts.embedder.fingerprint if parts.embedder else None,
+        "embedder": parts.embedding,
+        "ldar": LearnedBand(parts.settings.ldar).sha256 if parts.settings.ldar else None,
         "device": system.device(),
         "cores": psutil.cpu_count(),
         "versions": system.versions(),

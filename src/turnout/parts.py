@@ -22,7 +22,11 @@ from turnout.errors import MissingExtraError, ModelError
 from turnout.progress import Progress
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
+from turnout.retrieval.late import LateVectors
+from turnout.retrieval.ldar import LdarRetriever
+from turnout.retrieval.learned_band import LearnedBand
 from turnout.retrieval.library import Library
+from turnout.retrieval.rerank import CrossEncoderRanker
 from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
@@ -71,7 +75,13 @@ class Parts:
         tokens = self.settings.passage_tokens
         kept = self.caches
         return strategies.build(
-            self.engine, self.retriever, self.scorer, kept.scores, segments=kept.segments, passage_tokens=tokens
+            self.engine,
+            self.retriever,
+            self.scorer,
+            kept.scores,
+            segments=kept.segments,
+            passage_tokens=tokens,
+            ldar=self.ldar,
         )
 
     @cached_property
@@ -86,8 +96,31 @@ class Parts:
 
     @cached_property
     def retriever(self) -> HybridRetriever:
-        """What finds passages by words and, with an embedder, by meaning."""
-        return HybridRetriever(self.embedder)
+        """What finds passages by words and, with an embedder, by meaning.
+
+        Raises:
+            ConfigurationError: the embedder can't do late chunking, which was asked for.
+        """
+        late = None
+        if self.settings.late_chunking and self.embedder is not None:
+            late = LateVectors(self.embedder, self.caches.segments, self.progress)
+        folder = self.settings.reranker
+        ranker = None if folder is None else CrossEncoderRanker(folder, self.settings.device)
+        return HybridRetriever(self.embedder, late=late, ranker=ranker)
+
+    @cached_property
+    def ldar(self) -> LdarRetriever | None:
+        """What finds passages by a learned band; None without a policy, or without an embedder.
+
+        Raises:
+            ModelError: the policy's folder is damaged.
+            ConfigurationError: it was trained with another embedder.
+        """
+        if self.settings.ldar is None or self.embedder is None:
+            return None
+        policy = LearnedBand(self.settings.ldar)
+        policy.check(self.embedder)
+        return LdarRetriever(self.embedder, policy)
 
     def close(self) -> None:
         """Frees the model and the connections."""
@@ -206,8 +239,14 @@ class Parts:
 
     @property
     def embedding(self) -> str | None:
-        """Fingerprint of the embedder, None without one."""
-        return self.embedder.fingerprint if self.embedder is not None else None
+        """Fingerprint of the embedder, None without one; and what a search does besides, so that what was measured with
+        it is told from what was measured without."""
+        found = [] if self.embedder is None else [self.embedder.fingerprint]
+        if found and self.settings.late_chunking:
+            found.append("late")
+        if self.settings.reranker is not None:
+            found.append(f"rerank {self.settings.reranker.name}")
+        return "+".join(found) or None
 
     def machinery(self) -> Machinery:
         """What the pipeline needs."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from turnout.parts import Parts
     from turnout.retrieval.corpus import Corpus
 
-HYBRID = "hybrid"
-RETRIEVERS = (HYBRID, "attention", "chunkfree")
-"""By words and meaning; by what the model looks at; by what it would begin to copy."""
+HYBRID, LDAR = "hybrid", "ldar"
+RETRIEVERS = (HYBRID, LDAR, "attention", "chunkfree")
+"""By words and meaning; by a learned band of meaning; by what the model looks at; by what it would begin to copy."""
 
 if TYPE_CHECKING:
     Found = tuple[list[Passage], NDArray[np.float32] | None]
@@ -43,6 +43,21 @@ def by_index(parts: Parts) -> Find:
         return result.passages, result.cosines
 
     return find
+
+
+def by_band(parts: Parts) -> Find:
+    """By meaning, as far as a policy says.
+
+    Raises:
+        ConfigurationError: there is no policy, or no embedder.
+        ModelError: the policy is damaged.
+    """
+    ldar = parts.ldar
+    if ldar is None:
+        raise ConfigurationError(
+            "the retriever ldar needs an embedder and a policy", hint=f"TURNOUT_LDAR=FOLDER, or use {HYBRID}"
+        )
+    return ldar.search
 
 
 def by_reading(parts: Parts, retriever: str, stopped: Stopper) -> Find:

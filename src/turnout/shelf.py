@@ -129,7 +129,8 @@ class Shelf(ABC):
             documents: to search; or else a `collection`, whose documents then bear the names that they have there.
             limit: most passages; there may be fewer.
             retriever: "hybrid", by words and, with an embedder, by meaning: no model reads the documents, and no
-                question has to wait. "attention" and "chunkfree": the model reads everything, in its turn, and tells
+                question has to wait. "ldar": by meaning, as far down the ranking as a policy says that was trained for
+                a reader (TURNOUT_LDAR). "attention" and "chunkfree": the model reads everything, in its turn, and tells
                 what it looks at, or which sentences it would answer with (docs/decision.md).
 
         Raises:
@@ -152,6 +153,8 @@ class Shelf(ABC):
             raise ConfigurationError("a search is over documents or over a collection", hint="give one of the two")
         if retriever == search.HYBRID:
             return asked(search.by_index(parts))
+        if retriever == search.LDAR:
+            return asked(search.by_band(parts))
         with self._in_turn() as stopped:
             return asked(search.by_reading(parts, retriever, stopped))
 

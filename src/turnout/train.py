@@ -21,6 +21,7 @@ from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameErr
 from turnout.progress import Progress, silent
 from turnout.training import card, data, kept, reader_examples, reader_scores, sheets, stages
 from turnout.training.fitting import CURVE
+from turnout.training.ldar import LdarRecipe, ldar
 from turnout.training.pruner import PrunerRecipe, pruner
 from turnout.training.reader_examples import Lesson
 from turnout.training.recipe import Recipe, draws
@@ -28,7 +29,7 @@ from turnout.training.soft import SoftRecipe, soft
 from turnout.training.tokens import Pair, TokenisedSheets
 from turnout.types import Context
 
-__all__ = ["PrunerRecipe", "Recipe", "SoftRecipe", "pruner", "reader", "soft"]
+__all__ = ["LdarRecipe", "PrunerRecipe", "Recipe", "SoftRecipe", "ldar", "pruner", "reader", "soft"]
 
 SCORES = "valid.json"
 WATCHED, WATCHED_TOKENS = 48, 500

@@ -18,7 +18,7 @@ from langchain_tests.integration_tests import (
     VectorStoreIntegrationTests,
 )
 from langchain_tests.unit_tests import ChatModelUnitTests, EmbeddingsUnitTests, ToolsUnitTests
-from support import tiny_models
+from support import bands, tiny_models
 from support.able import AbleEngine
 from support.embedders import WordEmbedder
 from support.library import BOOK
@@ -148,6 +148,22 @@ class TestLookingRetriever(TestReadingRetriever):
     """It shows what it looks at."""
 
     by = "attention"
+
+
+class TestBandRetriever(TestRetriever):
+    """A learned band, of random weights: about half of the ranking."""
+
+    @pytest.fixture(autouse=True)
+    def _banded(self, home: Path, tmp_path: Path):
+        embedder = WordEmbedder()
+        policy = bands.saved(tmp_path / "ldar", embedder=embedder.fingerprint[:12])
+        with Turnout(engine=FakeEngine(), embedder=embedder, ldar=policy) as turnout:
+            type(self).shared = turnout
+            yield
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {"turnout": self.shared, "documents": [Text(BOOK * 4, "book.md")], "retriever": "ldar"}
 
 
 class Embedding:

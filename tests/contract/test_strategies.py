@@ -2,11 +2,14 @@
 
 import pytest
 from support.able import AbleEngine
-from support.library import BOOK, corpus_of
+from support.bands import Fixed
+from support.embedders import WordEmbedder
+from support.library import BOOK, library_corpus
 from support.routing import PROFILE, signals
 
 from turnout.engines.fake import FakeEngine
 from turnout.retrieval.hybrid import HybridRetriever
+from turnout.retrieval.ldar import LdarRetriever
 from turnout.router.questions import read
 from turnout.router.strategies import STRATEGIES, build
 from turnout.types import Budget
@@ -19,7 +22,8 @@ WHOLE = {"full", "soft", "rapid", "rapid:steered"}
 @pytest.fixture(params=NAMES)
 def strategy(request: pytest.FixtureRequest):
     engine = AbleEngine(window=8192)
-    built = {s.name: s for s in build(engine, HybridRetriever(None))}
+    ldar = LdarRetriever(WordEmbedder(), Fixed(0, 3))
+    built = {s.name: s for s in build(engine, HybridRetriever(None), ldar=ldar)}
     return built[request.param], engine
 
 
@@ -58,7 +62,7 @@ def test_what_would_not_fit_the_memory_excludes_itself(strategy) -> None:
 
 
 def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
-    corpus = corpus_of(tmp_path, BOOK)
+    corpus = library_corpus(tmp_path, WordEmbedder(), BOOK)
     context = strategy[0].prepare(read("Who repaired the lighthouse lamp?", [], len), corpus, Budget())
     assert context.parts
     starts = [(part.span.document_id, part.span.start) for part in context.parts]
@@ -70,7 +74,7 @@ def test_parts_are_verbatim_and_in_document_order(strategy, tmp_path) -> None:
 
 def test_a_prompt_limit_is_kept_by_the_context_or_excludes_the_strategy(strategy, tmp_path) -> None:
     member, engine = strategy
-    corpus = corpus_of(tmp_path, BOOK)
+    corpus = library_corpus(tmp_path, WordEmbedder(), BOOK)
     budget = Budget(max_prompt_tokens=600)
     estimate = member.estimate(at(member), PROFILE, budget)
     if estimate.prompt_tokens <= 600:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from turnout.config import Settings
+from turnout.contracts import Embedder
 from turnout.database import Database
 from turnout.retrieval.convert import convert_text
 from turnout.retrieval.corpus import Corpus
@@ -32,7 +33,12 @@ def document(text: str, title: str = "book.txt") -> Document:
 
 def corpus_of(home: Path, *texts: str) -> Corpus:
     """A corpus of texts in a library without an embedder."""
-    library = Library(Database.at(Settings.load(home=home)), home, None)
+    return library_corpus(home, None, *texts)
+
+
+def library_corpus(home: Path, embedder: Embedder | None, *texts: str) -> Corpus:
+    """A corpus of texts in a library."""
+    library = Library(Database.at(Settings.load(home=home)), home, embedder)
     documents = [document(text, f"{i}.txt") for i, text in enumerate(texts)]
     for each in documents:
         library.add(each)

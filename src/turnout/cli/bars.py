@@ -18,11 +18,12 @@ _LABELS = {
     "calibrating": "asking on synthetic documents",
     "preparing": "preparing lessons",
     "keeping": "answering as the model is",
+    "rewarding": "weighing bands of passages",
     "training": "training steps",
     "scoring": "answering the valid fold",
 }
 
-_HOURS = frozenset({"evaluating", "calibrating", "keeping", "training", "scoring"})
+_HOURS = frozenset({"evaluating", "calibrating", "keeping", "rewarding", "training", "scoring"})
 LINE_EVERY_S = 60.0
 
 

@@ -204,6 +204,76 @@ def soft(
     return 0
 
 
+@train.command()
+@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
+@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the weights are in DIR/ldar.")
+@click.option("--model", metavar="PATH|ID", help="The reader: local folder, Hugging Face id or packaged name.")
+@click.option("--adapter", metavar="DIR", help="Its adapter, or none; the one that comes with the model.")
+@click.option("--embedder", metavar="DIR", help="Folder of the embedder; the default one's.")
+@click.option("--examples", type=click.IntRange(1), default=1000, show_default=True, help="Questions to learn from.")
+@click.option("--max-tokens", type=click.IntRange(100), default=2000, show_default=True, help="Most of the passages.")
+@click.option(
+    "--size", "sizes", type=click.IntRange(1), multiple=True, default=(1, 2, 4, 8), show_default=True,
+    help="Passages of a band; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--skip", "skips", type=click.IntRange(0), multiple=True, default=(0, 1, 2, 4), show_default=True,
+    help="Of the most similar ones, left out; may be given several times.",
+)  # fmt: skip
+@click.option("--steps", type=click.IntRange(1), default=600, show_default=True, help="Of the policy's training.")
+@click.option("--learning-rate", type=float, default=3e-4, show_default=True, help="Of the same.")
+@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Decides questions, documents and first weights.")
+@click.option("--limit", type=click.IntRange(1), default=150, show_default=True, help="Valid questions to score with.")
+@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
+@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def ldar(
+    data_folder: str,
+    out: str,
+    model: str | None,
+    adapter: str | None,
+    embedder: str | None,
+    limit: int,
+    device: str | None,
+    home: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Train a policy that says how many passages a reader reads, and whether the most similar are among them.
+
+    The same command goes on after a stop.
+    """
+    from turnout import train as facade
+
+    with Bars() as bars:
+        scores = facade.ldar(
+            data_folder,
+            out,
+            model,
+            recipe=facade.LdarRecipe(**options),
+            adapter=adapter,
+            embedder=embedder,
+            limit=limit,
+            device=device,
+            home=home,
+            progress=bars,
+        )
+    if as_json:
+        click.echo(json.dumps(scores))
+    else:
+        for way in ("policy", "fixed", "top", "oracle"):
+            found = scores[way]
+            click.echo(
+                f"{way:8} reward {found['reward']:7.3f}  tokens {found['tokens']:6,.0f}  "
+                f"passages {found['passages']:5.1f}"
+            )
+        apart = scores["difference"]
+        click.echo(f"policy over fixed {apart['mean']:.3f} [{apart['low']:.3f}, {apart['high']:.3f}], n={scores['n']}")
+        click.echo(f"weights in {out}/ldar, used with TURNOUT_LDAR", err=True)
+    return 0
+
+
 def _pruner_table(scores: Mapping[str, Any]) -> list[str]:
     """Evidence kept at fixed shares of the tokens, the pruner's thresholds, and the order of passages."""
     lines = ["evidence kept at a share of the tokens"]

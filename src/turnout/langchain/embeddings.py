@@ -69,12 +69,16 @@ class ForeignEmbedder:
         self._embeddings = embeddings
         self._name = name
 
+    @property
+    def name(self) -> str:
+        """As it was given, or else class and model."""
+        kind = f"{type(self._embeddings).__module__}.{type(self._embeddings).__qualname__}"
+        return self._name or f"{kind} {model_name_of(self._embeddings)}"
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the name and the dimension."""
-        kind = f"{type(self._embeddings).__module__}.{type(self._embeddings).__qualname__}"
-        identity = self._name or f"{kind} {model_name_of(self._embeddings)}"
-        return hashlib.sha256(f"langchain\0{identity}\0{self.dimension}".encode()).hexdigest()
+        return hashlib.sha256(f"langchain\0{self.name}\0{self.dimension}".encode()).hexdigest()
 
     @cached_property
     def dimension(self) -> int:

@@ -31,9 +31,10 @@ class TurnoutRetriever(BaseRetriever):
         documents: what to search: paths, texts, documents of LangChain or of the library; also in a call.
         collection: a collection of the library to search instead; also in a call.
         k: most passages; also in a call.
-        retriever: "hybrid", by words and meaning, which asks no model; "attention" or "chunkfree", for which the model,
-            one that this machine runs, reads everything (docs/decision.md).
-        model: for those two, where there is no `turnout`; the default one without a name.
+        retriever: "hybrid", by words and meaning, which asks no model; "ldar", by meaning as far as a policy says
+            (TURNOUT_LDAR); "attention" or "chunkfree", for which the model, one that this machine runs, reads
+            everything (docs/decision.md).
+        model: for the last two, where there is no `turnout`; the default one without a name.
     """
 
     turnout: Turnout | None = Field(default=None, exclude=True, repr=False)
@@ -41,7 +42,7 @@ class TurnoutRetriever(BaseRetriever):
     documents: Any = Field(default=None, repr=False)
     collection: str | None = None
     k: int = 4
-    retriever: Literal["hybrid", "attention", "chunkfree"] = "hybrid"
+    retriever: Literal["hybrid", "ldar", "attention", "chunkfree"] = "hybrid"
     model: str | None = None
 
     _opened: Opened = PrivateAttr()

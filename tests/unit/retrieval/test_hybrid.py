@@ -95,9 +95,9 @@ def test_an_empty_corpus() -> None:
 
 
 def test_vectors_of_another_embedder_are_refused() -> None:
-    corpus = corpus_of(PIECES, embedder=WordEmbedder("one"))
-    with pytest.raises(ConfigurationError, match="not the one"):
-        HybridRetriever(WordEmbedder("two")).retrieve("ferry", corpus, 5)
+    one, two = WordEmbedder("one"), WordEmbedder("two")
+    with pytest.raises(ConfigurationError, match=f"{one.fingerprint[:12]}.*read by {two.fingerprint[:12]}"):
+        HybridRetriever(two).retrieve("ferry", corpus_of(PIECES, embedder=one), 5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
