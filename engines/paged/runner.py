@@ -13,7 +13,7 @@ from turnout.engines.paged import attention
 from turnout.engines.paged.graphs import DecodeGraphs, can_capture
 from turnout.engines.paged.lean import ROWS, LeanModel, fits
 from turnout.engines.paged.pages import PagePool
-from turnout.engines.paged.plan import StepPlan, Watch, plan
+from turnout.engines.paged.plan import Parallel, StepPlan, Watch, plan
 from turnout.errors import ModelError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Feed:
         logits: which of the new tokens' logits are wanted, counted from the first new one.
         adapted: reads with the adapter, where the model has one that can be switched.
         policy: what the new tokens look at; None for everything.
+        parallel: what of the past was read in parts at the same positions, all of it before the new tokens.
     """
 
     pages: Sequence[int]
@@ -44,6 +45,13 @@ class Feed:
     logits: Sequence[int]
     adapted: bool = True
     policy: AttentionPolicy | None = None
+    parallel: Parallel | None = None
+
+    @property
+    def positions(self) -> range:
+        """Of the new tokens."""
+        first = self.past - (self.parallel.saved if self.parallel is not None else 0)
+        return range(first, first + self.new)
 
 
 class Runner:
@@ -109,10 +117,15 @@ class Runner:
         """
         import torch
 
-        step = plan(self.pool, [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds], self._device)
+        step = plan(
+            self.pool,
+            [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds],
+            self._device,
+            [feed.parallel for feed in feeds],
+        )
         step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]
-        positions = [at for feed in feeds for at in range(feed.past, feed.past + feed.new)]
+        positions = [at for feed in feeds for at in feed.positions]
         self._cache.follow(step)
         try:
             with memory_of(self._device, f"for a step of {len(positions):,} tokens"), torch.inference_mode():
@@ -137,7 +150,9 @@ class Runner:
         if lean is not None and len(positions) <= ROWS and not soft and not step.is_watched:
             ids = [int(token) for fragment in fragments for token in fragment]
             adapted = self._switch.rows if self._switch is not None else False
-            if self._graphs is not None and isinstance(adapted, bool) and all(feed.new == 1 for feed in feeds):
+            # A graph knows no positions but those of the slots, and one softmax.
+            fits_graph = all(feed.new == 1 and feed.parallel is None for feed in feeds)
+            if self._graphs is not None and isinstance(adapted, bool) and fits_graph:
                 return self._graphs.step(ids, positions, [feed.pages for feed in feeds], adapted=adapted)
             tokens, at = torch.tensor([ids, positions], device=self._device)
             return lean.step(tokens, at, partial(attention.attend, step))
