@@ -54,7 +54,7 @@ def stats(as_json: bool, **options: Any) -> int:
 @click.option("--soft", metavar="HOW", help="mean:2, mean:4, or a folder of trained weights (TURNOUT_SOFT).")
 @model_options
 def warm(paths: tuple[str, ...], strategy: str, **options: Any) -> int:
-    """Make what a strategy keeps of PATHS, or of the whole library, before anybody asks it about them."""
+    """Make what a strategy keeps of PATHS, or of the whole library, ahead of questions."""
     from turnout import caches
 
     with Bars() as bars:

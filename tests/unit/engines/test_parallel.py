@@ -84,6 +84,7 @@ def test_what_is_kept_is_not_read_and_answers_are_written_together_too(made: Loc
     alone = [text_of(made.generate(each, PARAMS)) for each in others]
     made.forget()
     assert made.answer_all(others, PARAMS) == alone
+    assert text_of(made.generate(replace(given, segments=()), PARAMS))
 
 
 def test_earlier_turns_come_after_the_documents_and_a_systems_words_before(made: LocalEngine) -> None:

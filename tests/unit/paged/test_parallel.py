@@ -181,6 +181,23 @@ def test_several_are_written_in_one_step_beside_one_that_reads_as_ever(bench: Be
         each.close()
 
 
+def test_graphs_that_know_one_softmax_are_not_used(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def step(self, *args: Any, **options: Any) -> None:
+            raise AssertionError("a graph was used")
+
+    given = prompt(bench, words(90, 1), words(30, 2))
+    sequence, _ = bench.read(given, "g")
+    plain = bench.sequence("g2")
+    plain.prefill(words(70, 9))
+    monkeypatch.setattr(bench.runner, "_graphs", Refusing())
+    sequence.append([5])
+    with pytest.raises(AssertionError, match="was used"):
+        plain.append([5])
+    sequence.close()
+    plain.close()
+
+
 def test_runs_are_cut_where_tokens_begin_and_end() -> None:
     runs = (Run(100, 10), Run(300, 5), Run(0, 64))
     assert list(cut(runs, 0)) == list(runs)
