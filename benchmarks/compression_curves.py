@@ -251,8 +251,10 @@ def _corpus(documents: Sequence[Document]) -> Corpus:
     return Corpus(list(documents), [each for document in documents for each in segment(document)])
 
 
-def summary(items: Sequence[Item], rows: dict[tuple[str, str], Any], ways: Sequence[str]) -> dict[str, Any]:
-    """Of each way: score with its interval over documents, and its difference to no compression on the questions that
+def summary(
+    items: Sequence[Item], rows: dict[tuple[str, str], Any], ways: Sequence[str], base: str = "none"
+) -> dict[str, Any]:
+    """Of each way: score with its interval over documents, and its difference to the way `base` on the questions that
     both answered; tokens kept, and as a share; seconds to first word and those of keeping."""
     found: dict[str, Any] = {}
     for way in ways:
@@ -261,7 +263,7 @@ def summary(items: Sequence[Item], rows: dict[tuple[str, str], Any], ways: Seque
         found[way] = {"questions": len(done), "failed": len(items) - len(done)}
         if not done:
             continue
-        both = [item for item in done if rows[item.id, "none"]["error"] is None] if "none" in ways else []
+        both = [item for item in done if rows[item.id, base]["error"] is None] if base in ways else []
         found[way] |= {
             "score": dataclasses.asdict(_interval(done, [row["score"] for row in mine])),
             "kept_tokens": results_file.spread([row["kept_tokens"] for row in mine]),
@@ -276,10 +278,10 @@ def summary(items: Sequence[Item], rows: dict[tuple[str, str], Any], ways: Seque
                 sum(row["document_tokens"] for row in mine) / max(sum(row["keep_s"] for row in mine), 1e-9)
             ),
         }
-        if both and way != "none":
-            mine_too, none = ([rows[item.id, name]["score"] for item in both] for name in (way, "none"))
-            found[way]["against_none"] = {"questions": len(both)} | dataclasses.asdict(
-                paired_difference(mine_too, none, *_groups(both), seed=SEED)
+        if both and way != base:
+            mine_too, theirs = ([rows[item.id, name]["score"] for item in both] for name in (way, base))
+            found[way][f"against_{base}"] = {"questions": len(both)} | dataclasses.asdict(
+                paired_difference(mine_too, theirs, *_groups(both), seed=SEED)
             )
     return found
 

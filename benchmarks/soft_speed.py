@@ -2,12 +2,14 @@
 
     python benchmarks/soft_speed.py [MODEL_FOLDER] [--soft mean:2|mean:4|DIR] [--lengths 1000,2000,...] [--repeats N]
 
-For each length the same text is read in five ways, whose order turns with every repeat, by one engine that has
+For each length the same text is read in eight ways, whose order turns with every repeat, by one engine that has
 forgotten everything but what the way says: `full` cold; `full_again`, with its keys and values kept (another question
 after the same text); `soft` with its soft tokens kept; `soft_again`, with keys and values kept too; `soft_cold`, which
-makes them first. The crossover is the shortest length at which `soft_cold` is no slower than `full`, if there is one.
-A kept prefix serves prompts that begin with the same text, and takes `kv_bytes`; soft tokens serve every selection and
-order of documents, and take `soft_bytes`. Texts are the development data's (../shared/data/dev).
+makes them first; `ape` with the keys and values of its segments in the segment cache, `ape_again` with them in place,
+`ape_cold`, which reads the segments first. `crossover_tokens` is the shortest length at which a cold way is no slower
+than `full`, if there is one; the rows of `lengths` are its plot (benchmarks/plot_soft_speed.py draws it). A kept prefix
+serves prompts that begin with the same text, and takes `kv_bytes`; what the segment cache keeps serves every selection
+and order of documents, and takes `soft_bytes` or `ape_bytes`. Texts are the development data's (../shared/data/dev).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import torch
 
 from turnout.compression.memory_cache import MemoryCache
 from turnout.config import DEFAULT_MODEL, DEFAULT_SOFT, Settings
+from turnout.contracts import Strategy
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
 from turnout.retrieval.convert import convert_text
@@ -32,13 +35,17 @@ from turnout.retrieval.segment import segment
 from turnout.router.questions import read
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.soft import Soft
-from turnout.types import Budget, Context, Finished, GenerationParams, Question, Text
+from turnout.router.strategies.soft_ape import SoftApe
+from turnout.types import Budget, Finished, GenerationParams, Question, Text
 
 SEED = 1
 DATASET = "squality"
 QUESTIONS = ("What is this text about?", "Who is named first?")
 CACHE_BYTES = 1 << 30
 ONE = GenerationParams(max_tokens=1)
+
+Measured = tuple[float, Finished]
+"""Seconds to the first token, preparing included, and what the engine said."""
 
 
 def main(folder: Path, soft: str, lengths: list[int], repeats: int) -> None:
@@ -48,7 +55,10 @@ def main(folder: Path, soft: str, lengths: list[int], repeats: int) -> None:
     kind = engine.soft_kind()
     text = "\n\n".join(document["text"] for document in dev_data.documents(DATASET).values())
     rows = [measured(engine, cut(engine, text, length), repeats) for length in lengths]
-    faster = [row["document_tokens"] for row in rows if _median(row, "soft_cold") <= _median(row, "full")]
+    crossover = {
+        way: min((row["document_tokens"] for row in rows if _median(row, way) <= _median(row, "full")), default=None)
+        for way in ("soft_cold", "ape_cold")
+    }
     results_file.write(
         "soft_speed",
         SEED,
@@ -60,7 +70,7 @@ def main(folder: Path, soft: str, lengths: list[int], repeats: int) -> None:
             "rate": kind.rate,
             "repeats": repeats,
             "lengths": rows,
-            "crossover_tokens": min(faster, default=None),
+            "crossover_tokens": crossover,
         },
     )
 
@@ -69,34 +79,37 @@ def measured(engine: LocalEngine, text: str, repeats: int) -> dict[str, Any]:
     """Of one text: what each way reads, and its seconds to the first token, preparing included."""
     document = convert_text(Text(text))
     corpus = Corpus([document], segment(document))
-    cache = MemoryCache(CACHE_BYTES)
-    full, soft = Full(engine), Soft(engine, cache)
+    soft_cache, ape_cache = MemoryCache(CACHE_BYTES), MemoryCache(CACHE_BYTES)
+    full, soft, ape = Full(engine), Soft(engine, soft_cache), SoftApe(engine, ape_cache)
     first, other = (read(question, [], engine.count_text) for question in QUESTIONS)
 
-    def run(strategy: Full | Soft, question: Question) -> tuple[float, Finished, Context]:
+    def run(strategy: Strategy, question: Question = first) -> Measured:
         begin = time.perf_counter()
         context = strategy.prepare(question, corpus, Budget())
         (*_, finished) = engine.generate(context, ONE)
-        return time.perf_counter() - begin, finished, context
+        return time.perf_counter() - begin, finished
 
-    def again(strategy: Full | Soft) -> tuple[float, Finished, Context]:
+    def again(strategy: Strategy) -> Measured:
         run(strategy, other)
-        return run(strategy, first)
+        return run(strategy)
 
-    def cold() -> tuple[float, Finished, Context]:
+    def cold(strategy: Strategy, cache: MemoryCache) -> Measured:
         cache.clear()
-        return run(soft, first)
+        return run(strategy)
 
-    def warm() -> tuple[float, Finished, Context]:
-        soft.prepare(first, corpus, Budget())
-        return run(soft, first)
+    def warm(strategy: Strategy) -> Measured:
+        strategy.prepare(first, corpus, Budget())
+        return run(strategy)
 
-    ways: dict[str, Callable[[], tuple[float, Finished, Context]]] = {
-        "full": lambda: run(full, first),
+    ways: dict[str, Callable[[], Measured]] = {
+        "full": lambda: run(full),
         "full_again": lambda: again(full),
-        "soft": warm,
+        "soft": lambda: warm(soft),
         "soft_again": lambda: again(soft),
-        "soft_cold": cold,
+        "soft_cold": lambda: cold(soft, soft_cache),
+        "ape": lambda: warm(ape),
+        "ape_again": lambda: again(ape),
+        "ape_cold": lambda: cold(ape, ape_cache),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     tokens: dict[str, int] = {}
@@ -104,14 +117,16 @@ def measured(engine: LocalEngine, text: str, repeats: int) -> dict[str, Any]:
         names = list(ways)
         for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
             engine.forget()
-            took, finished, _ = ways[name]()
+            took, finished = ways[name]()
             seconds[name].append(took)
             tokens[name] = finished.prompt_tokens
     return {
         "document_tokens": engine.count_text(text),
-        "prompt_tokens": {"full": tokens["full"], "soft": tokens["soft"]},
-        "kv_bytes": {name: engine.admission.footprint.cache(tokens[name]) for name in ("full", "soft")},
-        "soft_bytes": cache.statistics().bytes,
+        "segments": len(corpus.segments),
+        "prompt_tokens": {name: tokens[name] for name in ("full", "soft", "ape")},
+        "kv_bytes": {name: engine.admission.footprint.cache(tokens[name]) for name in ("full", "soft", "ape")},
+        "soft_bytes": soft_cache.statistics().bytes,
+        "ape_bytes": ape_cache.statistics().bytes,
         "first_token_s": {name: results_file.spread(values) for name, values in seconds.items()},
     }
 

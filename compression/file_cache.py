@@ -10,11 +10,11 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turnout.compression.sealed import digest_of, kind_of, opened, sealed
+from turnout.compression.sealed import BY_SEGMENT, HEAD, kind_of, name_of, opened, sealed
 from turnout.compression.tally import Tally, together
 from turnout.types import CacheStatistics, SegmentKey
 
@@ -100,6 +100,18 @@ class FileCache:
             held[kind] = entries + 1, before + size
         return self._tally.kinds(held)
 
+    def segments(self) -> set[str]:
+        """The hashes of those that it has something of by their hashes, see `sealed.BY_SEGMENT`."""
+        return {_segment(file) for _, _, file in self._files() if self._kind(file) in BY_SEGMENT}
+
+    def drop(self, segments: Collection[str]) -> None:
+        """Removes what this process put, and others."""
+        for _, _, file in self._files():
+            if self._kind(file) not in BY_SEGMENT or _segment(file) in segments:
+                file.unlink(missing_ok=True)
+        with self._lock:
+            self._size = None
+
     def clear(self) -> None:
         """Removes every value, of this process and of others."""
         for _, _, file in self._files():
@@ -150,8 +162,12 @@ class FileCache:
         return file.relative_to(self._folder).parts[0]
 
     def _file(self, key: SegmentKey) -> Path:
-        name = digest_of(key)
-        return self._folder / _UNSAFE.sub("-", kind_of(key)) / name[:2] / f"{name}.value"
+        segment = _UNSAFE.sub("-", key.segment)
+        return self._folder / _UNSAFE.sub("-", kind_of(key)) / segment[:2] / f"{segment}-{name_of(key)[-HEAD:]}.value"
+
+
+def _segment(file: Path) -> str:
+    return file.name.partition("-")[0]
 
 
 if TYPE_CHECKING:

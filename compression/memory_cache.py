@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from turnout.compression.sealed import kind_of
+from turnout.compression.sealed import BY_SEGMENT, kind_of
 from turnout.compression.tally import Tally, together
 from turnout.types import CacheStatistics, SegmentKey
 
@@ -68,6 +68,11 @@ class MemoryCache:
                 entries, size = held[kind_of(key)]
                 held[kind_of(key)] = entries + 1, size + len(value) + OVERHEAD
         return self._tally.kinds(held)
+
+    def drop(self, segments: Collection[str]) -> None:
+        with self._lock:
+            for key in [key for key in self._values if kind_of(key) not in BY_SEGMENT or key.segment in segments]:
+                self._bytes -= len(self._values.pop(key)) + OVERHEAD
 
     def clear(self) -> None:
         with self._lock:

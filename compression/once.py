@@ -31,12 +31,14 @@ def values(
     make: Make,
     is_sound: Callable[[int, bytes], bool],
     watch: Watch | None = None,
+    at_once: int | None = None,
 ) -> list[bytes]:
     """The value of each key, in order; what was found, or made, is in the cache.
 
     Args:
         make: computes those at some places of `keys`, one after the other; a key that is there twice is made once.
         is_sound: whether what the cache has can be the value at a place; what can't be is made anew.
+        at_once: values that are asked for, or claimed, in one go; all, and BATCH, by default.
 
     Raises:
         Cancelled: the watch said so; what was made until then is kept, and nobody waits for the rest.
@@ -45,16 +47,18 @@ def values(
     first: dict[SegmentKey, int] = {}
     for place, key in enumerate(keys):
         first.setdefault(key, place)
-    found = {
-        key: value
-        for key, value in zip(first, cache.get_many(list(first)), strict=True)
-        if value is not None and is_sound(first[key], value)
-    }
+    wanted, found = list(first), dict[SegmentKey, bytes]()
+    portion = at_once or max(len(wanted), 1)
+    for begin in range(0, len(wanted), portion):
+        some = wanted[begin : begin + portion]
+        for key, value in zip(some, cache.get_many(some), strict=True):
+            if value is not None and is_sound(first[key], value):
+                found[key] = value
     left = deque(key for key in first if key not in found)
     missing, idle = len(left), 0
     while left:
         watch.go_on()
-        batch = [left.popleft() for _ in range(min(BATCH, len(left)))]
+        batch = [left.popleft() for _ in range(min(at_once or BATCH, len(left)))]
         claimed: list[bytes | bool] = cache.claim(batch) if isinstance(cache, Claims) else [True] * len(batch)
         ours = []
         for key, claim in zip(batch, claimed, strict=True):

@@ -7,14 +7,15 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from turnout.compression import redis_scripts as scripts
 from turnout.compression.memory_cache import MemoryCache
-from turnout.compression.sealed import digest_of, kind_of, opened, sealed
+from turnout.compression.sealed import BY_SEGMENT, HEAD, head_of, kind_of, name_of, opened, sealed
 from turnout.compression.tally import Tally, together
 from turnout.config import CACHE_SCHEMES
 from turnout.errors import ConfigurationError, MissingExtraError, StoreError
@@ -40,6 +41,11 @@ LEASE_S = 60.0
 
 AT_ONCE = 128
 """Keys of one command, or commands of one round trip."""
+
+SCANNED = 1000
+"""Names that are looked at in one round trip."""
+
+CLAIM = "claim"
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -153,7 +159,7 @@ class RedisCache:
         script, pipe = client.register_script(scripts.PUT), client.pipeline(transaction=False)
         fixed = (self.ttl_s, self.limit_bytes, self._owner, OVERHEAD)
         for key, value in values:
-            script([], [PREFIX, kind_of(key), digest_of(key), sealed(key, value), *fixed], client=pipe)
+            script([], [PREFIX, kind_of(key), name_of(key), sealed(key, value), *fixed], client=pipe)
         pipe.execute()
         return True
 
@@ -163,7 +169,7 @@ class RedisCache:
         def work(client: Redis) -> list[bytes | bool]:
             script, pipe = client.register_script(scripts.CLAIM), client.pipeline(transaction=False)
             for key in keys:
-                script([], [PREFIX, kind_of(key), digest_of(key), self._owner, self._lease_ms], client=pipe)
+                script([], [PREFIX, kind_of(key), name_of(key), self._owner, self._lease_ms], client=pipe)
             return [self._claimed(key, found) for key, found in zip(keys, pipe.execute(), strict=True)]
 
         # Without a server nobody else is known of.
@@ -185,7 +191,7 @@ class RedisCache:
         def work(client: Redis) -> bool:
             script, pipe = client.register_script(source), client.pipeline(transaction=False)
             for key in keys:
-                script([f"{PREFIX}claim:{digest_of(key)}"], arguments, client=pipe)
+                script([f"{PREFIX}{CLAIM}:{name_of(key)}"], arguments, client=pipe)
             pipe.execute()
             return True
 
@@ -204,17 +210,30 @@ class RedisCache:
         held = {kind: (fields.get(f"{kind}:entries", 0), fields.get(f"{kind}:bytes", 0)) for kind in names}
         return self._tally.kinds(held, {kind: fields.get(f"{kind}:evicted", 0) for kind in names})
 
+    def drop(self, segments: Collection[str]) -> None:
+        """Removes what this process put, and others. Looks at the name of every value on the server.
+
+        Raises:
+            StoreError: the server can't be used; what it has stays.
+        """
+        heads = {head_of(segment) for segment in segments}
+
+        def work(client: Redis) -> bool:
+            script = client.register_script(scripts.DROP)
+            for names in _scanned(client):
+                gone = [name for name in names if _is_of(name, heads)]
+                if gone:
+                    script([], [PREFIX, OVERHEAD, *gone])
+            return True
+
+        self._near.drop(segments)
+        self._asked(work, strictly=True)
+
     def clear(self) -> None:
         """Removes every value of turnout's on the server, of whoever put it."""
 
         def work(client: Redis) -> bool:
-            names: list[Any] = []
-            for name in client.scan_iter(match=f"{PREFIX}*", count=1000):
-                names.append(name)
-                if len(names) >= 1000:
-                    client.unlink(*names)
-                    names.clear()
-            if names:
+            for names in _scanned(client):
                 client.unlink(*names)
             return True
 
@@ -296,12 +315,25 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
+def _scanned(client: Redis) -> Iterator[list[bytes]]:
+    """The names of all that is turnout's, some at a time."""
+    found = client.scan_iter(match=f"{PREFIX}*", count=SCANNED)
+    while names := list(islice(found, SCANNED)):
+        yield names
+
+
+def _is_of(name: bytes, heads: Collection[str]) -> bool:
+    """Whether a name of the server is that of a value to be dropped."""
+    kind, _, rest = name.decode().removeprefix(PREFIX).partition(":")
+    return bool(rest) and kind != CLAIM and (kind not in BY_SEGMENT or rest[:HEAD] in heads)
+
+
 def _name(key: SegmentKey) -> str:
-    return f"{PREFIX}{kind_of(key)}:{digest_of(key)}"
+    return f"{PREFIX}{kind_of(key)}:{name_of(key)}"
 
 
 def _member(key: SegmentKey, content: bytes) -> str:
-    return f"{kind_of(key)}:{digest_of(key)}:{len(content) + OVERHEAD}"
+    return f"{kind_of(key)}:{name_of(key)}:{len(content) + OVERHEAD}"
 
 
 def _import_error() -> MissingExtraError | None:

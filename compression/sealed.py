@@ -11,7 +11,14 @@ _SUM = 32
 
 EMBEDDING, SCORES, SOFT, KV = "embedding", "scores", "soft", "kv"
 """What values are, the first part of `SegmentKey.kind`: the vector of a segment; how much a question wants its
-sentences; its soft tokens; keys and values that are bound to no position."""
+sentences; its soft tokens; its keys and values, read without what stands around it."""
+
+
+BY_SEGMENT = frozenset({EMBEDDING, SOFT, KV})
+"""Kinds whose keys are the hashes of segments. Those of the others are of passages, functions and the like."""
+
+HEAD = 32
+"""Digits of a name that are the segment's, so that all values of a segment are found."""
 
 
 def kind_of(key: SegmentKey) -> str:
@@ -19,9 +26,14 @@ def kind_of(key: SegmentKey) -> str:
     return key.kind.partition("/")[0]
 
 
-def digest_of(key: SegmentKey) -> str:
-    """A name for a key that any store can have: 64 hexadecimal digits."""
-    return hashlib.sha256(_named(key)).hexdigest()
+def name_of(key: SegmentKey) -> str:
+    """A name for a key that any store can have: the segment's last HEAD hexadecimal digits, then as many of all."""
+    return head_of(key.segment) + hashlib.sha256(_named(key)).hexdigest()[:HEAD]
+
+
+def head_of(segment: str) -> str:
+    """How the names of a segment's values begin."""
+    return segment[-HEAD:]
 
 
 def sealed(key: SegmentKey, value: bytes) -> bytes:

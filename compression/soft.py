@@ -10,49 +10,33 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from turnout.compression import once
+from turnout.compression.of_segments import OfSegments
 from turnout.compression.sealed import SOFT
 from turnout.progress import Watch
 from turnout.sentences import sentences
-from turnout.types import SegmentKey
 
 if TYPE_CHECKING:
     from turnout.contracts import SegmentCache, Softens
-    from turnout.retrieval.corpus import Corpus
-    from turnout.types import Segment
-
-TOGETHER = 8
-"""Segments whose pieces are made at once: enough to fill a batch, few enough that a claim is renewed in time."""
 
 
-class SoftTokens:
-    """Makes them with an engine, and keeps them in a cache."""
+class SoftTokens(OfSegments):
+    """Makes them with an engine, [soft tokens, dimension] of the engine's kind, and keeps them in a cache."""
+
+    what = SOFT
+    together = 8
 
     def __init__(self, engine: Softens, cache: SegmentCache) -> None:
+        super().__init__(cache)
         self._engine = engine
-        self._cache = cache
 
-    def missing(self, segments: Sequence[Segment]) -> list[bool]:
-        """Whether each segment's would have to be made; nothing is read."""
-        return [not there for there in self._cache.has(self._keys(segments))]
+    @property
+    def made_with(self) -> tuple[str, int]:
+        """See `OfSegments.made_with`."""
+        kind = self._engine.soft_kind()
+        return kind.fingerprint, kind.bytes_each
 
-    def of(self, corpus: Corpus, watch: Watch | None = None) -> list[bytes]:
-        """Those of each segment, [soft tokens, dimension] of the engine's kind.
-
-        Raises:
-            Cancelled: the watch said so; what was made until then is kept.
-        """
-        watch = watch or Watch()
-        segments, each = corpus.segments, self._engine.soft_kind().bytes_each
-
-        def make(places: Sequence[int]) -> Iterator[bytes]:
-            for begin in range(0, len(places), TOGETHER):
-                yield from self._made([corpus.text(segments[i].span) for i in places[begin : begin + TOGETHER]], watch)
-
-        # Damage is seen by the checksum; values of another width would only be of another kind.
-        return once.values(self._cache, self._keys(segments), make, lambda place, value: len(value) % each == 0, watch)
-
-    def _made(self, texts: Sequence[str], watch: Watch) -> Iterator[bytes]:
+    def make(self, texts: Sequence[str], watch: Watch) -> Iterator[bytes]:
+        """See `OfSegments.make`."""
         cut = [self._pieces(text) for text in texts]
         made = iter(self._engine.soften([piece for pieces in cut for piece in pieces], watch))
         for pieces in cut:
@@ -61,10 +45,6 @@ class SoftTokens:
     def _pieces(self, text: str) -> list[list[int]]:
         ids, places = self._engine.placed(text)
         return cut(ids, places, text, self._engine.soft_kind().piece_tokens)
-
-    def _keys(self, segments: Sequence[Segment]) -> list[SegmentKey]:
-        fingerprint = self._engine.soft_kind().fingerprint
-        return [SegmentKey(segment.hash, SOFT, fingerprint) for segment in segments]
 
 
 def cut(ids: Sequence[int], places: Sequence[tuple[int, int]], text: str, most: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ from turnout.contracts import Stopper
 from turnout.engines import loading, prompt
 from turnout.engines.answering import Alone, Author
 from turnout.engines.apart import Apart
+from turnout.engines.parallel.kind import ParallelContext
 from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.pace import RAPID_RATE, Pace
 from turnout.engines.speculative.plan import DraftedContext
@@ -107,6 +108,11 @@ class Authors:
     def _reader(self, context: Context, ids: list[int], writing: Writing) -> Alone:
         """Writes alone, and looks ahead where what is asked for stands in the text."""
         engine = self._engine
+        if isinstance(context, ParallelContext):
+            from turnout.engines.parallel.reading import OverKept
+
+            given = engine.parallel_prompt(context)
+            return OverKept(engine.parallel_sequence(given, writing.params.cache_namespace), given, writing)
         sequence = engine.sequence(writing.params.cache_namespace, adapted=engine.is_adapted(context))
         if isinstance(sequence, loading.Sequence):
             return Alone(sequence, ids, writing)

@@ -254,11 +254,20 @@ class Inside(ABC):
             ModelError: what is to be done needs keys and values in pages.
             Cancelled: the watch said so meanwhile.
         """
+        loaded, session = self._in_pages(doing)
+        with loaded.scheduler.visiting(tokens, (watch or Watch()).go_on):
+            yield session
+
+    def _in_pages(self, doing: str) -> tuple[Loaded, Session]:
+        """The model, and its pages.
+
+        Raises:
+            ModelError: what is to be done needs keys and values in pages.
+        """
         loaded = self._opened()
         if loaded.session is None:
             raise ModelError(
                 f"{self._name} can't {doing}: its keys and values do not lie in pages",
                 hint=f"use a model of the types {', '.join(sorted(MODEL_TYPES))}",
             )
-        with loaded.scheduler.visiting(tokens, (watch or Watch()).go_on):
-            yield loaded.session
+        return loaded, loaded.session

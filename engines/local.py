@@ -27,8 +27,9 @@ from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
+from turnout.engines.parallel.engine import InParallel
+from turnout.engines.parallel.kind import ParallelContext
 from turnout.engines.scheduler.shares import AT_ONCE, SHARED
-from turnout.engines.soft.engine import Softening
 from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.plan import Counts
 from turnout.engines.tokenizer import ChatTokenizer
@@ -57,7 +58,7 @@ WAITING = 256
 """Requests that may wait for their turn."""
 
 
-class LocalEngine(Softening):
+class LocalEngine(InParallel):
     """Runs a decoder-only model of transformers: llama, qwen2, qwen3, mistral and their kin.
 
     Any thread may ask it for anything: one thread of its own has the model, and does a step of each request after the
@@ -259,8 +260,8 @@ class LocalEngine(Softening):
             torch.cuda.empty_cache()
 
     def encode(self, context: Context) -> list[int]:
-        """The token ids that `generate` feeds for this context, one prompt after the other; those of soft tokens no
-        tokenizer has."""
+        """The token ids that `generate` feeds for this context, one prompt after the other; those of soft tokens and of
+        segments that were read before no tokenizer has."""
         return [token for ids in self.prompts(context) for token in ids]
 
     def prompts(self, context: Context) -> list[list[int]]:
@@ -269,6 +270,8 @@ class LocalEngine(Softening):
             from turnout.engines.soft.reading import ids_of
 
             return [ids_of(self.soft_prompt(context))]
+        if isinstance(context, ParallelContext):
+            return [self.parallel_prompt(context).ids]
         found: Sequence[Context] = ()
         if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
             found = apart.excerpts(context, self.count_text)

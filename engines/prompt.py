@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
 
+from turnout.engines.parallel.kind import ParallelContext
 from turnout.engines.soft.kind import SoftContext
 from turnout.sentences import mark, numbered, units
 from turnout.types import Context, Part
@@ -215,8 +216,8 @@ def is_read_apart(context: Context, prompt_format: PromptFormat) -> bool:
 def asks_for_facts(context: Context, prompt_format: PromptFormat) -> bool:
     """Whether a short answer is asked for that stands in the text: what adapters are trained to give. Summaries,
     options and what is asked without a text have wordings of their own, and their answers rest on no one sentence. Of
-    soft tokens no adapter was taught anything."""
-    if isinstance(context, SoftContext):
+    soft tokens, and of segments that were read apart, no adapter was taught anything."""
+    if isinstance(context, SoftContext | ParallelContext):
         return False
     return context.task != CLOSED_BOOK_TASK and context.task not in prompt_format.by_task
 

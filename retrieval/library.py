@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,19 @@ class Added:
     status: Literal["added", "unchanged", "updated"]
     new: int
     reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What is gone.
+
+    Attributes:
+        documents: their ids.
+        segments: hashes of those that they had; other documents may have some of them.
+    """
+
+    documents: tuple[str, ...]
+    segments: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,30 +197,35 @@ class Library:
         with self._database.read() as connection:
             return tuple(store.segments(connection, [document_id]).get(document_id, ()))
 
-    def remove(self, ids: Iterable[str]) -> tuple[str, ...]:
-        """Purges documents and all that derives from them: sources, segments, vectors, token counts, index entries,
-        cached versions of the same source, and questions and texts in the ledger. Returns the ids that are gone.
-        """
+    def remove(self, ids: Iterable[str]) -> Removed:
+        """Purges documents and all that derives from them here: sources, segments, vectors, token counts, index
+        entries, cached versions of the same source, and questions and texts in the ledger."""
         with self._database.write() as connection:
             doomed = store.with_cached_versions(connection, sorted(set(ids)))
+            removed = Removed(tuple(doomed), frozenset(store.hashes(connection, doomed)))
             store.forget_content(connection, doomed)
             store.release_all(connection, doomed)
             store.purge(connection, doomed)
         index.refresh(self._database, self._home)
         self._database.compact()
-        return tuple(doomed)
+        return removed
 
-    def release(self, sources: Iterable[str], collection: str) -> tuple[str, ...]:
-        """Takes sources out of a collection, and purges the documents that nothing holds any more, as `remove` does.
-        Returns the ids that are gone."""
+    def release(self, sources: Iterable[str], collection: str) -> Removed:
+        """Takes sources out of a collection, and purges the documents that nothing holds any more, as `remove` does."""
         with self._database.write() as connection:
             released = {id_ for source in sources for id_ in store.release(connection, collection, source)}
             gone = store.not_held(connection, sorted(released))
+            removed = Removed(tuple(gone), frozenset(store.hashes(connection, gone)))
             store.forget_content(connection, gone)
             store.purge(connection, gone)
         index.refresh(self._database, self._home)
         self._database.compact()
-        return tuple(gone)
+        return removed
+
+    def has_segments(self, hashes: Collection[str]) -> set[str]:
+        """Those of some hashes that are of a segment of a stored document."""
+        with self._database.read() as connection:
+            return store.known_hashes(connection, sorted(hashes))
 
     def held(
         self, collection: str, sources: Sequence[str] | None = None, documents: Sequence[str] | None = None

@@ -156,10 +156,7 @@ def purge(connection: Connection, ids: Iterable[str]) -> None:
     """Deletes those of the documents that nothing holds, and all that derives from them alone."""
     for some in parts(sorted(set(ids))):
         free = not_held(connection, some)
-        hashes = connection.execute(
-            within("SELECT DISTINCT hash FROM segments WHERE document_id IN :ids"), {"ids": free}
-        ).scalars()
-        loose = hashes.all()
+        loose = sorted(hashes(connection, free))
         connection.execute(within("DELETE FROM documents WHERE id IN :ids"), {"ids": free})
         for part in parts(loose):
             connection.execute(
@@ -222,6 +219,12 @@ def segments(connection: Connection, ids: Sequence[str]) -> dict[str, list[Segme
             span = Span(row.document_id, row.start, row.stop)
             out.setdefault(row.document_id, []).append(Segment(span, row.hash, row.tokens_estimate))
     return out
+
+
+def hashes(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the segments of documents."""
+    query = within("SELECT DISTINCT hash FROM segments WHERE document_id IN :ids")
+    return {h for some in parts(ids) for h in connection.execute(query, {"ids": some}).scalars()}
 
 
 def known_hashes(connection: Connection, hashes: Sequence[str]) -> set[str]:

@@ -38,14 +38,15 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         machinery.profile.windows,
         machinery.pricing,
     )
-    missing = next(
-        (each.missing(request.corpus) for each in machinery.strategies if isinstance(each, PreparesOnce)), None
-    )
+    considered = policy.considered(machinery.strategies, known, machinery.profile, request.strategy)
+    shares = {each.name: each.missing(request.corpus) for each in considered if isinstance(each, PreparesOnce)}
+    missing = {name: round(share * known.document_tokens) for name, share in shares.items() if share is not None}
     return replace(
         known,
         waited_s=request.waited_s,
         wait_s=waiting.ahead(known.load, machinery.profile),
-        soft_missing=None if missing is None else round(missing * known.document_tokens),
+        soft_missing=missing.get("soft"),
+        kv_missing=missing.get("soft:ape"),
         agreement=_agreement(request, machinery),
     )
 

@@ -48,6 +48,7 @@ class Signals:
         load: what the engine still has to do for others; None where it does not say.
         wait_s: seconds, by `load`, before the engine begins with this question: 10th, 50th and 90th percentile.
         soft_missing: tokens of the documents whose soft tokens have to be made first; None where that is not known.
+        kv_missing: the same of keys and values of segments.
         agreement: how often the whole text agreed with what its passages foretold, in earlier answers of `rapid` over
             these documents (`turnout.router.agreement`); None where there were too few.
     """
@@ -78,6 +79,7 @@ class Signals:
     load: Load | None = None
     wait_s: tuple[float, float, float] = (0.0, 0.0, 0.0)
     soft_missing: int | None = None
+    kv_missing: int | None = None
     agreement: float | None = None
 
     @property

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
 
 from turnout.engines.paged import sparse
 from turnout.engines.paged.dense import Partial, accumulated, flash, masked, products, products_pay, split, split_pays
-from turnout.engines.paged.plan import LONG_RUN, Among, Piece, Run, StepPlan, Together
+from turnout.engines.paged.plan import LONG_RUN, Among, Parallel, Piece, Run, StepPlan, Together, cut
 from turnout.errors import EngineError
 
 NAME = "turnout"
@@ -112,6 +114,8 @@ class Layer:
 
     def _piece(self, piece: Piece) -> torch.Tensor:
         """[query heads, rows, dim]"""
+        if piece.parallel is not None:
+            return self._in_parallel(piece, piece.parallel)[0].to(self._query.dtype)
         if self._window is not None and self.is_windowed(piece):
             return self._windowed(piece, self._window)
         band = None if piece.policy is None else piece.policy.at(piece.past)
@@ -157,21 +161,35 @@ class Layer:
         return sparse.Rows(self._query[:, piece.rows].transpose(0, 1), key, value, piece.past, self._scale)
 
     def _partials(self, piece: Piece) -> Iterator[Partial]:
-        """The long runs as they lie, the short ones in one copy if they are many, and the rows themselves."""
+        """What every row sees whole, and the rows themselves."""
+        yield from self._seen(piece, piece.runs)
+        if not piece.is_single:
+            query, key, value = (each[:, piece.rows] for each in (self._query, self._key, self._value))
+            if piece.among is None:
+                yield flash(query, key, value, self._scale, causal=True)
+            else:
+                yield self._over_tree(query, key, value, piece.among)
+
+    def _seen(self, piece: Piece, runs: Sequence[Run]) -> Iterator[Partial]:
+        """The long runs as they lie, the short ones in one copy if they are many."""
         query = self._query[:, piece.rows]
-        short = [run for run in piece.runs if run.tokens < LONG_RUN] if len(piece.runs) > FEW_RUNS else []
-        for run in piece.runs:
+        short = [run for run in runs if run.tokens < LONG_RUN] if len(runs) > FEW_RUNS else []
+        for run in runs:
             if run not in short:
                 yield self._over(query, *self._kept(run))
         if short:
             keys, values = zip(*map(self._kept, short), strict=True)
             yield self._over(query, torch.cat(keys, 1), torch.cat(values, 1))
-        if not piece.is_single:
-            key, value = self._key[:, piece.rows], self._value[:, piece.rows]
-            if piece.among is None:
-                yield flash(query, key, value, self._scale, causal=True)
-            else:
-                yield self._over_tree(query, key, value, piece.among)
+
+    def _in_parallel(self, piece: Piece, those: Parallel) -> Partial:
+        """Of rows after tokens that were read in parallel: these have a softmax of their own, sharper by the
+        temperature t, whose sum counts as exp(scale t l) of its logarithm l beside that over all else."""
+        sharper = copy.copy(self)
+        sharper._scale = self._scale / those.temperature
+        output, sums = accumulated(sharper._seen(piece, tuple(cut(piece.runs, those.begin, those.end))))
+        others = (*cut(piece.runs, 0, those.begin), *cut(piece.runs, those.end))
+        weighed = those.scale * those.temperature * sums
+        return accumulated(chain([(output, weighed)], self._partials(replace(piece, runs=others))))
 
     def _together(self, those: Together) -> torch.Tensor:
         """[rows, query heads, dim] of single rows."""
@@ -253,7 +271,7 @@ class Layer:
 
     def _gathered(self, piece: Piece, first: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a piece's sequence from token `first` on, [heads, keys, dim]: past, then new."""
-        kept = [self._kept(run) for run in _from(piece.runs, first)]
+        kept = [self._kept(run) for run in cut(piece.runs, first)]
         if not piece.is_single:
             kept.append((self._key[:, piece.rows], self._value[:, piece.rows]))
         keys, values = zip(*kept, strict=True)
@@ -270,11 +288,3 @@ class Layer:
             return seen & (torch.cat([past, positions])[None] > positions[:, None] - nearest)
         rows = torch.arange(piece.past, piece.past + piece.end - piece.begin, device=columns.device)[:, None]
         return (columns[None] <= rows) & (columns[None] > rows - nearest)
-
-
-def _from(runs: Sequence[Run], first: int) -> Iterator[Run]:
-    """The runs without their first `first` tokens."""
-    for run in runs:
-        if run.tokens > first:
-            yield Run(run.start + first, run.tokens - first)
-        first = max(first - run.tokens, 0)

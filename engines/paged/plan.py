@@ -7,9 +7,9 @@ plan says where their keys and values go, and over which runs of pages each sequ
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -43,6 +43,16 @@ class Run:
         return slice(self.start, self.start + self.tokens)
 
 
+def cut(runs: Sequence[Run], begin: int, end: int | None = None) -> Iterator[Run]:
+    """Of the runs of a sequence those of its tokens [begin, end); to the last by default."""
+    at = 0
+    for run in runs:
+        first, last = max(begin - at, 0), run.tokens if end is None else min(end - at, run.tokens)
+        if first < last:
+            yield Run(run.start + first, last - first)
+        at += run.tokens
+
+
 def runs_of(pages: Sequence[int], length: int) -> tuple[Run, ...]:
     """The first `length` tokens of a sequence's pages as runs, as few as there can be."""
     runs: list[Run] = []
@@ -57,6 +67,35 @@ def runs_of(pages: Sequence[int], length: int) -> tuple[Run, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Parallel:
+    """Tokens of a sequence that were read in parts, none of which saw another, all at the same positions; what comes
+    after them looks at them together (APE, arXiv 2502.05431).
+
+    Attributes:
+        begin, end: those tokens, by their place in the sequence.
+        positions: that they take: as many as the longest part has tokens.
+        temperature: their scores are divided by it; below 1 they are sharper.
+        scale: the logarithm of their softmax sum is multiplied by it, and by the temperature.
+    """
+
+    begin: int
+    end: int
+    positions: int
+    temperature: float = 1.0
+    scale: float = 1.0
+
+    @property
+    def saved(self) -> int:
+        """Positions fewer than tokens."""
+        return self.end - self.begin - self.positions
+
+    @property
+    def is_plain(self) -> bool:
+        """They count as any others: one softmax is over all."""
+        return self.temperature == self.scale == 1.0 or self.begin == self.end
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """One sequence's part of a step: rows [begin, end) of the step's tokens.
 
@@ -66,6 +105,7 @@ class Piece:
         policy: what several rows look at, if not at all that is before them.
         whole: past and rows, where there is a policy.
         among: what rows that are a tree see of one another; None where each sees those before it.
+        parallel: what of the past has a softmax of its own.
     """
 
     begin: int
@@ -75,6 +115,7 @@ class Piece:
     policy: AttentionPolicy | None = None
     whole: tuple[Run, ...] = ()
     among: Among | None = None
+    parallel: Parallel | None = None
 
     @property
     def rows(self) -> slice:
@@ -153,10 +194,10 @@ class Together:
 
 
 def _together(pieces: Sequence[Piece], pool: PagePool, device: str) -> Together | None:
-    """None where a piece has more than one row, or is the only one."""
+    """None where a piece has more than one row, or tokens read in parallel, or is the only one."""
     import torch
 
-    if len(pieces) < 2 or not all(piece.is_single for piece in pieces):
+    if len(pieces) < 2 or not all(piece.is_single and piece.parallel is None for piece in pieces):
         return None
     users: defaultdict[Run, list[int]] = defaultdict(list)
     for place, piece in enumerate(pieces):
@@ -188,6 +229,7 @@ def plan(
     feeds: Sequence[tuple[Sequence[int], int, int, AttentionPolicy | None]],
     device: str,
     trees: Mapping[int, Tree] = MappingProxyType({}),
+    parallels: Sequence[Parallel | None] = (),
 ) -> StepPlan:
     """The plan of a step.
 
@@ -195,18 +237,22 @@ def plan(
         feeds: (pages, past tokens, new tokens, policy) of each sequence; the pages hold past and new ones. A single new
             token looks at everything.
         trees: the new tokens of those feeds, by place, that are one.
+        parallels: what of each sequence's past was read in parallel; none by default.
     """
     import torch
 
     pieces: list[Piece] = []
     slots: list[int] = []
-    for place, (pages, past, new, policy) in enumerate(feeds):
+    for place, ((pages, past, new, policy), parallel) in enumerate(
+        zip(feeds, chain(parallels, repeat(None)), strict=False)
+    ):
+        apart = None if parallel is None or parallel.is_plain else parallel
         begin = len(slots)
         slots += [pages[at // PAGE] * PAGE + at % PAGE for at in range(past, past + new)]
         seen = past + 1 if new == 1 else past
         among = _among(trees[place], pool, device) if place in trees and new > 1 else None
         if policy is None or new == 1:
-            pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen), among=among))
+            pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen), among=among, parallel=apart))
         else:
             pieces.append(Piece(begin, begin + new, past, runs_of(pages, past), policy, runs_of(pages, past + new)))
     together = slots[-1] - slots[0] == len(slots) - 1 and all(b - a == 1 for a, b in pairwise(slots))

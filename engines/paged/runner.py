@@ -13,7 +13,7 @@ from turnout.engines.paged import attention
 from turnout.engines.paged.graphs import DecodeGraphs, can_capture
 from turnout.engines.paged.lean import ROWS, LeanModel, fits
 from turnout.engines.paged.pages import PagePool
-from turnout.engines.paged.plan import StepPlan, Watch, plan
+from turnout.engines.paged.plan import Parallel, StepPlan, Watch, plan
 from turnout.errors import ModelError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Feed:
         adapted: reads with the adapter, where the model has one that can be switched.
         policy: what the new tokens look at; None for everything.
         tree: the new tokens, where they are one.
+        parallel: what of the past was read in parts at the same positions, all of it before the new tokens.
     """
 
     pages: Sequence[int]
@@ -47,11 +48,13 @@ class Feed:
     adapted: bool = True
     policy: AttentionPolicy | None = None
     tree: Tree | None = None
+    parallel: Parallel | None = None
 
     @property
     def positions(self) -> list[int]:
         """Of the new tokens."""
-        return [self.past + at for at in (range(self.new) if self.tree is None else self.tree.depths)]
+        first = self.past - (self.parallel.saved if self.parallel is not None else 0)
+        return [first + at for at in (range(self.new) if self.tree is None else self.tree.depths)]
 
 
 class Runner:
@@ -118,7 +121,13 @@ class Runner:
         import torch
 
         trees = {place: feed.tree for place, feed in enumerate(feeds) if feed.tree is not None}
-        step = plan(self.pool, [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds], self._device, trees)
+        step = plan(
+            self.pool,
+            [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds],
+            self._device,
+            trees,
+            [feed.parallel for feed in feeds],
+        )
         step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]
         positions = [at for feed in feeds for at in feed.positions]
@@ -146,7 +155,9 @@ class Runner:
         if lean is not None and len(positions) <= ROWS and not soft and not step.is_watched:
             ids = [int(token) for fragment in fragments for token in fragment]
             adapted = self._switch.rows if self._switch is not None else False
-            if self._graphs is not None and isinstance(adapted, bool) and all(feed.new == 1 for feed in feeds):
+            # A graph knows no positions but those of the slots, and one softmax.
+            fits_graph = all(feed.new == 1 and feed.parallel is None for feed in feeds)
+            if self._graphs is not None and isinstance(adapted, bool) and fits_graph:
                 return self._graphs.step(ids, positions, [feed.pages for feed in feeds], adapted=adapted)
             tokens, at = torch.tensor([ids, positions], device=self._device)
             return lean.step(tokens, at, partial(attention.attend, step))

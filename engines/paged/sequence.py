@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from turnout.engines.memory import PREFILL_CHUNK
 from turnout.engines.paged.pages import PAGE, pages_for
@@ -236,9 +236,9 @@ class KvSequence:
         return found
 
     @on_owner
-    def fork(self) -> KvSequence:
+    def fork(self) -> Self:
         """Another sequence that has read the same; nothing is copied until one of them goes on inside a page."""
-        other = KvSequence(
+        other = type(self)(
             self._runner,
             self._residency,
             self.root,

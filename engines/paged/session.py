@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.engines.memory import PREFILL_CHUNK
 from turnout.engines.paged.kinds import rooted
 from turnout.engines.paged.pages import PAGE, KvShape, PagePool
+from turnout.engines.paged.parallel import ParallelSequence
 from turnout.engines.paged.plan import Watch
 from turnout.engines.paged.policy import AttentionPolicy, grid_of, key_of
 from turnout.engines.paged.residency import Residency
@@ -34,6 +35,7 @@ class Session:
         owner: the thread in which all is done; the caller's by default.
 
     Attributes:
+        chunk: see above.
         most: tokens that one sequence could have, if it were the only one.
     """
 
@@ -58,7 +60,7 @@ class Session:
         self._runner = Runner(network, pool, device, int8=int8, switch=switch)
         self._residency = Residency(self._runner.pool, tiers)
         self._root = root
-        self._chunk = chunk
+        self.chunk = chunk
         self.most = self._residency.available() * PAGE
 
     def sequence(
@@ -78,10 +80,19 @@ class Session:
             self._residency,
             root,
             adapted=adapted,
-            chunk=self._chunk,
+            chunk=self.chunk,
             policy=policy,
             owner=self.owner,
         )
+
+    def parallel(self, namespace: str | None = None, read: str = "") -> ParallelSequence:
+        """An empty sequence for a segment, or for a prompt over segments; it reads densely, without the adapter.
+
+        Args:
+            read: `ParallelPrompt.root` of the prompt.
+        """
+        root = rooted(self._root, namespace, False, read)
+        return ParallelSequence(self._runner, self._residency, root, adapted=False, chunk=self.chunk, owner=self.owner)
 
     def resident(
         self,
@@ -94,10 +105,10 @@ class Session:
         """Tokens of a prompt that need not be read again; the last one always is. Any thread may ask: what is looked at
         changes by single entries."""
         root = self._rooted(namespace, adapted, policy)
-        return self._residency.resident(root, ids[:-1], grid_of(policy, self._chunk))
+        return self._residency.resident(root, ids[:-1], grid_of(policy, self.chunk))
 
     def _rooted(self, namespace: str | None, adapted: bool, policy: AttentionPolicy | None) -> str:
-        return rooted(self._root, namespace, adapted, key_of(policy, self._chunk))
+        return rooted(self._root, namespace, adapted, key_of(policy, self.chunk))
 
     @on_owner
     def room(self) -> int:
@@ -127,7 +138,7 @@ class Session:
 
     def check(self, policy: AttentionPolicy) -> None:
         """Raises ModelError, ConfigurationError: it is not for this model, see `AttentionPolicy.check`."""
-        policy.check(self._residency.pool.shape, self._chunk)
+        policy.check(self._residency.pool.shape, self.chunk)
 
     @on_owner
     def watch(self, sequence: KvSequence, ids: Sequence[int], watch: Watch) -> None:

@@ -24,6 +24,7 @@ from turnout.router.strategies.rag import Rag
 from turnout.router.strategies.rapid import STEERED, Rapid
 from turnout.router.strategies.scans import by_draft, by_functions, by_reader, by_scorer
 from turnout.router.strategies.soft import Soft
+from turnout.router.strategies.soft_ape import SoftApe
 
 Tier = Literal["stable", "preview", "research"]
 
@@ -99,6 +100,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "CompLLM (arXiv 2509.19228), whose weights were trained for it; not measured here yet",
     ),
     Entry(
+        "soft:ape",
+        "preview",
+        "give it every document whole, as keys and values of segments that were read each by itself, once for all",
+        "APE (arXiv 2502.05431); not measured here yet",
+    ),
+    Entry(
         "rapid",
         "preview",
         "as full; long answers are drafted by a reader of the passages that match, which changes nothing else",
@@ -136,6 +143,7 @@ def build(
         ldar: finds passages for `rag:ldar`, with a policy that was trained for this engine's model.
     """
     kept = MemoryCache() if cache is None else cache
+    made = MemoryCache() if segments is None else segments
     return (
         Full(engine),
         Rag(engine, retriever, passage_tokens),
@@ -147,7 +155,8 @@ def build(
         Extract(engine, retriever, by_reader(engine, kept)),
         Extract(engine, retriever, by_functions(engine, kept)),
         Extract(engine, retriever, by_draft(engine, kept)),
-        Soft(engine, MemoryCache() if segments is None else segments),
+        Soft(engine, made),
+        SoftApe(engine, made),
         Rapid(engine, retriever),
         Rapid(engine, retriever, STEERED),
     )

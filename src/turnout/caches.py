@@ -36,8 +36,10 @@ def statistics(**options: Any) -> dict[str, Any]:
         caches.close()
 
 
-def warm(paths: Sequence[str], progress: Progress = silent, **options: Any) -> dict[str, int]:
-    """Makes the soft tokens of documents; see `Turnout.soften`.
+def warm(
+    paths: Sequence[str], progress: Progress = silent, *, strategy: str = "soft", **options: Any
+) -> dict[str, int]:
+    """Makes what a strategy keeps of documents; see `Turnout.soften`.
 
     Args:
         paths: as `Turnout.ask` takes documents; the whole library without any.
@@ -46,7 +48,7 @@ def warm(paths: Sequence[str], progress: Progress = silent, **options: Any) -> d
     from turnout.client import Turnout
 
     with Turnout(progress=progress, **options) as t:
-        return t.soften(paths or t.documents())
+        return t.soften(paths or t.documents(), strategy=strategy)
 
 
 def clear(**options: Any) -> dict[str, Any]:

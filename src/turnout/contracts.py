@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from turnout.types import (
@@ -12,6 +12,7 @@ from turnout.types import (
     Context,
     EngineEvent,
     GenerationParams,
+    Message,
     ModelInfo,
     Part,
     Passage,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.compression.selection import PassageScores, Target
     from turnout.engines.in_flight import Load
     from turnout.engines.locating import Stretch
+    from turnout.engines.parallel.kind import ParallelKind
     from turnout.engines.prompt import PromptFormat
     from turnout.engines.soft.kind import SoftKind
     from turnout.engines.speculative.plan import Counts
@@ -220,6 +222,25 @@ class Softens(Protocol):
 
 
 @runtime_checkable
+class ReadsParallel(Protocol):
+    """What an engine may do besides: read segments of documents each by itself, give their keys and values away, and
+    answer over them (`ParallelContext`)."""
+
+    def open(self) -> None: ...
+
+    def can_read_parallel(self) -> bool:
+        """Whether its model can."""
+
+    def parallel_kind(self, history: Sequence[Message] = ()) -> ParallelKind:
+        """What keys and values are, for questions with such a history."""
+
+    def read_parallel(
+        self, texts: Sequence[str], history: Sequence[Message] = (), watch: Watch | None = None
+    ) -> list[bytes]:
+        """The keys and values of each text, each read without the others."""
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """What an engine may do besides: keep what it has read."""
 
@@ -376,6 +397,10 @@ class SegmentCache(Protocol):
     def kinds(self) -> Mapping[str, CacheStatistics]:
         """Statistics by what the values are, see `turnout.compression.sealed`."""
 
+    def drop(self, segments: Collection[str]) -> None:
+        """Removes every value of some segments, of whoever put it; and those whose keys are of other texts than
+        segments (`turnout.compression.sealed.BY_SEGMENT`), which may be of them."""
+
     def clear(self) -> None:
         """Removes every value, of whoever put it."""
 
@@ -407,6 +432,8 @@ class Fragments(Protocol):
 @runtime_checkable
 class PreparesOnce(Protocol):
     """What a strategy may do besides: make something of the documents that serves every later question."""
+
+    name: str
 
     def missing(self, corpus: Corpus) -> float | None:
         """The share of the documents of which that is still to be made; None where it is not known. Quick."""

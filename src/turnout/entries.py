@@ -66,10 +66,8 @@ class Entries:
         """Removes entries, all of them without `ids`, and all that derives from them; unknown ids are fine."""
         held = self._library.held(self._collection, ids)
         if held:
-            self._library.release([row.source for row in held], self._collection)
-            self._parts.forget()
-            self._parts.erase_prompts()
-            self._parts.caches.clear()
+            removed = self._library.release([row.source for row in held], self._collection)
+            self._parts.erase(removed.segments)
 
     def nearest(
         self, question: str | Sequence[float], limit: int, keep: Callable[[Entry], bool] = lambda entry: True

@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 from turnout.compression.caches import Caches
@@ -167,7 +167,21 @@ class Parts:
             self._corpora.clear()
         units.cache_clear()
 
-    def erase_prompts(self) -> None:
+    def erase(self, segments: Collection[str]) -> None:
+        """Erases what is left of documents that are gone from the library: texts and prompts, which may be of them, and
+        what is kept of their segments, unless other documents have them.
+
+        Args:
+            segments: the hashes of those that they had.
+
+        Raises:
+            StoreError: there is a server for what is kept of segments, and it can't be used.
+        """
+        self.forget()
+        self._erase_prompts()
+        self.caches.drop(segments, self.library.has_segments)
+
+    def _erase_prompts(self) -> None:
         """Erases the keys and values of prompts: in this process, and on disk those of all models."""
         if isinstance(engine := self.__dict__.get("engine"), Remembers):
             engine.forget()

@@ -73,15 +73,17 @@ class Shelf(ABC):
         return dataclasses.asdict(found) | {"segments": segments}
 
     def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
-        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, and what is
-        kept of prompts and of segments, which may be of them."""
+        """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, what is
+        kept of segments that no other document has, and of prompts, which may be of them.
+
+        Raises:
+            UnknownNameError, ConfigurationError: a name stands for no document, or for several; none is removed.
+            StoreError: there is a server for what is kept of segments, and it can't be used: all else is removed.
+        """
         parts = self._opened()
         library = parts.library
         found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
-        library.remove([document.id for document in found])
-        parts.forget()
-        parts.erase_prompts()
-        parts.caches.clear()
+        parts.erase(library.remove([document.id for document in found]).segments)
         return [document.info() for document in found]
 
     def read(self, documents: Input | Iterable[Input]) -> list[Document]:
@@ -158,21 +160,25 @@ class Shelf(ABC):
         with self._in_turn() as stopped:
             return asked(search.by_reading(parts, retriever, stopped))
 
-    def soften(self, documents: Input | Iterable[Input]) -> dict[str, int]:
-        """Makes the soft tokens of documents before anybody asks `soft` about them (docs/soft.md).
+    def soften(self, documents: Input | Iterable[Input], *, strategy: str = "soft") -> dict[str, int]:
+        """Makes what a strategy keeps of documents before anybody asks it about them (docs/soft.md).
+
+        Args:
+            strategy: "soft", whose soft tokens are made, or "soft:ape": keys and values.
 
         Returns:
             `segments` of the documents, each once, and how many of them were `made`, because they were not kept.
 
         Raises:
             ConfigurationError: the model can't do it.
+            UnknownNameError: the strategy keeps nothing.
         """
         from turnout.softening import soften
 
         parts = self._opened()
         read = self.read(documents)
         with self._in_turn() as stopped:
-            return soften(parts, read, stopped)
+            return soften(parts, read, strategy, stopped)
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.
@@ -208,9 +214,9 @@ class Shelf(ABC):
             lambda: self.search(question, documents, limit, collection=collection, retriever=retriever)
         )
 
-    async def asoften(self, documents: Input | Iterable[Input]) -> dict[str, int]:
+    async def asoften(self, documents: Input | Iterable[Input], *, strategy: str = "soft") -> dict[str, int]:
         """`soften` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.soften(documents))
+        return await asyncio.to_thread(lambda: self.soften(documents, strategy=strategy))
 
     async def aembed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """`embed` without blocking the event loop."""

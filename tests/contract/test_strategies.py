@@ -15,7 +15,7 @@ from turnout.router.strategies import STRATEGIES, build
 from turnout.types import Budget
 
 NAMES = [entry.name for entry in STRATEGIES]
-WHOLE = {"full", "soft", "rapid", "rapid:steered"}
+WHOLE = {"full", "soft", "soft:ape", "rapid", "rapid:steered"}
 """Those that read everything."""
 
 

@@ -9,10 +9,11 @@ from functools import cached_property
 
 from turnout.engines.fake import _TOKEN, FakeEngine
 from turnout.engines.locating import Stretch
+from turnout.engines.parallel.kind import ParallelKind
 from turnout.engines.soft.kind import SoftContext, SoftKind
 from turnout.engines.speculative.plan import Counts
 from turnout.progress import Watch
-from turnout.types import Context
+from turnout.types import Context, Message
 
 _WORD = re.compile(r"\w+")
 
@@ -85,6 +86,20 @@ class AbleEngine(FakeEngine):
         return [
             b"".join(struct.pack("<ff", piece[at], piece[at]) for at in range(0, len(piece), 2)) for piece in pieces
         ]
+
+    def can_read_parallel(self) -> bool:
+        return True
+
+    def parallel_kind(self, history: Sequence[Message] = ()) -> ParallelKind:
+        said = "/".join(turn.text for turn in history if turn.role == "system")
+        return ParallelKind(f"kv/able/{said}", 4)
+
+    def read_parallel(
+        self, texts: Sequence[str], history: Sequence[Message] = (), watch: Watch | None = None
+    ) -> list[bytes]:
+        """The number of each token."""
+        self._reads(texts, watch)
+        return [struct.pack(f"<{len(ids)}i", *ids) for ids, _ in map(self.placed, texts)]
 
     def count(self, context: Context) -> int:
         if not isinstance(context, SoftContext):

@@ -44,14 +44,21 @@ def stats(as_json: bool, **options: Any) -> int:
 @cache.command()
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @click.option("--cache-url", metavar="URL", help="Redis server (TURNOUT_CACHE_URL); else the data directory.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["soft", "soft:ape"]),
+    default="soft",
+    show_default=True,
+    help="Which one asks later: soft tokens for soft, keys and values for soft:ape.",
+)
 @click.option("--soft", metavar="HOW", help="mean:2, mean:4, or a folder of trained weights (TURNOUT_SOFT).")
 @model_options
-def warm(paths: tuple[str, ...], **options: Any) -> int:
-    """Make the soft tokens of PATHS, or of the whole library, before anybody asks about them."""
+def warm(paths: tuple[str, ...], strategy: str, **options: Any) -> int:
+    """Make what a strategy keeps of PATHS, or of the whole library, ahead of questions."""
     from turnout import caches
 
     with Bars() as bars:
-        found = caches.warm(paths, bars, **options)
+        found = caches.warm(paths, bars, strategy=strategy, **options)
     click.echo(f"{found['segments']:,} segments, {found['made']:,} of them made now", err=True)
     return 0
 

@@ -78,6 +78,24 @@ def test_several_at_once_and_none_at_all(make: Make) -> None:
     assert cache.statistics().entries == 0
 
 
+def test_what_is_of_some_segments_is_dropped_and_what_may_be_of_them(make: Make) -> None:
+    cache = make(1 << 20)
+    for number in range(6):
+        cache.put(key(number, "soft"), bytes(10 * number))
+        cache.put(key(number, "kv", "another"), b"keys and values")
+    cache.put(key(9, "scores/asked"), b"of a passage")
+    cache.drop({key(1).segment, key(4).segment, key(7).segment})
+    keys = [key(number, "soft") for number in range(6)] + [key(number, "kv", "another") for number in range(6)]
+    assert cache.has(keys) == 2 * [number not in (1, 4) for number in range(6)]
+    assert cache.get(key(9, "scores/asked")) is None
+    found = cache.statistics()
+    assert (found.entries, found.evicted) == (8, 0)
+    cache.put(key(1, "soft"), b"again")
+    assert cache.get(key(1, "soft")) == b"again"
+    cache.drop(set())
+    assert cache.statistics().entries == 9
+
+
 def test_the_least_recently_used_goes_first(make: Make) -> None:
     cache = make(10 * (1000 + OVERHEAD))
     for number in range(8):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from support.redis_server import RedisServer
+from support.tls import TlsFront
 
 from turnout.compression import once, redis_cache
 from turnout.compression.redis_cache import PREFIX, RedisCache, shown
-from turnout.compression.sealed import digest_of, sealed
+from turnout.compression.sealed import name_of, sealed
 from turnout.errors import Cancelled, ConfigurationError, StoreError
 from turnout.progress import Watch
 from turnout.types import SegmentKey
@@ -50,7 +51,7 @@ def raw(server: RedisServer) -> "redis.Redis":
 
 
 def name(of: SegmentKey) -> str:
-    return f"{PREFIX}soft:{digest_of(of)}"
+    return f"{PREFIX}soft:{name_of(of)}"
 
 
 def always(place: int, value: bytes) -> bool:
@@ -257,6 +258,28 @@ def test_the_right_password_opens(tmp_path: Path) -> None:
         assert cache.get(key(1)) == b"value"
     finally:
         server.kill()
+
+
+def test_a_server_with_tls_is_used_where_its_certificate_is_trusted(
+    shared: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    RedisCache(shared.url).clear()
+    front = TlsFront(tmp_path, shared.port)
+    try:
+        url = f"rediss://127.0.0.1:{front.port}/0"
+        with pytest.raises(StoreError, match="certificate"):
+            RedisCache(url, required=True).get(key(1))
+        doubtful = RedisCache(url)
+        doubtful.put(key(1), b"value")
+        assert doubtful.get(key(1)) == b"value"
+        assert len(caplog.records) == 1
+        trusting = RedisCache(f"{url}?ssl_ca_certs={front.certificate}", required=True)
+        assert trusting.get(key(1)) is None
+        trusting.put(key(1), b"value")
+        assert RedisCache(shared.url).get(key(1)) == b"value"
+        trusting.close()
+    finally:
+        front.close()
 
 
 @pytest.mark.parametrize("url", ["", "http://localhost", "localhost:6379", "redis"])

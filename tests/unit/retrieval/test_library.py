@@ -168,7 +168,7 @@ def test_removal_leaves_nothing_in_the_files(library: Library, database: Databas
             connection.execute(sa.text("INSERT INTO answer_documents VALUES (:a, :d, '')"), {"a": answer, "d": about})
     assert marker.encode() in b"".join(file.read_bytes() for file in home.iterdir() if file.is_file())
 
-    assert library.remove([gone.id]) == (gone.id,)
+    assert library.remove([gone.id]).documents == (gone.id,)
 
     assert [entry.document_id for entry in library.list()] == [kept.id]
     assert library.token_count(gone.id, "m") is None
@@ -179,7 +179,7 @@ def test_removal_leaves_nothing_in_the_files(library: Library, database: Databas
     assert_whole(database)
     for file in home.rglob("*"):
         assert not file.is_file() or marker.encode() not in file.read_bytes(), file.name
-    assert library.remove([gone.id]) == ()
+    assert library.remove([gone.id]).documents == ()
 
 
 def test_removal_takes_cached_earlier_versions_of_the_source_along(library: Library, database: Database) -> None:

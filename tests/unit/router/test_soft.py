@@ -9,6 +9,7 @@ import pytest
 from support import tiny_models
 from support.able import AbleEngine
 from support.library import BOOK, corpus_of
+from support.redis_server import RedisServer
 from support.routing import PROFILE, signals
 
 from turnout import Budget, Text, Turnout
@@ -19,15 +20,16 @@ from turnout.config import Settings
 from turnout.engines.fake import FakeEngine
 from turnout.engines.local import LocalEngine
 from turnout.engines.soft.kind import SoftContext, SoftKind
-from turnout.errors import Cancelled, ConfigurationError
+from turnout.errors import Cancelled, ConfigurationError, StoreError
 from turnout.progress import Watch
 from turnout.retrieval.convert import convert_text
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.segment import segment
 from turnout.router.questions import read
 from turnout.router.strategies.soft import Soft
-from turnout.types import GenerationParams
+from turnout.types import CacheStatistics, GenerationParams
 
+NOTHING = CacheStatistics(0, 0, 0, 0, 0)
 QUESTION = "Who repaired the lighthouse lamp?"
 
 
@@ -197,6 +199,46 @@ def test_a_model_answers_over_soft_tokens_and_documents_are_softened_ahead(tmp_p
         assert t.soften([Text(text)])["made"] == ahead["made"]
     with Turnout(engine=FakeEngine(), home=tmp_path / "home") as t, pytest.raises(ConfigurationError, match="fake"):
         t.soften([Text(text)])
+
+
+@pytest.mark.parametrize("place", ["home", "server"])
+def test_removing_a_document_removes_what_it_alone_had(place: str, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path) if place == "server" else None
+    shared, first, second = pages(4), "The keeper was away. " * 60, "The ferry came at noon. " * 60
+    options = {"cache_url": server.url} if server else {}
+    try:
+        with Turnout(engine=AbleEngine(window=1 << 16), home=tmp_path / "home", **options) as t:
+            gone, kept = (t.add(Text(shared + own, f"{own[4:8]}.txt")).documents[0] for own in (first, second))
+            for strategy in ("soft", "soft:ape"):
+                assert t.soften([gone, kept], strategy=strategy)["made"] > t.soften([kept])["segments"]
+            cache = t._opened().caches.segments
+            t.ask(QUESTION, [kept], strategy="extract:exit")
+            t.remove(gone)
+            for strategy in ("soft", "soft:ape"):
+                assert t.soften([kept], strategy=strategy)["made"] == 0
+            assert cache.statistics().entries == 2 * t.soften([kept])["segments"]
+            assert t._opened().scores.kinds().get("scores", NOTHING).entries == 0
+            if server:
+                server.kill()
+                with pytest.raises(StoreError, match="are removed, but not"):
+                    t.remove(kept)
+            else:
+                t.remove(kept)
+                assert cache.statistics().entries == 0
+            assert t.documents() == []
+    finally:
+        if server:
+            server.kill()
+
+
+def test_removing_a_document_removes_what_its_earlier_versions_had(tmp_path: Path) -> None:
+    with Turnout(engine=AbleEngine(window=1 << 16), home=tmp_path / "home") as t:
+        for text in (pages(3), pages(2) + BOOK):
+            (document,) = t.add(Text(text, "one.txt", "one.txt")).documents
+            t.soften([document])
+        assert len(t.documents()) == 1
+        t.remove(document)
+        assert t._opened().caches.segments.statistics().entries == 0
 
 
 def test_corpora_of_a_library_have_the_same_segments(tmp_path: Path) -> None:
