@@ -141,11 +141,12 @@ def tabulate(run: Run, wanted: Collection[str] | None = None) -> Table:
     if not whole:
         who = " and ".join(in_order(wanted)) if wanted else "every strategy"
         rows, errors = sum(map(len, by_question.values())), sum(failed.values())
-        again = "the same turnout eval run command runs failed and missing rows again"
-        long = "what is too long for a strategy has no answer: use a larger window, or --over-window cut"
+        hint = "the same turnout eval run command runs failed and missing rows again"
+        if any("left_out" in row for row in run.rows):
+            hint += "; what is too long for a strategy has no answer: use a larger window, or --over-window cut"
         raise ConfigurationError(
             f"{run.folder} has no question that {who} answered ({rows} rows, {errors} failed)",
-            hint=again if errors or not rows else long,
+            hint=hint,
         )
     whole.sort(key=lambda rows: (rows[strategies[0]]["dataset"], rows[strategies[0]]["question_id"]))
     unit = _unit([[rows[name] for rows in whole] for name in strategies])

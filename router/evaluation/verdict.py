@@ -11,7 +11,7 @@ from turnout.router.evaluation.derived import best_single
 from turnout.router.evaluation.report_text import counted
 from turnout.router.evaluation.slices import TIE, interval_json
 from turnout.router.evaluation.statistics import needed_questions, paired_difference, told_apart
-from turnout.router.evaluation.table import Table, Vector, is_single
+from turnout.router.evaluation.table import Table, Vector, both, is_single
 
 FEW = 10
 """Documents of one dataset from which on an interval can be trusted to tell strategies apart."""
@@ -30,7 +30,7 @@ def verdicts(table: Table) -> list[dict[str, Any]]:
         pairs = [("router", name) for name in dict.fromkeys((best, *partial))]
     if {"full", "rag"} <= table.arms.keys():
         pairs.append(("full", "rag"))
-    return [_verdict(table, a, b) for a, b in pairs]
+    return [_verdict(table, a, b) for a, b in pairs if len(both(table.arms[a], table.arms[b]))]
 
 
 def _verdict(table: Table, a: str, b: str) -> dict[str, Any]:

@@ -190,20 +190,17 @@ def _told(settings: Settings) -> list[str]:
     """What is known of a server that answers, asked once and no more."""
     from turnout.engines.remote import RemoteEngine
 
-    engine = RemoteEngine(
-        settings.model, settings.model_name, settings.api_key, settings.server_window, settings.server_takes, 0
-    )
+    window, takes, timeout_s = settings.server_window, settings.server_takes, settings.server_timeout_s
+    engine = RemoteEngine(settings.model, settings.model_name, settings.api_key, window, takes, 0, timeout_s)
     with contextlib.closing(engine):
-        window, told = engine.model.window, engine.told_window
-        says = "as it says" if told == window else "the server does not say" if told is None else f"it says {told:,}"
-        if settings.server_window is not None:
-            says = f"as it is set; {says}" if told != window else "as it is set, and as it says"
-        takes = sorted(settings.server_takes | ({"cache_salt"} if engine.keeps_apart else set()))
+        used, told = engine.model.window, engine.told_window
+        says = "as it says" if told == used else "the server does not say" if told is None else f"it says {told:,}"
+        known = sorted(takes | ({"cache_salt"} if engine.keeps_apart else set()))
         return [
             engine.model.name,
-            f"window {window:,} ({says})",
+            f"window {used:,} ({says if window is None else f'as it is set; {says}'})",
             f"tokens {'exact' if engine.count_is_exact else 'estimated'}",
-            f"takes {', '.join(takes) or 'no other fields'}",
+            f"takes {', '.join(known) or 'no other fields'}",
         ]
 
 
