@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise, repeat
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -229,7 +229,7 @@ def plan(
     feeds: Sequence[tuple[Sequence[int], int, int, AttentionPolicy | None]],
     device: str,
     trees: Mapping[int, Tree] = MappingProxyType({}),
-    parallels: Sequence[Parallel | None] = (),
+    parallels: Mapping[int, Parallel] = MappingProxyType({}),
 ) -> StepPlan:
     """The plan of a step.
 
@@ -237,15 +237,14 @@ def plan(
         feeds: (pages, past tokens, new tokens, policy) of each sequence; the pages hold past and new ones. A single new
             token looks at everything.
         trees: the new tokens of those feeds, by place, that are one.
-        parallels: what of each sequence's past was read in parallel; none by default.
+        parallels: what of the past of those feeds, by place, was read in parallel.
     """
     import torch
 
     pieces: list[Piece] = []
     slots: list[int] = []
-    for place, ((pages, past, new, policy), parallel) in enumerate(
-        zip(feeds, chain(parallels, repeat(None)), strict=False)
-    ):
+    for place, (pages, past, new, policy) in enumerate(feeds):
+        parallel = parallels.get(place)
         apart = None if parallel is None or parallel.is_plain else parallel
         begin = len(slots)
         slots += [pages[at // PAGE] * PAGE + at % PAGE for at in range(past, past + new)]

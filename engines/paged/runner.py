@@ -120,13 +120,12 @@ class Runner:
         """
         import torch
 
-        trees = {place: feed.tree for place, feed in enumerate(feeds) if feed.tree is not None}
         step = plan(
             self.pool,
             [(feed.pages, feed.past, feed.new, feed.policy) for feed in feeds],
             self._device,
-            trees,
-            [feed.parallel for feed in feeds],
+            {place: feed.tree for place, feed in enumerate(feeds) if feed.tree is not None},
+            {place: feed.parallel for place, feed in enumerate(feeds) if feed.parallel is not None},
         )
         step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]

@@ -127,7 +127,7 @@ def test_the_parts_merge_as_two_softmaxes_of_which_one_is_weighed(rows: int, tem
         tensor.normal_()
     pages = [7, 2, 3, 9]
     how = Parallel(begin, end, PAGE, temperature, scale)
-    step = plan(pool, [(pages, past, rows, None)], "cpu", [how])
+    step = plan(pool, [(pages, past, rows, None)], "cpu", parallels={0: how})
     query = torch.randn(4, rows, dim)
     slots = torch.tensor([pages[at // PAGE] * PAGE + at % PAGE for at in range(past + rows)])
     key, value = (tensor[slots].transpose(0, 1) for tensor in (pool.keys[0], pool.values[0]))
