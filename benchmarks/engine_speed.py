@@ -1,11 +1,11 @@
 """The local engine beside transformers and, where its Python binding is installed, llama.cpp, in one run.
 
-    python benchmarks/engine_speed.py [MODEL_FOLDER] [--gguf FILE]
+    python benchmarks/engine_speed.py [MODEL_FOLDER] [--gguf FILE] [--only PART]...
 
 Reading (prompt tokens a second), writing (new tokens a second after prompts of several lengths), eight answers at once
 beside one after the other, and a document that is asked a second time: from pages, and from disk by another engine.
 Every side has the same weights: ours and transformers' in the precision that is fast here, and ours also writing in
-int8, which is the default on a CPU in bfloat16; llama.cpp has its own file of them (--gguf). transformers writes with
+int8, which is the default on a CPU; llama.cpp has its own file of them (--gguf). transformers writes with
 its dynamic and its static cache; the better one counts. The order of the sides turns, and every figure is the median of
 REPEATS.
 """
@@ -42,7 +42,10 @@ READ = (1024, 2048, 4096, 8000)
 WRITE = (64, 1024, 4096)
 
 
-def main(folder: Path, gguf: Path | None) -> None:
+PARTS = ("read", "write", "eight_answers", "asked_again")
+
+
+def main(folder: Path, gguf: Path | None, parts: Sequence[str]) -> None:
     bench = Bench(folder, gguf)
     figures: dict[str, Any] = {
         "model": folder.name,
@@ -51,16 +54,22 @@ def main(folder: Path, gguf: Path | None) -> None:
         "threads": torch.get_num_threads(),
         "repeats": REPEATS,
     }
-    figures["read"] = {f"{tokens:,} tokens": sides(bench.readers(tokens)) for tokens in READ}
-    figures["write"] = {f"after {tokens:,} tokens": sides(bench.writers(tokens)) for tokens in WRITE}
-    figures["eight_answers"] = {
-        f"{name}, {weights}": sides({way: partial(bench.eight_rate, engine, tokens, way) for way in WAYS})
-        for weights, engine in bench.engines.items()
-        for name, tokens in (("prompts of 256", 256), ("one document of 4,096", 4096))
-    }
+    if "read" in parts:
+        figures["read"] = {f"{tokens:,} tokens": sides(bench.readers(tokens)) for tokens in READ}
+    if "write" in parts:
+        figures["write"] = {f"after {tokens:,} tokens": sides(bench.writers(tokens)) for tokens in WRITE}
+    if "eight_answers" in parts:
+        figures["eight_answers"] = {
+            f"{name}, {weights}": sides({way: partial(bench.eight_rate, engine, tokens, way) for way in WAYS})
+            for weights, engine in bench.engines.items()
+            for name, tokens in (("prompts of 256", 256), ("one document of 4,096", 4096))
+        }
     bench.close()
-    figures["asked_again"] = bench.again(7000)
-    results_file.write("engine_speed", SEED, figures)
+    if "asked_again" in parts:
+        figures["asked_again"] = bench.again(7000)
+    precision = {"bfloat16": "", "float32": "_fp32"}[bench.engine.dtype]
+    named = "" if tuple(parts) == PARTS else "_" + "_".join(parts)
+    results_file.write(f"engine_speed{precision}{named}", SEED, figures)
 
 
 WAYS = ("at once", "one by one")
@@ -227,6 +236,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be given several times")
     given = parser.parse_args()
     default = given.folder or model_folder(DEFAULT_MODEL, Settings.load(), role="generator")
-    main(default.resolve(), given.gguf)
+    main(default.resolve(), given.gguf, given.only or PARTS)
