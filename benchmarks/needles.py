@@ -58,7 +58,8 @@ def main(given: argparse.Namespace) -> None:
         raise SystemExit(f"{settings.model} is no local model: only those read by themselves")
     name = f"needles_{given.retriever}_{Path(settings.model).name}_{given.tokens}"
     RUNS.mkdir(exist_ok=True)
-    state = RUNS / f"{name}_{given.questions}_{given.layer}.jsonl"
+    layer = given.layer if given.layer is not None else "middle"
+    state = RUNS / f"{name}_{given.questions}_{layer}.jsonl"
     rows = results_file.rows(state)
     retriever: Retriever = (
         AttentionRetriever(engine, layer=given.layer) if given.retriever == "attention" else ChunkFreeRetriever(engine)
@@ -79,7 +80,7 @@ def main(given: argparse.Namespace) -> None:
         "model": engine.model.name,
         "retriever": given.retriever,
         "tokens": given.tokens,
-        "layer": given.layer if given.layer is not None else "middle",
+        "layer": layer,
         "depths": given.questions,
         "measured": len(rows),
         "found": sum(row["found"] for row in rows) / len(rows),

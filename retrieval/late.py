@@ -60,7 +60,8 @@ class LateVectors:
                 f"late chunking needs an embedder that averages over tokens, {name_of(embedder)} is none that is known",
                 hint="use a BERT encoder with mean pooling, or leave late chunking out",
             )
-        self._embedder, self._cache, self._progress = embedder, cache, progress
+        self._embedder: EmbedsTogether = embedder
+        self._cache, self._progress = cache, progress
         self._fingerprint, self._dimension = embedder.fingerprint, embedder.dimension
         self._tokens = embedder.together_tokens
 
@@ -83,7 +84,7 @@ class LateVectors:
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
             texts = [[corpus.text(each.span) for each in corpus.segments[w.first : w.end]] for w in some]
-            for window, vectors in zip(some, self._together(texts), strict=True):
+            for window, vectors in zip(some, self._embedder.embed_together(texts), strict=True):
                 size = window.end - window.begin
                 own = checked(vectors[window.begin - window.first :], size, self._dimension)
                 found[window.begin : window.end] = own
@@ -91,11 +92,6 @@ class LateVectors:
                 done += size
             self._progress("embedding", done, len(corpus.segments))
         return found
-
-    def _together(self, texts: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
-        if not isinstance(self._embedder, EmbedsTogether):  # it was, when this was made
-            raise TypeError("an embedder that can't read texts together")
-        return self._embedder.embed_together(texts)
 
     def _keys(self, window: Window, corpus: Corpus) -> list[SegmentKey]:
         segments = corpus.segments[window.first : window.end]

@@ -110,15 +110,17 @@ class LearnedBand:
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise ModelError(f"{file} is not what its card says", hint="get the folder again, or train it anew")
         try:
+            import torch
             from safetensors.torch import load
 
             from turnout.retrieval.band_network import BandNetwork
         except ImportError as error:
             raise MissingExtraError("rag:ldar", "local") from error
-        network = BandNetwork(*self._sizes)
         try:
-            network.load_state_dict(load(data))
-        except Exception as error:  # of safetensors' own kind, or torch's RuntimeError
+            with torch.device("meta"):  # no first weights are drawn, which would move the seed of others
+                network = BandNetwork(*self._sizes)
+            network.load_state_dict(load(data), assign=True)
+        except Exception as error:  # of safetensors' own kind, or what torch raises for sizes that can't be
             raise ModelError(f"{file} can't be loaded: {error}", hint="train it anew") from error
         return network.eval()
 

@@ -116,7 +116,10 @@ class CrossEncoderRanker:
                 f"{self._folder} tells {model.config.num_labels} labels apart, a reranker has one score",
                 hint="give a cross-encoder's folder",
             )
-        most = min(int(tokenizer.model_max_length), int(getattr(model.config, "max_position_embeddings", 512)))
+        positions = int(getattr(model.config, "max_position_embeddings", 512))
+        if "roberta" in str(model.config.model_type):  # its kin count positions from behind the padding's
+            positions -= int(model.config.pad_token_id) + 1
+        most = min(int(tokenizer.model_max_length), positions)
         return model.to(where).eval(), tokenizer, most, where
 
 
