@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from turnout.contracts import Claims, SegmentCache
 
 PREFIX = "turnout:1:"
-OVERHEAD = 350
-"""Bytes that the server needs for an entry besides its value, about."""
+OVERHEAD = 400
+"""Bytes that the server needs for an entry besides its value, at most: so its memory stays within the limit."""
 
 TIMEOUT_S = 1.0
 """To connect, and for an answer."""
