@@ -3,9 +3,9 @@
     python benchmarks/segment_cache.py --server PROGRAM [--segments N] [--limit-mb M] [--seconds S] [--processes P]
 
 Starts a Redis or Valkey server of its own on a free port (PROGRAM is its file, such as valkey-server), and puts
-segments of three sizes until N are put or S seconds are over. Looked up all the while is the memory that the server says
-it uses beyond an empty one, without the buffers of those who ask; the limit is respected where `most_over_limit` is at
-most 1. Then the segments that were put last are looked up, and some dropped as `turnout rm` does.
+segments of three sizes until N are put or S seconds are over. Looked up all the while is the memory that the server
+says it uses beyond an empty one, without the buffers of those who ask; the limit is respected where `most_over_limit`
+is at most 1. Then the segments that were put last are looked up, and some dropped as `turnout rm` does.
 """
 
 from __future__ import annotations

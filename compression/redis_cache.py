@@ -324,7 +324,7 @@ def _scanned(client: Redis) -> Iterator[list[bytes]]:
 
 def _is_of(name: bytes, heads: Collection[str]) -> bool:
     """Whether a name of the server is that of a value to be dropped."""
-    kind, _, rest = name.decode().removeprefix(PREFIX).partition(":")
+    kind, _, rest = name.decode(errors="replace").removeprefix(PREFIX).partition(":")
     return bool(rest) and kind != CLAIM and (kind not in BY_SEGMENT or rest[:HEAD] in heads)
 
 
