@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from turnout.contracts import Claims, SegmentCache
 
 PREFIX = "turnout:1:"
-OVERHEAD = 350
-"""Bytes that the server needs for an entry besides its value, about."""
+OVERHEAD = 400
+"""Bytes that the server needs for an entry besides its value, at most: so its memory stays within the limit."""
 
 TIMEOUT_S = 1.0
 """To connect, and for an answer."""
@@ -324,7 +324,7 @@ def _scanned(client: Redis) -> Iterator[list[bytes]]:
 
 def _is_of(name: bytes, heads: Collection[str]) -> bool:
     """Whether a name of the server is that of a value to be dropped."""
-    kind, _, rest = name.decode().removeprefix(PREFIX).partition(":")
+    kind, _, rest = name.decode(errors="replace").removeprefix(PREFIX).partition(":")
     return bool(rest) and kind != CLAIM and (kind not in BY_SEGMENT or rest[:HEAD] in heads)
 
 

@@ -53,8 +53,9 @@ def test_a_server_that_is_not_there_is_an_error_here() -> None:
     assert isinstance(found.exception, StoreError)
 
 
-def test_warming_says_where_a_model_can_not_do_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["soft", "soft:ape"])
+def test_warming_says_where_a_model_can_not_do_it(strategy: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("The lamp was lit.", encoding="utf-8")
-    found = CliRunner().invoke(command, ["warm", str(tmp_path / "a.txt"), "--model", "fake"])
+    found = CliRunner().invoke(command, ["warm", str(tmp_path / "a.txt"), "--model", "fake", "--strategy", strategy])
     assert isinstance(found.exception, ConfigurationError)
-    assert "fake" in found.exception.message
+    assert found.exception.message == f"fake can't make what {strategy} keeps"
