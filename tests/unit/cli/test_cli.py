@@ -88,6 +88,7 @@ def test_ask_json_is_the_documented_shape(turnout, book) -> None:
         "cost_high",
         "reasons",
         "scanned_tokens",
+        "late_s",
     }
 
 
