@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from support import questions as towns
 from support.routing import signals, surely
+from support.rows import row
 
 from turnout import calibrate, evaluate
 from turnout.cli.main import cli
@@ -17,6 +18,7 @@ from turnout.database import Database
 from turnout.engines.fake import FakeEngine
 from turnout.errors import ConfigurationError
 from turnout.router.calibration.quality import Observed, check_enough, fit, held_out, observe, reliability
+from turnout.router.calibration.quality_report import _always
 from turnout.router.calibration.quality_store import Made, load, save
 from turnout.router.evaluation.rows import read_decisions
 from turnout.router.kinds import KINDS
@@ -85,6 +87,20 @@ def test_reliability_is_of_questions_whose_documents_were_left_out() -> None:
     assert low["scored"] < 0.4 < 0.6 < high["scored"]
     for found in (low, high):
         assert abs(found["predicted"] - found["scored"]) < 0.2
+
+
+def test_what_was_left_out_or_cut_teaches_nothing_of_full_and_always_full_takes_rag_there() -> None:
+    limit = {"limit": "window", "allowed": 8192, "needed": 9000}
+    fulls = [row("q0", "full", None, left_out=limit), row("q1", "full", 0.4, truncated=True), row("q2", "full", 0.7)]
+    rows = [{**line, "decision_id": line["question_id"]} for line in [*fulls, *(row(f"q{n}", "rag") for n in range(3))]]
+    candidates = [{"strategy": "rag", "prompt_tokens": 1000}]
+    decision = {"signals": json.loads(json.dumps(dict(signals().record()))), "candidates": candidates}
+    seen = observe(rows, {f"q{n}": decision for n in range(3)})
+    assert {each.question_id: set(each.scores) for each in seen} == {
+        "q0": {"rag"}, "q1": {"rag"}, "q2": {"full", "rag"}
+    }  # fmt: skip
+    choose = _always("full", {(line["question_id"], line["strategy"]): line for line in rows})
+    assert {each.question_id: choose(each) for each in seen} == {"q0": "rag", "q1": "full", "q2": "full"}
 
 
 def test_too_little_is_refused_with_what_is_needed() -> None:
