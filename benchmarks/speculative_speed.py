@@ -106,19 +106,21 @@ def main(folder: Path, kinds: Sequence[str], questions: int, context_tokens: int
         "kinds": {},
     }
     began = time.perf_counter()
+    sets = dict.fromkeys(KINDS[name].sets for name in kinds)
+    given = {each: drafted_questions.asked(engine, each, questions, context_tokens) for each in sets}
     for name in kinds:
         kind = KINDS[name]
-        asked = contexts(engine, kind, questions, context_tokens)
+        asked = contexts(kind, given[kind.sets])
         params = GenerationParams(kind.most or most, kind.temperature, seed=SEED if kind.temperature else None)
         figures["kinds"][name] = compared(engine, asked, params)
         print(f"{name}: {time.perf_counter() - began:.0f} s so far", file=sys.stderr, flush=True)
     results_file.write("speculative_speed", SEED, figures)
 
 
-def contexts(engine: LocalEngine, kind: Kind, questions: int, tokens: int) -> list[tuple[Context, Context]]:
+def contexts(kind: Kind, given: Sequence[drafted_questions.Asked]) -> list[tuple[Context, Context]]:
     """(plain, with proposals) of each question."""
     found: list[tuple[Context, Context]] = []
-    for each in drafted_questions.asked(engine, kind.sets, questions, tokens):
+    for each in given:
         asks = kind.asks.format(question=each.question)
         if kind.is_drafted:
             plain = Context((each.part,), asks, task="summarisation")

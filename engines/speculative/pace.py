@@ -27,8 +27,9 @@ RAPID_RATE = 0.7
 PRIOR_WEIGHT = 2.0
 """Outcomes that the expected share counts as."""
 
-AGAIN = 16
-"""Of so many chances that do not pay one is taken all the same, as cheaply as it can be: texts change."""
+AGAIN = 32
+"""Of so many chances that do not pay one is taken all the same, since texts change: with as many proposals as take no
+longer than a plain step, so that it costs one in so many at most."""
 
 
 class Pace:
@@ -92,12 +93,12 @@ class Pace:
             return least
         if not self._row_s:
             return most
-        costs = median(self._step_s), median(self._row_s) + median(self._draft_s)
-        best = fastest(chances, *costs, least)
+        step_s, token_s = median(self._step_s), median(self._row_s) + median(self._draft_s)
+        best = fastest(chances, step_s, token_s, least)
         if best:
             return best
         self._missed = (self._missed + 1) % AGAIN
-        return 0 if self._missed else fastest(chances, *costs, 1)
+        return 0 if self._missed else min(most, max(int(step_s / token_s), 1) if token_s else most)
 
 
 def fastest(chances: Sequence[float], step_s: float, token_s: float, least: int = 0) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support import tiny_models
+from support.speculation import Eager
 from support.tiny_models import context, text_of
 
 from turnout.contracts import Drafts
@@ -29,7 +30,8 @@ def plain(of: DraftedContext) -> Context:
     return Context(of.parts, of.question, of.history, of.task)
 
 
-def test_the_answer_is_that_of_the_whole_context(engine: LocalEngine) -> None:
+def test_the_answer_is_that_of_the_whole_context(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine._authors, "_pace_of_drafts", Eager())
     for draft in ("the light", TEXT):
         given = asked(Speculation(confidence=0.0), draft)
         events = list(engine.generate(given, PARAMS))

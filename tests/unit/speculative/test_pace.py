@@ -30,7 +30,8 @@ def test_free_proposals_that_come_true_are_all_taken() -> None:
 def test_proposals_that_cost_more_than_they_save_are_left_out_but_for_one_chance_in_some() -> None:
     pace = paced(0.5, 0, 1)
     chances = [pace.worth(10) for _ in range(3 * AGAIN)]
-    assert chances == 3 * [*[0] * (AGAIN - 1), 1], "and that one costs as little as can be"
+    assert chances == 3 * [*[0] * (AGAIN - 1), 2], "and that one takes a plain step more"
+    assert [paced(cost, 0, 1).worth(10) for cost in (0.0, 3.0)] == [10, 0], "what is free is always worth it"
 
 
 def test_dear_drafts_do_not_pay_where_cheap_ones_do() -> None:
