@@ -67,7 +67,7 @@ def split(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: fl
     ops: Any = torch.ops.aten
     size = key.shape[1] // PARTS
     whole = size * PARTS
-    parts = (kept[:, :whole].unflatten(1, (PARTS, size)).transpose(0, 1) for kept in (key, value))
+    parts = (kept[:, :whole].reshape(len(kept), PARTS, size, -1).transpose(0, 1) for kept in (key, value))
     output, sums = ops._scaled_dot_product_flash_attention_for_cpu(
         query.expand(PARTS, -1, -1, -1), *parts, 0.0, False, scale=scale
     )

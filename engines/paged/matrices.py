@@ -52,7 +52,7 @@ def plain(linears: Sequence[Any]) -> Function:
     def product(x: torch.Tensor) -> torch.Tensor:
         if not is_cpu_float or x.dim() != 2 or len(x) <= FEW_ROWS:
             return torch.nn.functional.linear(x, weight, bias)
-        found = (weight @ x.T).T.contiguous()
+        found: torch.Tensor = (weight @ x.T).T.contiguous()
         return found if bias is None else found + bias
 
     return _switched(linears, product)
