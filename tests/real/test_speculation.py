@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.real, pytest.mark.shared, pytest.mark.slow, pytest.mar
 DEV = Path(__file__).parents[3] / "shared/data/dev"
 EACH = 10
 """Questions of each set, the first one of each document."""
-AROUND, PASSAGE = 2000, 400
+AROUND, PASSAGE = 1200, 300
 """Characters around the evidence that are read, and that the drafter reads."""
-PARAMS = GenerationParams(max_tokens=32)
+PARAMS = GenerationParams(max_tokens=24)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
