@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from turnout.compression.cross_encoder import CARD, WEIGHTS
+from turnout.compression.cross_encoder import CARD, WEIGHTS, read_card
 from turnout.compression.extractive import Extractive
 from turnout.compression.pruner import SHIPPED, Pruner
 from turnout.compression.scorers import ByMeaning, ByWords
-from turnout.errors import ModelError
 from turnout.retrieval.embed import SentenceEmbedder
 
 if TYPE_CHECKING:
@@ -47,10 +45,4 @@ def extractive(scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCa
 def _belong(weights: Path, embedder: Path) -> bool:
     if not all((weights / name).is_file() for name in (WEIGHTS, CARD)):
         return False
-    try:
-        card = json.loads((weights / CARD).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(
-            f"{weights / CARD} is damaged: {error}", hint="get the weights again, or remove their folder"
-        ) from error
-    return isinstance(card, dict) and card.get("base") == embedder.name
+    return bool(read_card(weights).get("base") == embedder.name)

@@ -13,7 +13,7 @@ LONGEST_WHOLE = 2500
 """Characters of a table, a list or fenced code up to which it stays whole; of a longer one every line is a unit."""
 
 _LINE = re.compile(r"[^\n]*(?:\n|$)")
-_FENCE = re.compile(r"\s{0,3}(```+|~~~+)")
+_FENCE = re.compile(r"[ \t]*(`{3,}(?!.*`)|~{3,})")  # "```x```" is code inside a line
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+•‣–]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _DEPTH = re.compile(r"#+")
@@ -67,7 +67,7 @@ def _blocks(text: str) -> Iterator[tuple[str, int, int]]:
         found = _kind(line[0], fence, kind)
         opened = _FENCE.match(line[0])
         if opened and not fence:
-            fence = opened[1][0] * 3
+            fence = opened[1]  # one that closes it is as long at least
             found = "fence"
             is_new = True
         else:
@@ -76,7 +76,7 @@ def _blocks(text: str) -> Iterator[tuple[str, int, int]]:
             yield kind, start, line.start()
             start = line.start()
         kind = found
-        if fence and not is_new and opened and opened[1].startswith(fence) and not line[0].strip(" `~\n"):
+        if fence and not is_new and opened and opened[1].startswith(fence) and not line[0].strip(" \t\r\n`~"):
             # The closing fence belongs to the block; what follows is another one.
             yield kind, start, line.end()
             kind, start, fence = "prose", line.end(), ""

@@ -145,6 +145,13 @@ def test_weights_that_are_not_here_or_do_not_fit_are_refused(encoder: Path, tmp_
     wrong = write(tmp_path / "wrong", rank=2, module="encoder.layer.7.attention.self.query")
     with pytest.raises(ModelError, match="do not fit the encoder"):
         next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
+    (wrong / CARD).write_text("{}")
+    with pytest.raises(ModelError, match="names no scale"):
+        next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
+    (wrong / CARD).write_text(json.dumps({"scale": 0.5, "sha256": "0" * 64}))
+    with pytest.raises(ModelError, match="not the weights of their card"):
+        next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
+    (wrong / CARD).write_text(json.dumps({"scale": 0.5}))
     (wrong / WEIGHTS).write_bytes(b"torn")
     with pytest.raises(ModelError, match="can't be read"):
         next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
