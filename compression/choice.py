@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turnout.compression.cross_encoder import CARD, WEIGHTS, read_card
-from turnout.compression.extractive import Extractive
+from turnout.compression.extractive import Extractive, RelevanceRanker
 from turnout.compression.pruner import SHIPPED, Pruner
 from turnout.compression.scorers import ByMeaning, ByWords
+from turnout.errors import ConfigurationError
 from turnout.retrieval.embed import SentenceEmbedder
+from turnout.retrieval.rerank import CrossEncoderRanker
 
 if TYPE_CHECKING:
-    from turnout.contracts import Embedder, SegmentCache, UnitScorer
+    from turnout.contracts import Embedder, Ranker, SegmentCache, UnitScorer
 
 
 def best_scorer(embedder: Embedder | None, weights: Path = SHIPPED) -> UnitScorer:
@@ -32,6 +34,34 @@ def best_scorer(embedder: Embedder | None, weights: Path = SHIPPED) -> UnitScore
     return ByMeaning(embedder)
 
 
+def is_pruner(folder: Path) -> bool:
+    """Whether a folder holds what `turnout train pruner` wrote."""
+    return all((folder / name).is_file() for name in (WEIGHTS, CARD))
+
+
+def ranker(folder: Path, embedder: Embedder | None, device: str | None, cache: SegmentCache) -> Ranker:
+    """What puts passages in order: a pruner, or a cross-encoder.
+
+    Args:
+        folder: of its weights.
+        cache: keeps what a pruner says of passages.
+
+    Raises:
+        ConfigurationError: a pruner's weights were trained on another encoder than the embedder's.
+        ModelError: their card is damaged.
+    """
+    if not is_pruner(folder):
+        return CrossEncoderRanker(folder, device)
+    scorer = best_scorer(embedder, folder)
+    if not isinstance(scorer, Pruner):
+        raise ConfigurationError(
+            f"the pruner in {folder} was trained on {read_card(folder).get('base')!r}, "
+            f"and the embedder is {'missing' if embedder is None else repr(embedder.name)}",
+            hint="use it with the embedder that it was trained on, or leave the reranker out",
+        )
+    return RelevanceRanker(scorer, folder.name, cache)
+
+
 def extractive(scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCache | None) -> Extractive:
     """Keeps sentences by a scorer, with its scores in a cache where they can be kept.
 
@@ -43,6 +73,4 @@ def extractive(scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCa
 
 
 def _belong(weights: Path, embedder: Path) -> bool:
-    if not all((weights / name).is_file() for name in (WEIGHTS, CARD)):
-        return False
-    return bool(read_card(weights).get("base") == embedder.name)
+    return is_pruner(weights) and bool(read_card(weights).get("base") == embedder.name)

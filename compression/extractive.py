@@ -13,7 +13,7 @@ from turnout.progress import Watch
 from turnout.types import Part, SegmentKey
 
 if TYPE_CHECKING:
-    from turnout.contracts import Compressor, SegmentCache, UnitScorer
+    from turnout.contracts import Compressor, Ranker, SegmentCache, UnitScorer
 
 _HEAD, _UNIT = struct.Struct("<If"), struct.Struct("<IIBf")
 
@@ -66,8 +66,32 @@ class Extractive:
         return [made[place] if value is None else _unpacked(value) for place, value in enumerate(held)]
 
     def _key(self, question: str, text: str) -> SegmentKey:
-        asked = hashlib.sha256(question.encode()).hexdigest()
-        return SegmentKey(hashlib.sha256(text.encode()).hexdigest(), f"scores/{asked}", self._scorer.fingerprint)
+        asked = hashlib.sha256(question.encode(errors="surrogatepass")).hexdigest()
+        return SegmentKey(
+            hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(), f"scores/{asked}", self._scorer.fingerprint
+        )
+
+
+class RelevanceRanker:
+    """Puts passages in order by the relevance that comes with a scorer's sentences: one pass for both (Provence, arXiv
+    2501.16214). What was scored is cached, so that sentences of the same passages are then chosen without another one.
+
+    Args:
+        name: of the scorer's weights.
+    """
+
+    def __init__(self, scorer: UnitScorer, name: str, cache: SegmentCache | None) -> None:
+        self.name = name
+        self._scorer = scorer
+        self._extractive = Extractive(scorer, len, cache)  # nothing is counted
+
+    def open(self) -> None:
+        """Loads the scorer."""
+        next(self._scorer.score("warm", ["warm"]))
+
+    def scores(self, question: str, texts: Sequence[str], watch: Watch | None = None) -> list[float]:
+        """See `Ranker.scores`."""
+        return [scored.relevance for scored in self._extractive.scores(question, texts, watch)]
 
 
 def _packed(scored: PassageScores) -> bytes:
@@ -87,3 +111,4 @@ def _unpacked(value: bytes) -> PassageScores:
 
 if TYPE_CHECKING:
     _: type[Compressor] = Extractive
+    _r: type[Ranker] = RelevanceRanker

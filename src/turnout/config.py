@@ -54,7 +54,8 @@ class Settings:
             `turnout train soft` wrote.
         ldar: folder of what `turnout train ldar` wrote, for `rag:ldar`; None for none.
         late_chunking: segments are embedded with what stands around them.
-        reranker: folder of a cross-encoder that puts the passages of a search in order; None for none.
+        reranker: folder of a cross-encoder that puts the passages of a search in order, or of a pruner that
+            `turnout train pruner` made, which then judges sentences too; None for none.
         cache_url: Redis server that keeps what was computed of segments; None for the data directory.
         cache_mb: most of it, in megabytes.
         cache_ttl_s: seconds after which a server drops what was not used.
