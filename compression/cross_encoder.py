@@ -7,6 +7,7 @@ two linear heads; the same class is trained (`turnout.training.pruner_fitting`) 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.engines.manifest import sha256_of
 from turnout.errors import ModelError
 from turnout.progress import Watch
 from turnout.retrieval.bert_encoder import load_bert
@@ -214,7 +214,7 @@ def _read(weights: Path) -> tuple[dict[str, torch.Tensor], float]:
     card = read_card(weights)
     if not isinstance(card.get("scale"), int | float):
         raise ModelError(f"{weights / CARD} names no scale of the weights", hint="get the weights again")
-    if card.get("sha256") not in (None, sha256_of(weights / WEIGHTS)):
+    if card.get("sha256") not in (None, hashlib.sha256((weights / WEIGHTS).read_bytes()).hexdigest()):
         raise ModelError(f"{weights / WEIGHTS} are not the weights of their card", hint="get the weights again")
     try:
         found: dict[str, torch.Tensor] = load_file(weights / WEIGHTS)
