@@ -10,6 +10,7 @@ from turnout.compression.cross_encoder import CARD, WEIGHTS, read_card
 from turnout.compression.extractive import Extractive, RelevanceRanker
 from turnout.compression.pruner import SHIPPED, Pruner
 from turnout.compression.scorers import ByMeaning, ByWords
+from turnout.compression.units import BY_RULES, Cuts
 from turnout.errors import ConfigurationError
 from turnout.retrieval.embed import SentenceEmbedder
 from turnout.retrieval.rerank import CrossEncoderRanker
@@ -18,20 +19,21 @@ if TYPE_CHECKING:
     from turnout.contracts import Embedder, Ranker, SegmentCache, UnitScorer
 
 
-def best_scorer(embedder: Embedder | None, weights: Path = SHIPPED) -> UnitScorer:
+def best_scorer(embedder: Embedder | None, weights: Path = SHIPPED, cuts: Cuts = BY_RULES) -> UnitScorer:
     """The pruner where its weights are here and belong to the embedder; else the embedder itself; without one, words.
 
     Args:
         weights: folder of the pruner's weights.
+        cuts: what cuts texts into the units that are scored.
 
     Raises:
         ModelError: the weights' card is damaged.
     """
     if embedder is None:
-        return ByWords()
+        return ByWords(cuts)
     if isinstance(embedder, SentenceEmbedder) and _belong(weights, embedder.folder):
-        return Pruner(embedder.folder, weights, embedder.device)
-    return ByMeaning(embedder)
+        return Pruner(embedder.folder, weights, embedder.device, cuts)
+    return ByMeaning(embedder, cuts)
 
 
 def is_pruner(folder: Path) -> bool:
@@ -39,7 +41,9 @@ def is_pruner(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (WEIGHTS, CARD))
 
 
-def ranker(folder: Path, embedder: Embedder | None, device: str | None, cache: SegmentCache) -> Ranker:
+def ranker(
+    folder: Path, embedder: Embedder | None, device: str | None, cache: SegmentCache, cuts: Cuts = BY_RULES
+) -> Ranker:
     """What puts passages in order: a pruner, or a cross-encoder.
 
     Args:
@@ -52,24 +56,26 @@ def ranker(folder: Path, embedder: Embedder | None, device: str | None, cache: S
     """
     if not is_pruner(folder):
         return CrossEncoderRanker(folder, device)
-    scorer = best_scorer(embedder, folder)
+    scorer = best_scorer(embedder, folder, cuts)
     if not isinstance(scorer, Pruner):
         raise ConfigurationError(
             f"the pruner in {folder} was trained on {read_card(folder).get('base')!r}, "
             f"and the embedder is {'missing' if embedder is None else repr(embedder.name)}",
             hint="use it with the embedder that it was trained on, or leave the reranker out",
         )
-    return RelevanceRanker(scorer, folder.name, cache)
+    return RelevanceRanker(scorer, folder.name, cache, cuts)
 
 
-def extractive(scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCache | None) -> Extractive:
+def extractive(
+    scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCache | None, cuts: Cuts = BY_RULES
+) -> Extractive:
     """Keeps sentences by a scorer, with its scores in a cache where they can be kept.
 
     Args:
         count: tokens of a text, in the reader's tokenizer.
     """
     # By words a score is one among all that are scored together.
-    return Extractive(scorer, count, None if isinstance(scorer, ByWords) else cache)
+    return Extractive(scorer, count, None if isinstance(scorer, ByWords) else cache, cuts)
 
 
 def _belong(weights: Path, embedder: Path) -> bool:

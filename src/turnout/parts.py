@@ -13,6 +13,8 @@ from functools import cached_property
 from turnout.compression.caches import Caches
 from turnout.compression.choice import best_scorer, is_pruner, ranker
 from turnout.compression.pruner import SHIPPED
+from turnout.compression.sat import SatCuts
+from turnout.compression.units import BY_RULES, Cuts
 from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, SegmentCache, Strategy, UnitScorer
 from turnout.database import Database
@@ -82,13 +84,20 @@ class Parts:
             segments=kept.segments,
             passage_tokens=tokens,
             ldar=self.ldar,
+            cuts=self.cuts,
         )
+
+    @cached_property
+    def cuts(self) -> Cuts:
+        """What cuts texts into sentences for compressors."""
+        return BY_RULES if self.settings.sat is None else SatCuts(self.settings.sat, self.settings.device)
 
     @cached_property
     def scorer(self) -> UnitScorer:
         """The best one that is here, for sentences: a pruner that is the reranker, else the one that comes along."""
         folder = self.settings.reranker
-        return best_scorer(self.embedder, folder if folder is not None and is_pruner(folder) else SHIPPED)
+        weights = folder if folder is not None and is_pruner(folder) else SHIPPED
+        return best_scorer(self.embedder, weights, self.cuts)
 
     @property
     def scores(self) -> SegmentCache:
@@ -107,7 +116,7 @@ class Parts:
         if self.settings.late_chunking and self.embedder is not None:
             late = LateVectors(self.embedder, self.caches.segments, self.progress)
         folder = self.settings.reranker
-        by = None if folder is None else ranker(folder, self.embedder, self.settings.device, self.scores)
+        by = None if folder is None else ranker(folder, self.embedder, self.settings.device, self.scores, self.cuts)
         return HybridRetriever(self.embedder, late=late, ranker=by)
 
     @cached_property
