@@ -131,6 +131,29 @@ def test_the_middle_is_over_a_threshold_where_more_than_half_of_the_tokens_are(t
     assert _middle(np.zeros(0, np.float32)) == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n\t ",
+        "the lamp and coal " * 1500,
+        "x" * 60_000,
+        "function(a){return a+1};var lamp=[1,2,3];" * 200,
+        "def lamp(:\n  return [\n\nclass {\n" * 50,
+        "The lamp. Die Lampe wurde repariert. 灯は修理された。اللمبة مكسورة. " * 20,
+    ],
+)
+def test_odd_texts_are_scored_unit_by_unit(encoder: Path, weights: Path, text: str) -> None:
+    pruner = Pruner(encoder, weights, "cpu")
+    for question in ("who repaired the lamp?", "誰が灯を修理しましたか", "", "lamp " * 300):
+        first, second = pruner.score(question, [text, "rain fell."])
+        assert len(first.scores) == len(first.units) and len(second.units) == 1
+        assert all(0 <= score <= 1 for score in (*first.scores, first.relevance, second.relevance))
+        kept = "".join(text[unit.start : unit.end] for unit in first.units)
+        assert "".join(kept.split()) == "".join(text.split())
+        assert bool(first.units) == bool(text.strip())
+
+
 def test_the_fingerprint_tells_weights_and_encoders_apart(encoder: Path, weights: Path, tmp_path: Path) -> None:
     first = Pruner(encoder, weights, "cpu").fingerprint
     assert first == Pruner(encoder, weights, "cpu").fingerprint
