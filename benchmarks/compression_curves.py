@@ -1,116 +1,58 @@
 """Score against tokens kept: what compressors keep of the documents, beside no compression and plain baselines.
 
-    python benchmarks/compression_curves.py MODEL [--set dev150 | --limit N] [--kept 125,250,500,1000] [--ways ...]
-        [--thresholds 0.1,0.2,0.3,0.4,0.5]
+    python benchmarks/compression_curves.py MODEL [--set dev150 | --limit N] [--datasets NAME ...] [--questions N]
+        [--minutes M] [--kept 125 250 500 1000 40%] [--thresholds 0.1 0.2 0.3 0.4 0.5] [--ways NAME ...]
+        [--llmlingua FOLDER]
 
-Every way keeps at most so many tokens of a question's documents, counted by the reader: `truncation` their beginning
-and end, `bm25` and `embedding` the sentences that are best by words and by meaning, `pruner`, `exit`, `draft` and
-`code` what turnout's compressors keep. `none` keeps all. The same scorers are also held at thresholds instead, with at
-most what `extract` keeps. Each prompt is answered and scored as in `turnout eval run`; seconds include the compressor.
-A question is scanned once for all that a scorer keeps of it, and every row pays for that scan as if it were its own.
-Goes on where it was stopped: rows are kept in runs/. Run it with two readers at least: what one gains another may lose.
+Every way keeps at most so many tokens of a question's documents, or such a share of them, counted by the reader:
+`truncation` their beginning and end, `bm25` and `embedding` the sentences that are best by words and by meaning,
+`llmlingua2` the words that a published classifier keeps (given its folder), `pruner`, `exit` and `draft` what
+turnout's compressors keep. `none` keeps all. The same scorers are also held at thresholds instead, with at most what
+`extract` keeps. For code there are, by name only, `code` and `code-whole` (LongCodeZip, with and without cutting
+functions) beside `files` and `functions` (whole ones by BM25); --datasets swe_qa has code.
+
+Each prompt is answered and scored as in `turnout eval run`; seconds include the compressor. A question is scanned once
+for all that a scorer keeps of it, and every row pays for that scan as if it were its own. Rows are kept in runs/,
+question by question; --minutes ends a run between two rows, and the same command goes on. The result is over the
+questions for which every way has a row. Run it with two readers at least: what one gains another may lose.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import dev_data
 import numpy as np
 import results_file
+from compression_ways import BASELINES, Most, Way, ways
 from tqdm import tqdm
 
 from turnout import Turnout
-from turnout.compression.code import CodeCompressor
-from turnout.compression.draft import DraftCompressor
-from turnout.compression.extractive import Extractive
-from turnout.compression.memory_cache import MemoryCache
-from turnout.compression.pruner import Pruner
-from turnout.compression.reader_scorer import ByReader
-from turnout.compression.scorers import ByMeaning, ByWords
-from turnout.compression.selection import Target
-from turnout.contracts import Compressor, Engine, RanksTokens, Surprises, UnitScorer, Weighs
 from turnout.parts import Parts
-from turnout.progress import Watch, silent
+from turnout.progress import silent
 from turnout.retrieval.corpus import Corpus
-from turnout.retrieval.merge import whole
 from turnout.retrieval.segment import segment
-from turnout.router.cost import candidate
 from turnout.router.evaluation import ask, inputs
-from turnout.router.evaluation.arms import ends
 from turnout.router.evaluation.items import Item, cluster
 from turnout.router.evaluation.statistics import macro_interval, paired_difference
-from turnout.router.profile import ModelProfile
-from turnout.router.quality import estimate
 from turnout.router.request import Machinery
-from turnout.router.signals import Signals
-from turnout.router.strategies.extract import KEPT_TOKENS
-from turnout.types import Budget, Candidate, Context, Document, Part, Question, Span
+from turnout.types import Budget, Document
 
 SEED = 1
 RUNS = Path(__file__).parents[1] / "runs"
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Kept:
-    """Parts, and the seconds and tokens of a scan that another row made for this one."""
-
-    parts: Sequence[Part]
-    spared_s: float = 0.0
-    spared_tokens: int = 0
+Rows = dict[tuple[str, str], dict[str, Any]]
+"""By question and way."""
 
 
-Keep = Callable[[str, Corpus, Watch], Kept]
-
-
-class Way:
-    """A strategy that keeps parts of documents by a rule. It notes what it kept, and the seconds that took."""
-
-    quotable = True
-
-    def __init__(self, name: str, engine: Engine, keep: Keep) -> None:
-        self.name = name
-        self._engine = engine
-        self._keep = keep
-        self.noted: dict[str, Any] = {}
-
-    def estimate(self, signals: Signals, profile: ModelProfile, budget: Budget) -> Candidate:
-        tokens = signals.full_tokens if self.name == "none" else signals.overhead_tokens
-        return candidate(
-            self.name, estimate("full", signals, profile), tokens, signals, profile, self._engine.memory_bytes
-        )
-
-    def warm(self, corpus: Corpus) -> None:
-        """Nothing: what a compressor loads is loaded before the first question."""
-
-    def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
-        started = time.perf_counter()
-        kept = self._keep(question.standalone, corpus, watch or Watch())
-        self.noted = {
-            "keep_s": time.perf_counter() - started,
-            "spared_s": kept.spared_s,
-            "spared_tokens": kept.spared_tokens,
-            "kept_tokens": sum(self._engine.count_text(part.text) for part in kept.parts),
-        }
-        return Context(tuple(kept.parts), question.text, question.history, question.task)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--set", default="dev150")
-    parser.add_argument("--limit", type=int, help="questions per dataset, instead of a set")
-    parser.add_argument("--kept", default="125,250,500,1000", type=_numbers)
-    parser.add_argument("--thresholds", default="0.1,0.2,0.3,0.4,0.5", type=_numbers)
-    parser.add_argument("--ways", default="", help="some of them, with commas; all that can be had by default")
-    given = parser.parse_args()
+def main(given: argparse.Namespace) -> None:
     dev_data.require()
     asked = inputs.load(
         [dev_data.DATA / "dev/questions"],
@@ -120,107 +62,45 @@ def main() -> None:
         question_set=None if given.limit else given.set,
         seed=SEED,
     )
+    items = [item for item in asked.items if not given.datasets or item.dataset in given.datasets]
+    Random(SEED).shuffle(items)  # noqa: S311 - so that a run that is cut is of all datasets
+    asked = dataclasses.replace(asked, items=tuple(items[: given.questions]))
     with Turnout(model=given.model, log="off") as t:
         parts = t._opened()
-        ways = [way for way in _ways(parts, given.kept, given.thresholds) if _wanted(way.name, given.ways)]
-        name = parts.engine.model.full_name.rpartition("/")[2]
-        chosen = f"{given.limit}each" if given.limit else Path(given.set).stem
-        rows = measured(parts, asked, ways, RUNS / f"compression_{name}_{chosen}.jsonl")
-    figures = {"model": name, "set": chosen, "ways": summary(asked.items, rows, [way.name for way in ways])}
-    results_file.write(f"compression_curves_{name}_{chosen}", SEED, figures)
+        compared = list(ways(parts, given.kept, given.thresholds, given.ways, given.llmlingua))
+        name = parts.engine.model.full_name.rpartition("/")[2].replace("+", "-")
+        until = time.monotonic() + 60 * given.minutes
+        rows = measured(parts, asked, compared, RUNS / f"compression_{name}.jsonl", until)
+    names = [way.name for way in compared]
+    done = [item for item in asked.items if all((item.id, way) in rows for way in names)]
+    if not done or not names:
+        raise SystemExit("no question was asked in every way: allow more --minutes, or check --ways and --datasets")
+    chosen = "-".join([f"{given.limit}each" if given.limit else Path(given.set).stem, *given.datasets])
+    figures = {"model": name, "set": chosen, "questions": len(done), "of": len(asked.items)}
+    results_file.write(f"compression_curves_{name}_{chosen}", SEED, figures | {"ways": summary(done, rows, names)})
 
 
-def _ways(parts: Parts, kept: Sequence[float], thresholds: Sequence[float]) -> Iterator[Way]:
-    engine = parts.engine
-    yield Way("none", engine, lambda question, corpus, watch: Kept(whole(corpus)))
-    for most in map(int, kept):
-        yield Way(f"truncation@{most}", engine, _truncated(engine, most))
-    scorers, others = _compressors(parts)
-    for name, scorer in scorers.items():
-        next(scorer.score("warm", ["warm"]))  # so that no row pays for loading it
-        # By words a score is one among all that are scored together.
-        cache = None if isinstance(scorer, ByWords) else MemoryCache()
-        scan = _Scan(Extractive(scorer, engine.count_text, cache))
-        for most in map(int, kept):
-            yield Way(f"{name}@{most}", engine, scan.keeping(Target(0.0, most, fill=True)))
-        for threshold in thresholds:
-            yield Way(f"{name}>{threshold:g}", engine, scan.keeping(Target(threshold, KEPT_TOKENS)))
-    for name, compressor in others.items():
-        scan = _Scan(compressor)
-        for most in map(int, kept):
-            yield Way(f"{name}@{most}", engine, scan.keeping(Target(max_tokens=most)))
-
-
-def _compressors(parts: Parts) -> tuple[dict[str, UnitScorer], dict[str, Compressor]]:
-    """Scorers of sentences, and what chooses otherwise; those that can't be had here are missing."""
-    engine = parts.engine
-    scorers: dict[str, UnitScorer] = {"bm25": ByWords()}
-    if parts.embedder is not None:
-        scorers["embedding"] = ByMeaning(parts.embedder)
-    if isinstance(parts.scorer, Pruner):
-        scorers["pruner"] = parts.scorer
-    if isinstance(engine, Weighs):
-        scorers["exit"] = ByReader(engine)
-    others: dict[str, Compressor] = {}
-    if isinstance(engine, RanksTokens):
-        others["draft"] = DraftCompressor(engine, engine.count_text)
-    if isinstance(engine, Surprises):
-        others["code"] = CodeCompressor(engine, engine.count_text)
-    return scorers, others
-
-
-class _Scan:
-    """A compressor whose scans are made once, and what the first of each question took."""
-
-    def __init__(self, compressor: Compressor) -> None:
-        self._compressor = compressor
-        self._first: dict[tuple[str, ...], tuple[float, int]] = {}
-
-    def keeping(self, target: Target) -> Keep:
-        def keep(question: str, corpus: Corpus, watch: Watch) -> Kept:
-            by_segments = isinstance(self._compressor, Extractive)
-            given = [_part(each.span, corpus) for each in corpus.segments] if by_segments else whole(corpus)
-            started = time.perf_counter()
-            parts = self._compressor.compress(question, given, target, watch)
-            took = time.perf_counter() - started
-            key = (question, *(document.id for document in corpus.documents))
-            first_s, tokens = self._first.setdefault(key, (took, watch.read_tokens))
-            return Kept(parts, max(first_s - took, 0.0), max(tokens - watch.read_tokens, 0))
-
-        return keep
-
-
-def _part(span: Span, corpus: Corpus) -> Part:
-    return Part(corpus.text(span), span, corpus.document(span.document_id).title)
-
-
-def _truncated(engine: Engine, most: int) -> Keep:
-    def keep(question: str, corpus: Corpus, watch: Watch) -> Kept:
-        parts = whole(corpus)
-        lengths = range(sum(len(part.text) for part in parts) + 1)
-        over = bisect.bisect_right(
-            lengths, False, key=lambda n: sum(engine.count_text(part.text) for part in ends(parts, n)) > most
-        )
-        return Kept(ends(parts, over - 1))
-
-    return keep
-
-
-def measured(parts: Parts, asked: inputs.Inputs, ways: Sequence[Way], state: Path) -> dict[tuple[str, str], Any]:
-    """A row for each question and way: by both."""
+def measured(parts: Parts, asked: inputs.Inputs, compared: Sequence[Way], state: Path, until: float) -> Rows:
+    """The rows that are there, and those that could be made until then."""
     RUNS.mkdir(exist_ok=True)
-    lines = state.read_text("utf-8").splitlines() if state.exists() else []
-    rows = {(row["question"], row["way"]): row for row in map(json.loads, lines)}
+    made_with = {way.name: way.made_with for way in compared}
+    rows = {
+        (row["question"], row["way"]): row
+        for row in results_file.rows(state)
+        if made_with.get(row["way"]) == row["made_with"]
+    }
     machinery = dataclasses.replace(parts.machinery(), search=None, progress=silent)
     machinery.engine.open()
     for item in tqdm(asked.items):
-        missing = [way for way in ways if (item.id, way.name) not in rows]
-        if not missing:
+        missing = [way for way in compared if (item.id, way.name) not in rows]
+        if not missing or time.monotonic() > until:
             continue
         prepared = ask.prepare(
             item, asked.documents, machinery, _corpus, parts.tokens, Budget(), asked.new_tokens[item.id]
         )
         for way in missing:
+            if time.monotonic() > until:
+                break
             row = _row(prepared, way, machinery)
             rows[item.id, way.name] = row
             with state.open("a", encoding="utf-8") as file:
@@ -231,9 +111,12 @@ def measured(parts: Parts, asked: inputs.Inputs, ways: Sequence[Way], state: Pat
 def _row(prepared: ask.Asked, way: Way, machinery: Machinery) -> dict[str, Any]:
     way.noted = {}
     found, _ = ask.run_strategy(prepared, way, machinery, f"{prepared.item.id}/{way.name}")
-    row = {"question": prepared.item.id, "way": way.name, "document_tokens": prepared.request.document_tokens}
-    row |= {name: found[name] for name in ("score", "abstained", "error")}
-    if found["error"] is not None:
+    row = {"question": prepared.item.id, "way": way.name, "made_with": way.made_with}
+    row |= {"document_tokens": prepared.request.document_tokens}
+    row |= {name: found.get(name) for name in ("score", "abstained", "error")}
+    if found.get("left_out"):
+        row["error"] = f"over the {found['left_out']['limit']}"
+    if row["error"] is not None:
         return row
     usage, noted = found["usage"], way.noted
     spared_s = noted["spared_s"]
@@ -251,19 +134,17 @@ def _corpus(documents: Sequence[Document]) -> Corpus:
     return Corpus(list(documents), [each for document in documents for each in segment(document)])
 
 
-def summary(
-    items: Sequence[Item], rows: dict[tuple[str, str], Any], ways: Sequence[str], base: str = "none"
-) -> dict[str, Any]:
-    """Of each way: score with its interval over documents, and its difference to the way `base` on the questions that
-    both answered; tokens kept, and as a share; seconds to first word and those of keeping."""
+def summary(items: Sequence[Item], rows: Rows, names: Sequence[str], base: str = "none") -> dict[str, Any]:
+    """Of each way: score with its interval over documents, and its differences, on the questions that both answered, to
+    `base` and to each of BASELINES that keeps as much; tokens kept, and as a share; seconds to first word, those of
+    keeping, and these as a share of the seconds of reading that they save."""
     found: dict[str, Any] = {}
-    for way in ways:
+    for way in names:
         done = [item for item in items if rows[item.id, way]["error"] is None]
         mine = [rows[item.id, way] for item in done]
         found[way] = {"questions": len(done), "failed": len(items) - len(done)}
         if not done:
             continue
-        both = [item for item in done if rows[item.id, base]["error"] is None] if base in ways else []
         found[way] |= {
             "score": dataclasses.asdict(_interval(done, [row["score"] for row in mine])),
             "kept_tokens": results_file.spread([row["kept_tokens"] for row in mine]),
@@ -278,11 +159,33 @@ def summary(
                 sum(row["document_tokens"] for row in mine) / max(sum(row["keep_s"] for row in mine), 1e-9)
             ),
         }
-        if both and way != base:
-            mine_too, theirs = ([rows[item.id, name]["score"] for item in both] for name in (way, base))
-            found[way][f"against_{base}"] = {"questions": len(both)} | dataclasses.asdict(
-                paired_difference(mine_too, theirs, *_groups(both), seed=SEED)
-            )
+        for other in _others(way, names, base):
+            both = [item for item in done if rows[item.id, other]["error"] is None]
+            if both:
+                found[way][f"against_{other}"] = {"questions": len(both)} | dataclasses.asdict(
+                    _difference(both, rows, way, other)
+                )
+        if base in names and way != base and (saved := _shares_of_saved(done, rows, way, base)):
+            found[way]["keep_of_saved"] = results_file.spread(saved)
+    return found
+
+
+def _others(way: str, names: Sequence[str], base: str) -> list[str]:
+    """What a way is compared with."""
+    name, _, label = way.partition("@")
+    same = [f"{other}@{label}" for other in BASELINES if label and other != name]
+    return [other for other in [base, *same] if other in names and other != way]
+
+
+def _shares_of_saved(items: Sequence[Item], rows: Rows, way: str, base: str) -> list[float]:
+    """Seconds of keeping for a second less of reading the prompt, of each question where reading got shorter."""
+    found = []
+    for item in items:
+        mine, theirs = rows[item.id, way], rows[item.id, base]
+        if theirs["error"] is None and None not in (mine["ttft_s"], theirs["ttft_s"]):
+            read, whole = (row["ttft_s"] - row["keep_s"] for row in (mine, theirs))
+            if whole > read:
+                found.append(round(mine["keep_s"] / (whole - read), 4))
     return found
 
 
@@ -290,17 +193,37 @@ def _interval(items: Sequence[Item], scores: Sequence[float]) -> Any:
     return macro_interval(scores, *_groups(items), seed=SEED)
 
 
+def _difference(items: Sequence[Item], rows: Rows, way: str, other: str) -> Any:
+    mine, theirs = ([rows[item.id, name]["score"] for item in items] for name in (way, other))
+    return paired_difference(mine, theirs, *_groups(items), seed=SEED)
+
+
 def _groups(items: Sequence[Item]) -> tuple[list[str], list[str]]:
     return [cluster(item) for item in items], [item.dataset for item in items]
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",") if number]
+def _most(label: str) -> Most:
+    most = Most(label)
+    if most.tokens(1000) < 1:
+        raise ValueError(label)
+    return most
 
 
-def _wanted(way: str, ways: str) -> bool:
-    return not ways or way.partition("@")[0].partition(">")[0] in ways.split(",")
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--set", default="dev150", help="list of question ids in benchmarks/sets")
+    parser.add_argument("--limit", type=int, help="questions per dataset, instead of a set")
+    parser.add_argument("--datasets", nargs="+", default=[], help="some of them; all by default")
+    parser.add_argument("--questions", type=int, help="at most so many; all by default")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    kept = [Most(label) for label in ("125", "250", "500", "1000", "40%")]
+    parser.add_argument("--kept", nargs="+", default=kept, type=_most, help="tokens, or a share as 40%%")
+    parser.add_argument("--thresholds", nargs="*", default=[0.1, 0.2, 0.3, 0.4, 0.5], type=float)
+    parser.add_argument("--ways", nargs="+", default=[], help="some of them; all for text that can be had by default")
+    parser.add_argument("--llmlingua", type=Path, help="folder of LLMLingua-2's classifier")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    main(options())

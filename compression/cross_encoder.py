@@ -7,6 +7,7 @@ two linear heads; the same class is trained (`turnout.training.pruner_fitting`) 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,7 @@ class CrossEncoder:
         model, tokenizer, where = load_bert(folder, device, "float32")
         import torch
 
-        found = _read(weights)
-        scale = float(json.loads((weights / CARD).read_text(encoding="utf-8"))["scale"])
+        found, scale = _read(weights)
         heads = {}
         try:
             with torch.inference_mode():
@@ -186,15 +186,38 @@ def _batches(pieces: Sequence[Piece], more: int, most_tokens: int) -> Iterator[l
         yield batch
 
 
-def _read(weights: Path) -> dict[str, torch.Tensor]:
+def read_card(weights: Path) -> dict[str, Any]:
+    """What the card of trained weights says.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        card = json.loads((weights / CARD).read_text(encoding="utf-8"))
+        if not isinstance(card, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{weights / CARD} is damaged: {error}", hint="get the weights again, or remove their folder"
+        ) from error
+    return card
+
+
+def _read(weights: Path) -> tuple[dict[str, torch.Tensor], float]:
+    """The weights, and the scale of the low-rank ones."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     for name in (WEIGHTS, CARD):
         if not (weights / name).is_file():
             raise ModelError(f"{weights / name} is missing", hint="turnout train pruner makes both files")
+    card = read_card(weights)
+    if not isinstance(card.get("scale"), int | float):
+        raise ModelError(f"{weights / CARD} names no scale of the weights", hint="get the weights again")
+    if card.get("sha256") not in (None, hashlib.sha256((weights / WEIGHTS).read_bytes()).hexdigest()):
+        raise ModelError(f"{weights / WEIGHTS} are not the weights of their card", hint="get the weights again")
     try:
         found: dict[str, torch.Tensor] = load_file(weights / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{weights / WEIGHTS} can't be read: {error}", hint="get the weights again") from error
-    return found
+    return found, float(card["scale"])

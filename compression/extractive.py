@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.compression.selection import PassageScores, Target, joined, select
-from turnout.compression.units import Unit
+from turnout.compression.units import BY_RULES, Cuts, Unit
 from turnout.progress import Watch
 from turnout.types import Part, SegmentKey
 
 if TYPE_CHECKING:
-    from turnout.contracts import Compressor, SegmentCache, UnitScorer
+    from turnout.contracts import Compressor, Ranker, SegmentCache, UnitScorer
 
 _HEAD, _UNIT = struct.Struct("<If"), struct.Struct("<IIBf")
 
@@ -25,12 +25,20 @@ class Extractive:
         scorer: says how much each unit is wanted.
         count: tokens of a text, in the reader's tokenizer.
         cache: keeps scores by the text of a part and the question.
+        cuts: what cuts texts for the scorer.
     """
 
     name = "extract"
     quotable = True
 
-    def __init__(self, scorer: UnitScorer, count: Callable[[str], int], cache: SegmentCache | None = None) -> None:
+    def __init__(
+        self,
+        scorer: UnitScorer,
+        count: Callable[[str], int],
+        cache: SegmentCache | None = None,
+        cuts: Cuts = BY_RULES,
+    ) -> None:
+        self._cuts = cuts
         self._scorer = scorer
         self._count = count
         self._cache = cache
@@ -44,7 +52,7 @@ class Extractive:
         Raises:
             Cancelled: the watch said so; what was scored until then is cached.
         """
-        whole, scored = joined(parts, self.scores(question, [part.text for part in parts], watch))
+        whole, scored = joined(parts, self.scores(question, [part.text for part in parts], watch), self._cuts)
         kept = select(whole, scored, target, self._count)
         before, after = (sum(self._count(part.text) for part in each) for each in (whole, kept))
         return kept if after < before else whole
@@ -66,8 +74,31 @@ class Extractive:
         return [made[place] if value is None else _unpacked(value) for place, value in enumerate(held)]
 
     def _key(self, question: str, text: str) -> SegmentKey:
-        asked = hashlib.sha256(question.encode()).hexdigest()
-        return SegmentKey(hashlib.sha256(text.encode()).hexdigest(), f"scores/{asked}", self._scorer.fingerprint)
+        asked, digest = (hashlib.sha256(each.encode(errors="surrogatepass")).hexdigest() for each in (question, text))
+        return SegmentKey(digest, f"scores/{asked}", f"{self._scorer.fingerprint}{self._cuts.fingerprint}")
+
+
+class RelevanceRanker:
+    """Puts passages in order by the relevance that comes with a scorer's sentences: one pass for both (Provence, arXiv
+    2501.16214). What was scored is cached, so that sentences of the same passages are then chosen without another one.
+
+    Args:
+        name: of the scorer's weights.
+        cuts: what cuts texts for the scorer.
+    """
+
+    def __init__(self, scorer: UnitScorer, name: str, cache: SegmentCache | None, cuts: Cuts = BY_RULES) -> None:
+        self.name = name
+        self._scorer = scorer
+        self._extractive = Extractive(scorer, len, cache, cuts)  # nothing is counted
+
+    def open(self) -> None:
+        """Loads the scorer."""
+        next(self._scorer.score("warm", ["warm"]))
+
+    def scores(self, question: str, texts: Sequence[str], watch: Watch | None = None) -> list[float]:
+        """See `Ranker.scores`."""
+        return [scored.relevance for scored in self._extractive.scores(question, texts, watch)]
 
 
 def _packed(scored: PassageScores) -> bytes:
@@ -87,3 +118,4 @@ def _unpacked(value: bytes) -> PassageScores:
 
 if TYPE_CHECKING:
     _: type[Compressor] = Extractive
+    _r: type[Ranker] = RelevanceRanker

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from turnout.compression.cross_encoder import CARD, WEIGHTS, CrossEncoder
 from turnout.compression.selection import THRESHOLD, PassageScores
-from turnout.compression.units import Unit, units_of
+from turnout.compression.units import BY_RULES, Cuts, Unit
 from turnout.errors import ModelError
 from turnout.progress import Watch
 from turnout.retrieval.embedder_folder import EmbedderFolder, has_fast_bf16
@@ -35,12 +35,16 @@ class Pruner:
         embedder: folder of the encoder.
         weights: folder of the trained weights; those that come with the package by default.
         device: "cpu", "cuda" or None for the best one here.
+        cuts: what cuts passages into the units that are scored.
     """
 
     name = "pruner"
     threshold = THRESHOLD
 
-    def __init__(self, embedder: Path, weights: Path = SHIPPED, device: str | None = None) -> None:
+    def __init__(
+        self, embedder: Path, weights: Path = SHIPPED, device: str | None = None, cuts: Cuts = BY_RULES
+    ) -> None:
+        self._cuts = cuts
         self._embedder, self._weights, self._device = embedder, weights, device
         self._lock = threading.Lock()
         self._encoder: CrossEncoder | None = None
@@ -99,7 +103,7 @@ class Pruner:
             tokens += len(encoded[-1][0])
             if tokens >= encoder.batch_tokens:
                 break
-        units = [units_of(text) for text in passages[: len(encoded)]]
+        units = [self._cuts(text) for text in passages[: len(encoded)]]
         members = [_members(each, offsets) for each, (_, offsets) in zip(units, encoded, strict=True)]
         cuts = [_cuts(each) for each in members]
         keep, relevance = encoder.scores(asked, [ids for ids, _ in encoded], cuts, watch)

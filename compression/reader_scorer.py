@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.compression.selection import THRESHOLD, PassageScores
-from turnout.compression.units import units_of
+from turnout.compression.units import BY_RULES, Cuts
 from turnout.contracts import Weighs
 from turnout.progress import Watch
 
@@ -31,8 +31,8 @@ class ByReader:
     name = "exit"
     threshold = THRESHOLD
 
-    def __init__(self, engine: Weighs) -> None:
-        self._engine = engine
+    def __init__(self, engine: Weighs, cuts: Cuts = BY_RULES) -> None:
+        self._engine, self._cuts = engine, cuts
 
     @property
     def fingerprint(self) -> str:
@@ -49,7 +49,7 @@ class ByReader:
             yield self._of(question, text, watch)
 
     def _of(self, question: str, text: str, watch: Watch) -> PassageScores:
-        units = units_of(text)
+        units = self._cuts(text)
         asked = [number for number, unit in enumerate(units) if not unit.level]
         questions = [_asked(question, text[units[i].start : units[i].end]) for i in asked]
         shares = self._engine.weigh(text, questions, ANSWERS, watch) if questions else []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from turnout.compression.selection import PassageScores
-from turnout.compression.units import Unit, units_of
+from turnout.compression.units import BY_RULES, Cuts, Unit
 from turnout.contracts import Embedder
 from turnout.progress import Watch
 from turnout.retrieval.lexical import LexicalIndex
@@ -27,8 +27,11 @@ class ByWords:
     threshold = 0.3  # by hand, not measured: about one of three words that matter
     fingerprint = f"words/{VERSION}"
 
+    def __init__(self, cuts: Cuts = BY_RULES) -> None:
+        self._cuts = cuts
+
     def score(self, question: str, passages: Sequence[str], watch: Watch | None = None) -> Iterator[PassageScores]:
-        units, texts = _cut(passages)
+        units, texts = _cut(passages, self._cuts)
         scores = LexicalIndex(texts).scores(question) if texts else np.zeros(0, np.float32)
         best = float(scores.max(initial=0.0)) or 1.0
         return _split(units, (scores / best).tolist())
@@ -40,8 +43,8 @@ class ByMeaning:
     name = "meaning"
     threshold = 0.2  # by hand, not measured
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
+    def __init__(self, embedder: Embedder, cuts: Cuts = BY_RULES) -> None:
+        self._embedder, self._cuts = embedder, cuts
 
     @property
     def fingerprint(self) -> str:
@@ -52,16 +55,16 @@ class ByMeaning:
         asked = None
         for first in range(0, len(passages), TOGETHER):
             watch.go_on()
-            units, texts = _cut(passages[first : first + TOGETHER])
+            units, texts = _cut(passages[first : first + TOGETHER], self._cuts)
             if texts and asked is None:
                 asked = of_question(self._embedder, question)
             cosines = self._embedder.embed(texts) @ asked if asked is not None and texts else np.zeros(0, np.float32)
             yield from _split(units, np.maximum(cosines, 0.0).tolist())
 
 
-def _cut(passages: Sequence[str]) -> tuple[list[tuple[Unit, ...]], list[str]]:
+def _cut(passages: Sequence[str], cuts: Cuts) -> tuple[list[tuple[Unit, ...]], list[str]]:
     """The units of each passage, and the texts of all of them."""
-    units = [units_of(text) for text in passages]
+    units = [cuts(text) for text in passages]
     return units, [text[unit.start : unit.end] for text, each in zip(passages, units, strict=True) for unit in each]
 
 

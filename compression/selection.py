@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from turnout.compression.units import Unit, units_of
+from turnout.compression.units import BY_RULES, Cuts, Unit
 from turnout.errors import ConfigurationError
 from turnout.types import Part, Span
 
@@ -62,7 +62,7 @@ class PassageScores:
 
 
 def joined(
-    parts: Sequence[Part], scored: Sequence[PassageScores]
+    parts: Sequence[Part], scored: Sequence[PassageScores], cuts: Cuts = BY_RULES
 ) -> tuple[tuple[Part, ...], tuple[PassageScores, ...]]:
     """Parts of which one begins where the other ends become one, so that headings, tables and lists reach across them.
 
@@ -70,8 +70,9 @@ def joined(
 
     Args:
         scored: of each part.
+        cuts: what cut the parts.
     """
-    found = [_one(parts[first:last], scored[first:last]) for first, last in _following(parts)]
+    found = [_one(parts[first:last], scored[first:last], cuts) for first, last in _following(parts)]
     return tuple(part for part, _ in found), tuple(passage for _, passage in found)
 
 
@@ -87,7 +88,7 @@ def _following(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
         first = number
 
 
-def _one(parts: Sequence[Part], scored: Sequence[PassageScores]) -> tuple[Part, PassageScores]:
+def _one(parts: Sequence[Part], scored: Sequence[PassageScores], cuts: Cuts) -> tuple[Part, PassageScores]:
     if len(parts) == 1:
         return parts[0], scored[0]
     text, begin = "".join(part.text for part in parts), parts[0].span.start
@@ -97,7 +98,7 @@ def _one(parts: Sequence[Part], scored: Sequence[PassageScores]) -> tuple[Part, 
         for piece, passage in zip(parts, scored, strict=True)
         for unit, score in zip(passage.units, passage.scores, strict=True)
     ]
-    units = units_of(text)
+    units = cuts(text)
     scores, first = [], 0
     for unit in units:
         while first < len(pieces) and pieces[first][1] <= unit.start:

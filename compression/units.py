@@ -4,16 +4,19 @@ pieces."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from turnout.sentences import lines, units
 
 LONGEST_WHOLE = 2500
 """Characters of a table, a list or fenced code up to which it stays whole; of a longer one every line is a unit."""
 
+Split = Callable[[str], Iterable[tuple[int, int]]]
+
 _LINE = re.compile(r"[^\n]*(?:\n|$)")
-_FENCE = re.compile(r"\s{0,3}(```+|~~~+)")
+_FENCE = re.compile(r"[ \t]*(`{3,}(?!.*`)|~{3,})")  # "```x```" is code inside a line
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+•‣–]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _DEPTH = re.compile(r"#+")
@@ -28,18 +31,41 @@ class Unit:
     level: int = 0
 
 
-def units_of(text: str, *, code: bool = False) -> tuple[Unit, ...]:
+class Cuts(Protocol):
+    """Cuts texts into units as `units_of` does. `fingerprint` is "" for how it is done by default, else it tells one
+    way from others in keys of what is kept."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def __call__(self, text: str) -> tuple[Unit, ...]: ...
+
+
+class RuleCuts:
+    """The default: prose by the rules of `turnout.sentences`."""
+
+    fingerprint = ""
+
+    def __call__(self, text: str) -> tuple[Unit, ...]:
+        return units_of(text)
+
+
+BY_RULES: Cuts = RuleCuts()
+
+
+def units_of(text: str, *, code: bool = False, split: Split = units) -> tuple[Unit, ...]:
     """The units of a text in order; between them there is nothing but white space.
 
     Args:
         code: the text is source code, whose units are lines.
+        split: spans of the sentences of prose, without the blanks around them.
     """
     if code:
         return tuple(_trimmed(text, lines(text)))
     found: list[Unit] = []
     for kind, start, end in _blocks(text):
         if kind == "prose":
-            found += (Unit(start + first, start + last) for first, last in units(text[start:end]))
+            found += (Unit(start + first, start + last) for first, last in split(text[start:end]))
         elif kind == "heading":
             depth = _DEPTH.search(text, start, end)
             found += _trimmed(text, [(start, end)], len(depth[0]) if depth else 1)
@@ -67,7 +93,7 @@ def _blocks(text: str) -> Iterator[tuple[str, int, int]]:
         found = _kind(line[0], fence, kind)
         opened = _FENCE.match(line[0])
         if opened and not fence:
-            fence = opened[1][0] * 3
+            fence = opened[1]  # one that closes it is as long at least
             found = "fence"
             is_new = True
         else:
@@ -76,7 +102,7 @@ def _blocks(text: str) -> Iterator[tuple[str, int, int]]:
             yield kind, start, line.start()
             start = line.start()
         kind = found
-        if fence and not is_new and opened and opened[1].startswith(fence) and not line[0].strip(" `~\n"):
+        if fence and not is_new and opened and opened[1].startswith(fence) and not line[0].strip(" \t\r\n`~"):
             # The closing fence belongs to the block; what follows is another one.
             yield kind, start, line.end()
             kind, start, fence = "prose", line.end(), ""

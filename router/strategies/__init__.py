@@ -12,6 +12,7 @@ from typing import Literal
 
 from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.scorers import ByWords
+from turnout.compression.units import BY_RULES, Cuts
 from turnout.contracts import Engine, Retriever, SegmentCache, Strategy, UnitScorer
 from turnout.retrieval.ldar import LdarRetriever
 from turnout.router.strategies.attention import RagByAttention
@@ -132,6 +133,7 @@ def build(
     segments: SegmentCache | None = None,
     passage_tokens: int | None = None,
     ldar: LdarRetriever | None = None,
+    cuts: Cuts = BY_RULES,
 ) -> Sequence[Strategy]:
     """All strategies, in the order of the table; those that this engine can't run exclude themselves.
 
@@ -141,6 +143,7 @@ def build(
         segments: keeps what is made of segments whatever is asked; in memory by default.
         passage_tokens: most of the passages that `rag` and its variants read.
         ldar: finds passages for `rag:ldar`, with a policy that was trained for this engine's model.
+        cuts: what cuts texts into sentences for `extract`; the scorer is made with it.
     """
     kept = MemoryCache() if cache is None else cache
     made = MemoryCache() if segments is None else segments
@@ -151,8 +154,8 @@ def build(
         RagChunkFree(engine, retriever, passage_tokens),
         RagLdar(engine, retriever, ldar, passage_tokens),
         RagIterative(engine, retriever, passage_tokens=passage_tokens),
-        Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(), kept)),
-        Extract(engine, retriever, by_reader(engine, kept)),
+        Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(cuts), kept, cuts)),
+        Extract(engine, retriever, by_reader(engine, kept, cuts)),
         Extract(engine, retriever, by_functions(engine, kept)),
         Extract(engine, retriever, by_draft(engine, kept)),
         Soft(engine, made),

@@ -15,6 +15,7 @@ from turnout.compression.draft import AROUND_TOKENS, WINDOW_TOKENS, DraftCompres
 from turnout.compression.extractive import Extractive
 from turnout.compression.reader_scorer import ByReader
 from turnout.compression.selection import THRESHOLD
+from turnout.compression.units import BY_RULES, Cuts
 from turnout.contracts import Compressor, Engine, RanksTokens, SegmentCache, Surprises, UnitScorer, Weighs
 
 SCAN_TOKENS = 5000
@@ -79,11 +80,14 @@ class Scan:
     warm: Callable[[], None] = lambda: None
 
 
-def by_scorer(count: Callable[[str], int], scorer: UnitScorer, cache: SegmentCache | None) -> Scan:
+def by_scorer(
+    count: Callable[[str], int], scorer: UnitScorer, cache: SegmentCache | None, cuts: Cuts = BY_RULES
+) -> Scan:
     """`extract`: a model of its own, or none, judges sentences.
 
     Args:
         count: tokens of a text, in the reader's tokenizer.
+        cuts: what cuts texts for the scorer.
     """
 
     def warm() -> None:
@@ -91,18 +95,18 @@ def by_scorer(count: Callable[[str], int], scorer: UnitScorer, cache: SegmentCac
 
     return Scan(
         "extract",
-        extractive(scorer, count, cache),
+        extractive(scorer, count, cache, cuts),
         scorer.threshold,
         token_s=1 / RATES.get(scorer.name, RATE),
         warm=warm,
     )
 
 
-def by_reader(engine: Engine, cache: SegmentCache | None) -> Scan:
+def by_reader(engine: Engine, cache: SegmentCache | None, cuts: Cuts = BY_RULES) -> Scan:
     """`extract:exit`: the reader judges each sentence in its passage."""
     compressor = None
     if isinstance(engine, Weighs):
-        compressor = Extractive(ByReader(engine), engine.count_text, cache)
+        compressor = Extractive(ByReader(engine, cuts), engine.count_text, cache, cuts)
     return Scan(
         "extract:exit",
         compressor,

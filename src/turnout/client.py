@@ -55,7 +55,8 @@ class Turnout(Shelf, Logbook):
         soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
         ldar: folder of a policy for `rag:ldar` (docs/models.md); none by default.
         late_chunking: segments are embedded with what stands around them (docs/documents.md); off by default.
-        reranker: folder of a cross-encoder that puts the passages of a search in order; none by default.
+        reranker: folder of a cross-encoder or pruner that puts the passages of a search in order; none by default.
+        sat: folder of a SaT model, which says where the sentences of `extract` end; rules do by default.
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         server_window: tokens of prompt and answer of a server's model; what the server says by default.
         server_takes: what a server takes beside OpenAI's fields: "cache_salt", "choices" (docs/scale.md).
@@ -90,6 +91,7 @@ class Turnout(Shelf, Logbook):
         ldar: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
+        sat: str | os.PathLike[str] | None = None,
         cache_url: str | None = None,
         server_window: int | None = None,
         server_takes: str | Collection[str] | None = None,
@@ -105,7 +107,7 @@ class Turnout(Shelf, Logbook):
             "adapter": adapter, "log": log, "api_key": api_key, "device": device, "max_file_mb": max_file_mb,
             "kv_disk_mb": kv_disk_mb, "yarn": yarn, "int8": int8, "prices": prices, "passage_tokens": passage_tokens,
             "attention": attention, "soft": soft, "ldar": ldar, "late_chunking": late_chunking, "reranker": reranker,
-            "cache_url": cache_url, "server_window": server_window, "server_takes": server_takes,
+            "sat": sat, "cache_url": cache_url, "server_window": server_window, "server_takes": server_takes,
             "server_timeout_s": server_timeout_s, "server_retries": server_retries, "cache_namespace": cache_namespace,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model

@@ -54,7 +54,9 @@ class Settings:
             `turnout train soft` wrote.
         ldar: folder of what `turnout train ldar` wrote, for `rag:ldar`; None for none.
         late_chunking: segments are embedded with what stands around them.
-        reranker: folder of a cross-encoder that puts the passages of a search in order; None for none.
+        reranker: folder of a cross-encoder that puts the passages of a search in order, or of a pruner that
+            `turnout train pruner` made, which then judges sentences too; None for none.
+        sat: folder of a SaT model, which says where sentences end that `extract` keeps or leaves; None for rules.
         cache_url: Redis server that keeps what was computed of segments; None for the data directory.
         cache_mb: most of it, in megabytes.
         cache_ttl_s: seconds after which a server drops what was not used.
@@ -85,6 +87,7 @@ class Settings:
     ldar: Path | None = None
     late_chunking: bool = False
     reranker: Path | None = None
+    sat: Path | None = None
     cache_url: str | None = None
     cache_mb: float = 512.0
     cache_ttl_s: int = 30 * 86_400
@@ -135,6 +138,7 @@ class Settings:
         ldar: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
+        sat: str | os.PathLike[str] | None = None,
         cache_url: str | None = None,
         cache_mb: float | None = None,
         cache_ttl_s: int | None = None,
@@ -148,7 +152,8 @@ class Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_LATE_CHUNKING,
-        TURNOUT_RERANKER, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED,
+        TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
+        TURNOUT_CACHE_REQUIRED,
         TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and
         TURNOUT_CACHE_NAMESPACE, which win over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
@@ -203,6 +208,7 @@ class Settings:
             ldar=_path("TURNOUT_LDAR", ldar),
             late_chunking=(late_chunking if late_chunking is not None else _choice("TURNOUT_LATE_CHUNKING") is True),
             reranker=_path("TURNOUT_RERANKER", reranker),
+            sat=_path("TURNOUT_SAT", sat),
             cache_url=shared,
             cache_mb=cached,
             cache_ttl_s=_whole("TURNOUT_CACHE_TTL_S", cache_ttl_s, "seconds", 86_400) or 30 * 86_400,

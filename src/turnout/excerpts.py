@@ -96,9 +96,9 @@ def _count(parts: Parts) -> Callable[[str], int]:
 def _scan(parts: Parts, strategy: str, count: Callable[[str], int]) -> Scan:
     match strategy:
         case "extract":
-            return by_scorer(count, parts.scorer, parts.scores)
+            return by_scorer(count, parts.scorer, parts.scores, parts.cuts)
         case "extract:exit":
-            return by_reader(parts.engine, parts.scores)
+            return by_reader(parts.engine, parts.scores, parts.cuts)
         case "extract:code":
             return by_functions(parts.engine, parts.scores)
         case "extract:draft":

@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 from turnout.compression.caches import Caches
-from turnout.compression.choice import best_scorer
+from turnout.compression.choice import best_scorer, is_pruner, ranker
+from turnout.compression.pruner import SHIPPED
+from turnout.compression.sat import SatCuts
+from turnout.compression.units import BY_RULES, Cuts
 from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, SegmentCache, Strategy, UnitScorer
 from turnout.database import Database
@@ -26,7 +29,6 @@ from turnout.retrieval.late import LateVectors
 from turnout.retrieval.ldar import LdarRetriever
 from turnout.retrieval.learned_band import LearnedBand
 from turnout.retrieval.library import Library
-from turnout.retrieval.rerank import CrossEncoderRanker
 from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
@@ -82,12 +84,20 @@ class Parts:
             segments=kept.segments,
             passage_tokens=tokens,
             ldar=self.ldar,
+            cuts=self.cuts,
         )
 
     @cached_property
+    def cuts(self) -> Cuts:
+        """What cuts texts into sentences for compressors."""
+        return BY_RULES if self.settings.sat is None else SatCuts(self.settings.sat, self.settings.device)
+
+    @cached_property
     def scorer(self) -> UnitScorer:
-        """The best one that is here, for sentences."""
-        return best_scorer(self.embedder)
+        """The best one that is here, for sentences: a pruner that is the reranker, else the one that comes along."""
+        folder = self.settings.reranker
+        weights = folder if folder is not None and is_pruner(folder) else SHIPPED
+        return best_scorer(self.embedder, weights, self.cuts)
 
     @property
     def scores(self) -> SegmentCache:
@@ -99,14 +109,15 @@ class Parts:
         """What finds passages by words and, with an embedder, by meaning.
 
         Raises:
-            ConfigurationError: the embedder can't do late chunking, which was asked for.
+            ConfigurationError: the embedder can't do late chunking, which was asked for, or the reranker is a pruner of
+                another embedder.
         """
         late = None
         if self.settings.late_chunking and self.embedder is not None:
             late = LateVectors(self.embedder, self.caches.segments, self.progress)
         folder = self.settings.reranker
-        ranker = None if folder is None else CrossEncoderRanker(folder, self.settings.device)
-        return HybridRetriever(self.embedder, late=late, ranker=ranker)
+        by = None if folder is None else ranker(folder, self.embedder, self.settings.device, self.scores, self.cuts)
+        return HybridRetriever(self.embedder, late=late, ranker=by)
 
     @cached_property
     def ldar(self) -> LdarRetriever | None:

@@ -34,12 +34,17 @@ def sentences(text: str) -> list[tuple[int, int]]:
     not move the ones further on.
     """
     starts = sorted({0, *(found["start_index"] for found in sentencex.get_sentence_boundaries("en", text))})
+    return tiled(text, starts)
+
+
+def tiled(text: str, starts: list[int]) -> list[tuple[int, int]]:
+    """Spans from the starts of sentences, which are in order from 0 on; see `sentences`."""
     return _tiled(text, _without_giants(text, starts))
 
 
 def lines(text: str) -> list[tuple[int, int]]:
     """Like `sentences`, for text whose unit is the line (source code)."""
-    return _tiled(text, _without_giants(text, [0, *(line.end() for line in _LINE.finditer(text))]))
+    return tiled(text, [0, *(line.end() for line in _LINE.finditer(text))])
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -48,8 +53,12 @@ def units(text: str) -> tuple[tuple[int, int], ...]:
 
     Code is read as prose, so its units are coarse.
     """
-    found = []
-    for start, end in sentences(text):
+    return tuple(trimmed(text, sentences(text)))
+
+
+def trimmed(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans of sentences without the blanks around them; of what is too long to be one, those of each line."""
+    for start, end in spans:
         pieces = [(start, end)]
         if end - start > LONGEST_SENTENCE:
             pieces = [line.span() for line in _LINE.finditer(text, start, end)]
@@ -57,8 +66,7 @@ def units(text: str) -> tuple[tuple[int, int], ...]:
             inner = text[first:last].strip()
             if inner:
                 first = text.index(inner, first)
-                found.append((first, first + len(inner)))
-    return tuple(found)
+                yield first, first + len(inner)
 
 
 def mark(number: int) -> str:

@@ -60,6 +60,8 @@ def test_wheel_holds_every_module_and_the_data_beside_them(wheel: Path) -> None:
     expected |= {f"turnout/demo_documents/{p.name}" for p in (ROOT / "src/turnout/demo_documents").glob("*.md")}
     expected |= {f"turnout/question_sets/{p.name}" for p in (ROOT / "benchmarks/sets").glob("*.txt")}
     expected |= {f"turnout/{p.relative_to(ROOT)}" for p in (ROOT / "router").rglob("*.j2")}
+    weights = [*(ROOT / "engines/adapters").rglob("*.*"), *(ROOT / "compression/weights").rglob("*.*")]
+    expected |= {f"turnout/{p.relative_to(ROOT)}" for p in weights}
     assert expected <= names, sorted(expected - names)
     assert "turnout/py.typed" in names
     readme = zipfile.ZipFile(wheel).read("turnout/demo_documents/README.md").decode()

@@ -113,7 +113,7 @@ def _train(
         {
             "name": NAME,
             "made": time.strftime("%Y-%m-%d"),
-            "base": DEFAULT_EMBEDDER,
+            "base": folder.path.name,
             "recipe": dataclasses.asdict(recipe),
             "pairs": dict(sorted(Counter(pair.dataset for pair in made["train"]).items())),
             "training": facts,

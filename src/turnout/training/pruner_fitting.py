@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from turnout.compression.cross_encoder import CARD, HEADS, QUESTION_TOKENS, WEIGHTS, tensors
+from turnout.engines.manifest import sha256_of
 from turnout.errors import MissingExtraError
 from turnout.progress import Progress
 from turnout.retrieval.bert_encoder import load_bert
@@ -157,8 +158,8 @@ class Learner:
             weights |= {f"{head}.weight": linear.weight, f"{head}.bias": linear.bias}
         kept = {name: each.detach().to("cpu", torch.bfloat16).contiguous() for name, each in weights.items()}
         save_file(kept, partial / WEIGHTS)
-        scale = self._recipe.alpha / self._recipe.rank
-        (partial / CARD).write_text(json.dumps(card | {"scale": scale}, indent=1) + "\n", encoding="utf-8")
+        made = {"scale": self._recipe.alpha / self._recipe.rank, "sha256": sha256_of(partial / WEIGHTS)}
+        (partial / CARD).write_text(json.dumps(card | made, indent=1) + "\n", encoding="utf-8")
         partial.rename(folder)
 
 

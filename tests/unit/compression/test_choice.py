@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 from support.embedders import WordEmbedder
 
-from turnout.compression.choice import best_scorer, extractive
+from turnout import Turnout
+from turnout.compression.choice import best_scorer, extractive, ranker
 from turnout.compression.cross_encoder import CARD, WEIGHTS
+from turnout.compression.extractive import RelevanceRanker
 from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.pruner import Pruner
 from turnout.compression.scorers import ByMeaning, ByWords
 from turnout.compression.selection import Target
-from turnout.errors import ModelError
+from turnout.engines.fake import FakeEngine
+from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.embed import SentenceEmbedder
+from turnout.retrieval.rerank import CrossEncoderRanker
 from turnout.types import Part, Span
 
 
@@ -44,6 +48,34 @@ def test_a_damaged_card_is_told(weights: Path, tmp_path: Path) -> None:
     (weights / CARD).write_text("{")
     with pytest.raises(ModelError, match=r"card\.json is damaged"):
         best_scorer(SentenceEmbedder(tmp_path / "bert"), weights)
+
+
+def test_a_pruner_puts_passages_in_order_and_reads_them_once_for_that_and_for_their_sentences() -> None:
+    class Counting(ByMeaning):
+        read = 0
+
+        def score(self, question, passages, watch=None):
+            self.read += len(passages)
+            return super().score(question, passages, watch)
+
+    question, texts = "Who mended the lamp?", ["Coal came by cart.", "Marta mended the lamp. It rained."]
+    scorer, cache = Counting(WordEmbedder()), MemoryCache()
+    first, second = RelevanceRanker(scorer, "pruner", cache).scores(question, texts)
+    assert second > first
+    parts = [Part(text, Span(str(number), 0, len(text))) for number, text in enumerate(texts)]
+    assert extractive(scorer, len, cache).compress(question, parts, Target(0.5))[0].text == "Marta mended the lamp."
+    assert scorer.read == 2
+
+
+def test_a_folder_is_a_pruner_of_this_embedder_or_a_cross_encoder(weights: Path, tmp_path: Path) -> None:
+    found = ranker(weights, SentenceEmbedder(tmp_path / "bert"), None, MemoryCache())
+    assert isinstance(found, RelevanceRanker) and found.name == "weights"
+    assert isinstance(ranker(tmp_path / "other", None, None, MemoryCache()), CrossEncoderRanker)
+    for embedder in (None, SentenceEmbedder(tmp_path / "another")):
+        with pytest.raises(ConfigurationError, match="was trained on 'bert'"):
+            ranker(weights, embedder, None, MemoryCache())
+    with Turnout(engine=FakeEngine(), embedder=SentenceEmbedder(tmp_path / "bert"), reranker=weights) as t:
+        assert isinstance(t._opened().scorer, Pruner)
 
 
 def test_scores_by_words_are_of_all_that_is_scored_together_and_not_kept() -> None:

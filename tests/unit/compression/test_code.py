@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turnout.compression.code import CodeCompressor
@@ -169,6 +169,41 @@ def test_whole_functions_parse(title: str) -> None:
             if title.endswith(".py"):
                 ast.parse(found)
             assert parses(found, title)
+
+
+@st.composite
+def definitions(draw: st.DrawFn, depth: int = 0) -> str:
+    """Lines of Python: functions, classes in each other, statements, comments and decorators between them."""
+    pad = "    " * depth
+    made: list[str] = []
+    for number in range(draw(st.integers(1, 3))):
+        kind = draw(
+            st.sampled_from(["def", "class", "async", "plain", "if", "string"] if depth < 3 else ["def", "plain"])
+        )
+        lead = draw(
+            st.sampled_from(["", f"{pad}# lamp\n", f"{pad}@mend\n" if kind in ("def", "class", "async") else "", "\n"])
+        )
+        match kind:
+            case "class":
+                made.append(f"{lead}{pad}class Lamp{number}(Base):\n{draw(definitions(depth + 1))}")
+            case "if":
+                made.append(f"{lead}{pad}if lamp:\n{draw(definitions(depth + 1))}")
+            case "string":
+                made.append(f'{lead}{pad}text = """\nclass x:\n  lamp"""\n')
+            case "plain":
+                made.append(f"{lead}{pad}lamp = {number}\n")
+            case _:
+                begin = "async def" if kind == "async" else "def"
+                body = draw(st.sampled_from([f"\n{pad}    return lamp\n", " pass\n", f'\n{pad}    """Mends."""\n']))
+                made.append(f"{lead}{pad}{begin} mend{number}(\n{pad}  a,\n{pad}):{body}")
+    return "".join(made)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(definitions(), st.integers(0, 60), st.sampled_from(["mend the lamp", "text", "class"]))
+def test_whole_functions_of_any_python_parse(text: str, most: int, question: str) -> None:
+    ast.parse(text)
+    ast.parse("".join(kept(question, most, part(text), fine=False)))
 
 
 def parses(text: str, title: str) -> bool:

@@ -131,6 +131,29 @@ def test_the_middle_is_over_a_threshold_where_more_than_half_of_the_tokens_are(t
     assert _middle(np.zeros(0, np.float32)) == 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n\t ",
+        "the lamp and coal " * 1500,
+        "x" * 60_000,
+        "function(a){return a+1};var lamp=[1,2,3];" * 200,
+        "def lamp(:\n  return [\n\nclass {\n" * 50,
+        "The lamp. Die Lampe wurde repariert. 灯は修理された。اللمبة مكسورة. " * 20,
+    ],
+)
+def test_odd_texts_are_scored_unit_by_unit(encoder: Path, weights: Path, text: str) -> None:
+    pruner = Pruner(encoder, weights, "cpu")
+    for question in ("who repaired the lamp?", "誰が灯を修理しましたか", "", "lamp " * 300):
+        first, second = pruner.score(question, [text, "rain fell."])
+        assert len(first.scores) == len(first.units) and len(second.units) == 1
+        assert all(0 <= score <= 1 for score in (*first.scores, first.relevance, second.relevance))
+        kept = "".join(text[unit.start : unit.end] for unit in first.units)
+        assert "".join(kept.split()) == "".join(text.split())
+        assert bool(first.units) == bool(text.strip())
+
+
 def test_the_fingerprint_tells_weights_and_encoders_apart(encoder: Path, weights: Path, tmp_path: Path) -> None:
     first = Pruner(encoder, weights, "cpu").fingerprint
     assert first == Pruner(encoder, weights, "cpu").fingerprint
@@ -145,6 +168,13 @@ def test_weights_that_are_not_here_or_do_not_fit_are_refused(encoder: Path, tmp_
     wrong = write(tmp_path / "wrong", rank=2, module="encoder.layer.7.attention.self.query")
     with pytest.raises(ModelError, match="do not fit the encoder"):
         next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
+    (wrong / CARD).write_text("{}")
+    with pytest.raises(ModelError, match="names no scale"):
+        next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
+    (wrong / CARD).write_text(json.dumps({"scale": 0.5, "sha256": "0" * 64}))
+    with pytest.raises(ModelError, match="not the weights of their card"):
+        next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))
+    (wrong / CARD).write_text(json.dumps({"scale": 0.5}))
     (wrong / WEIGHTS).write_bytes(b"torn")
     with pytest.raises(ModelError, match="can't be read"):
         next(Pruner(encoder, wrong, "cpu").score("?", ["text"]))

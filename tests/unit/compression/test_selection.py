@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from turnout.compression.extractive import Extractive
@@ -156,6 +157,29 @@ def test_what_is_kept_stands_in_the_source_in_order_and_never_costs_more(
     assert sum(count(each.text) for each in found) <= min(count(PAGE), most if most is not None else count(PAGE))
     again = select([part()], [PassageScores(1.0, units_of(PAGE), tuple(scores))], target, count)
     assert again == found
+
+
+WORDS = st.sampled_from(["Marta", "not", "never", "no", "12,345.67", "3.5%", "Mr. Berger", "-4 °C", "灯", "didn't"])
+SENTENCES = st.lists(WORDS, min_size=1, max_size=6).map(lambda words: f"The {' '.join(words)} ended.")
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(SENTENCES, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 60))
+def test_numbers_names_and_negations_are_never_cut_out_of_a_sentence(
+    sentences: list[str], draws: Random, most: int
+) -> None:
+    text = " ".join(sentences)
+    ends = list(accumulate((len(sentence) + 1 for sentence in sentences), initial=100))
+    scorer = Given(*(draws.random() for _ in units_of(text)))
+    for target in (Target(0.5), Target(0.0, most, fill=True)):
+        found = Extractive(scorer, count).compress("?", [part(text)], target)
+        assert sum(count(each.text) for each in found) <= count(text)
+        for each in found:
+            assert each.text == text[each.span.start - 100 : each.span.end - 100]
+            for start, end in pairwise(ends):
+                outside = end - 1 <= each.span.start or each.span.end <= start
+                assert outside or each.span.start <= start < end - 1 <= each.span.end, "a sentence is cut"
+        assert Extractive(scorer, count).compress("?", [part(text)], target) == found
 
 
 def test_blanks_between_what_is_kept_are_of_the_tokens_that_it_may_have() -> None:

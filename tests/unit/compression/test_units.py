@@ -60,6 +60,18 @@ def test_a_fence_that_is_never_closed_goes_to_the_end() -> None:
     assert texts("Before.\n~~~\n# no heading\nx = 1\n") == ["Before.", "~~~\n# no heading\nx = 1"]
 
 
+def test_a_fence_ends_at_one_as_long_and_code_inside_a_line_is_none() -> None:
+    inner = "````md\n```\nx = 1\n```\nstill inside. And here.\n````"
+    assert texts(f"{inner}\nAfter it.\n") == [inner, "After it."]
+    assert texts("```mend()``` is called. It returns.\n# Next\n") == [
+        "```mend()``` is called.",
+        "It returns.",
+        "# Next",
+    ]
+    indented = "    ```\n    a = 1\n\n    b = 2\n    ```"
+    assert texts(f"1. Run it:\n{indented}\nDone.\n") == ["1. Run it:", indented.strip(), "Done."]
+
+
 def test_code_is_cut_into_lines() -> None:
     code = "def f():\n    return 1\n\n\nf()\n"
     assert [code[unit.start : unit.end] for unit in units_of(code, code=True)] == ["def f():", "return 1", "f()"]

@@ -10,6 +10,7 @@ from support import tiny_bert, training_data
 from turnout import train
 from turnout.cli.train import train as command
 from turnout.compression.pruner import Pruner
+from turnout.engines.manifest import sha256_of
 from turnout.errors import ConfigurationError, ModelError
 from turnout.train import PrunerRecipe
 from turnout.training import data, pruner_examples
@@ -37,6 +38,7 @@ def test_a_run_leaves_weights_card_curve_and_scores(folders: tuple[Path, Path, P
     card = json.loads((run / "pruner/card.json").read_text())
     assert card["scale"] == 1 and card["recipe"]["rank"] == 8 and card["pairs"]["lamps"] > 64
     assert card["training"]["steps"] > 5
+    assert card["base"] == "bert" and card["sha256"] == sha256_of(run / "pruner/pruner.safetensors")
     assert set(card["valid"]) == {"pruner", "words", "meaning", "ranking"}
     rows = [json.loads(line) for line in (run / "curve.jsonl").read_text().splitlines()]
     losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
