@@ -118,7 +118,10 @@ class SatCuts:
         return sorted(self._folder.glob("*.safetensors"))
 
     def _load(self) -> tuple[Any, Any, str]:
-        config = read_json(self._folder / "config.json")
+        try:
+            config = read_json(self._folder / "config.json")
+        except ModelError as error:
+            raise _unreadable(self._folder, error) from error
         _refuse_others(self._folder, config)
         refuse_pickles(self._folder)
         try:

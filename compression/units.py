@@ -16,7 +16,7 @@ LONGEST_WHOLE = 2500
 Split = Callable[[str], Iterable[tuple[int, int]]]
 
 _LINE = re.compile(r"[^\n]*(?:\n|$)")
-_FENCE = re.compile(r"[ \t]*(`{3,}(?!.*`)|~{3,})")  # "```x```" is code inside a line
+_FENCE = re.compile(r"[ \t]*(`{3,}+(?!.*`)|~{3,})")  # "```x```" is code inside a line
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s")
 _ITEM = re.compile(r"\s*(?:[-*+•‣–]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _DEPTH = re.compile(r"#+")

@@ -20,6 +20,7 @@ REMEMBERED = 32
 """Texts whose units are kept: a prompt is counted several times before it is read."""
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_QUOTES = re.compile(r"([`'“«‘])\1{99,}+")
 _WORD = re.compile(r"\S+\s*")
 _CUT_EVERY = 16
 _HARD_CUT = LONGEST_BYTES // 4
@@ -33,7 +34,9 @@ def sentences(text: str) -> list[tuple[int, int]]:
     data) is cut into pieces of at most `LONGEST_BYTES`; those cuts depend on nearby text only, so that an edit does
     not move the ones further on.
     """
-    starts = sorted({0, *(found["start_index"] for found in sentencex.get_sentence_boundaries("en", text))})
+    # sentencex looks for the end of every quotation, which takes the square of their number.
+    readable = _QUOTES.sub(lambda run: "x" * len(run[0]), text)
+    starts = sorted({0, *(found["start_index"] for found in sentencex.get_sentence_boundaries("en", readable))})
     return tiled(text, starts)
 
 

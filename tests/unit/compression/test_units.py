@@ -83,7 +83,14 @@ def test_nothing_has_no_units(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 20_000, "one word after the other " * 2000, "日本語の文章です。" * 500, "a;b;c" * 5000]
+    "text",
+    [
+        "x" * 20_000,
+        "`" * 100_000 + "x`",
+        "one word after the other " * 2000,
+        "日本語の文章です。" * 500,
+        "a;b;c" * 5000,
+    ],
 )
 def test_giants_are_cut_and_lose_nothing(text: str) -> None:
     found = texts(text)
