@@ -60,7 +60,7 @@ def ranker(
     if not isinstance(scorer, Pruner):
         raise ConfigurationError(
             f"the pruner in {folder} was trained on {read_card(folder).get('base')!r}, "
-            f"and the embedder is {'missing' if embedder is None else repr(embedder.name)}",
+            f"and the embedder is {'missing' if embedder is None else 'another one'}",
             hint="use it with the embedder that it was trained on, or leave the reranker out",
         )
     return RelevanceRanker(scorer, folder.name, cache, cuts)

@@ -138,7 +138,7 @@ class SatCuts:
             weights = {name: each for file in self._weights() for name, each in load_file(file).items()}
             labels = weights["classifier.weight"].shape[0]
             fields = {k: v for k, v in config.items() if k not in ("model_type", "id2label", "label2id", "num_labels")}
-            model: Any = XLMRobertaForTokenClassification(XLMRobertaConfig(**fields, num_labels=labels))
+            model: Any = XLMRobertaForTokenClassification(XLMRobertaConfig(**(fields | {"num_labels": labels})))
             missing = model.load_state_dict(weights, strict=False).missing_keys
         except Exception as error:
             raise _unreadable(self._folder, error) from error
