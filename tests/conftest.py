@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
+from hypothesis import HealthCheck, settings
+
+# How fast this machine is says nothing of what is tested.
+settings.register_profile("turnout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("turnout")
 
 # Triton decides when it is first imported, which torch may do, whether kernels run on a GPU or in its interpreter.
 # Tests are for the latter everywhere; benchmarks/gpu checks the former.
