@@ -18,7 +18,7 @@ from turnout.errors import MissingExtraError
 QUESTIONS = (
     ("configuration.pdf", "What does TURNOUT_HOME move?"),
     ("README.md", "Under which licence is turnout released?"),
-    ("decision.md", "What does `turnout strategies` list?"),
+    ("decision.md", "How many questions does `turnout calibrate quality` need?"),
 )
 
 
