@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from pathlib import Path
 
-import pytest
+import trustme
 
 
 class TlsFront:
     """Listens on a free port of 127.0.0.1 and passes everything on.
 
     Attributes:
-        certificate: file of the certificate, which is its own authority.
+        certificate: file of the authority that its own certificate is from.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
-        program = shutil.which("openssl") or pytest.skip("there is no openssl to make a certificate with")
-        self.certificate, key, self._behind = folder / "certificate.pem", folder / "key.pem", port
-        wanted = "req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=localhost"
-        files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(self.certificate)]
-        subprocess.run([program, *wanted.split(), *files], check=True, capture_output=True)
+        authority = trustme.CA()
+        self.certificate, self._behind = folder / "certificate.pem", port
+        authority.cert_pem.write_to_path(self.certificate)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(self.certificate, key)
+        authority.issue_cert("127.0.0.1").configure_cert(self._context)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()

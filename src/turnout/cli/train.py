@@ -16,14 +16,53 @@ def share(name: str, default: float, text: str) -> Callable[[Callable[..., Any]]
     return click.option(name, type=click.FloatRange(0, 1), default=default, show_default=True, help=text)
 
 
+def folders(weights: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that say what is read, and where the run with its `weights` stands."""
+
+    def added(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = click.option(
+            "--out", "-o", required=True, metavar="DIR", help=f"Folder of the run; what is trained is in DIR/{weights}."
+        )(command)
+        return click.option(
+            "--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz."
+        )(command)
+
+    return added
+
+
+def common(*, decides: str, scored: str, most: int = 300) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that every training has.
+
+    Args:
+        decides: what the seed does.
+        scored: of what `--limit` takes at most `most`.
+    """
+    options = (
+        click.option(
+            "--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times."
+        ),
+        click.option("--seed", type=int, default=1, show_default=True, help=f"Decides {decides}."),
+        click.option("--limit", type=click.IntRange(1), default=most, show_default=True, help=f"{scored}."),
+        click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE)."),
+        click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME)."),
+        click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON."),
+    )
+
+    def added(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return added
+
+
 @click.group()
 def train() -> None:
     """Train what turnout adds to a model."""
 
 
 @train.command()
-@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
-@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the adapter is in DIR/adapter.")
+@folders("adapter")
 @click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
 @click.option(
     "--evidence",
@@ -52,13 +91,8 @@ def train() -> None:
 @click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of the LoRA matrices.")
 @click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="At its highest.")
 @click.option("--batch-tokens", type=click.IntRange(256), default=8192, show_default=True, help="Tokens a step.")
-@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides order, contexts and first weights.")
-@click.option("--limit", type=click.IntRange(1), default=300, show_default=True, help="Valid questions of each part.")
-@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
-@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
 @click.option("--prepare-only", is_flag=True, help="Write the token ids and stop before the model is needed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@common(decides="order, contexts and first weights", scored="Valid questions of each part")
 def reader(
     data_folder: str,
     out: str,
@@ -100,20 +134,14 @@ def reader(
 
 
 @train.command()
-@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
-@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the weights are in DIR/pruner.")
+@folders("pruner")
 @click.option("--embedder", metavar="DIR", help="A BERT encoder; the default embedder's.")
 @click.option("--examples", type=click.IntRange(1), metavar="N", help="Questions to learn from; all by default.")
 @share("--elsewhere", 0.6, "Questions that a passage which does not answer is shown for too.")
 @click.option("--rank", type=click.IntRange(1), default=64, show_default=True, help="Of the low-rank weights.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At its highest.")
 @click.option("--batch-tokens", type=click.IntRange(512), default=8192, show_default=True, help="Tokens a step.")
-@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides order, pairs and first weights.")
-@click.option("--limit", type=click.IntRange(1), default=300, show_default=True, help="Valid questions to score with.")
-@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
-@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@common(decides="order, pairs and first weights", scored="Valid questions to score with")
 def pruner(
     data_folder: str,
     out: str,
@@ -150,8 +178,7 @@ def pruner(
 
 
 @train.command()
-@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
-@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the weights are in DIR/soft.")
+@folders("soft")
 @click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
 @click.option("--rate", type=click.Choice(["2", "4"]), default="2", show_default=True, help="Tokens for a soft one.")
 @click.option("--examples", type=click.IntRange(1), metavar="N", help="Prompts to learn from; all by default.")
@@ -161,12 +188,7 @@ def pruner(
 @click.option("--learning-rate", type=float, default=1e-4, show_default=True, help="At its highest.")
 @click.option("--batch-tokens", type=click.IntRange(64), default=8192, show_default=True, help="Tokens a step.")
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after N steps; all prompts by default.")
-@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides order, prompts and first weights.")
-@click.option("--limit", type=click.IntRange(1), default=300, show_default=True, help="Valid prompts to score with.")
-@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
-@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@common(decides="order, prompts and first weights", scored="Valid prompts to score with")
 def soft(
     data_folder: str,
     out: str,
@@ -205,8 +227,7 @@ def soft(
 
 
 @train.command()
-@click.option("--data", "data_folder", required=True, metavar="DIR", help="contexts.jsonl.gz and examples.jsonl.gz.")
-@click.option("--out", "-o", required=True, metavar="DIR", help="Folder of the run; the weights are in DIR/ldar.")
+@folders("ldar")
 @click.option("--model", metavar="PATH|ID", help="The reader: local folder, Hugging Face id or packaged name.")
 @click.option("--adapter", metavar="DIR", help="Its adapter, or none; the one that comes with the model.")
 @click.option("--embedder", metavar="DIR", help="Folder of the embedder; the default one's.")
@@ -222,12 +243,7 @@ def soft(
 )  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), default=600, show_default=True, help="Of the policy's training.")
 @click.option("--learning-rate", type=float, default=3e-4, show_default=True, help="Of the same.")
-@click.option("--without", multiple=True, metavar="DATASET", help="Leave a dataset out; may be given several times.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Decides questions, documents and first weights.")
-@click.option("--limit", type=click.IntRange(1), default=150, show_default=True, help="Valid questions to score with.")
-@click.option("--device", metavar="NAME", help="cpu or cuda; the best one by default (TURNOUT_DEVICE).")
-@click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@common(decides="questions, documents and first weights", scored="Valid questions to score with", most=150)
 def ldar(
     data_folder: str,
     out: str,
