@@ -35,6 +35,7 @@ from compression_ways import BASELINES, Most, Way, ways
 from tqdm import tqdm
 
 from turnout import Turnout
+from turnout.documents import Document
 from turnout.parts import Parts
 from turnout.progress import silent
 from turnout.retrieval.corpus import Corpus
@@ -43,7 +44,7 @@ from turnout.router.evaluation import ask, inputs
 from turnout.router.evaluation.items import Item, cluster
 from turnout.router.evaluation.statistics import macro_interval, paired_difference
 from turnout.router.request import Machinery
-from turnout.types import Budget, Document
+from turnout.types import Budget
 
 SEED = 1
 RUNS = Path(__file__).parents[1] / "runs"

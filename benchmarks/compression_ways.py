@@ -23,6 +23,7 @@ from turnout.compression.reader_scorer import ByReader
 from turnout.compression.scorers import ByMeaning, ByWords
 from turnout.compression.selection import Target
 from turnout.contracts import Compressor, Engine, RanksTokens, Surprises, UnitScorer, Weighs
+from turnout.documents import Span
 from turnout.parts import Parts
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -34,7 +35,7 @@ from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.signals import Signals
 from turnout.router.strategies.extract import KEPT_TOKENS
-from turnout.types import Budget, Candidate, Context, Part, Question, Span
+from turnout.types import Budget, Candidate, Context, Part, Question
 
 BASELINES = ("truncation", "bm25", "embedding", "llmlingua2", "files", "functions")
 """What the others are compared with where both keep as much."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import dev_data
 
+from turnout.documents import Span
 from turnout.engines.local import LocalEngine
-from turnout.types import Part, Span
+from turnout.types import Part
 
 DRAFT_TOKENS = 512
 """Of the paragraphs that a drafter reads, at most."""

@@ -17,6 +17,7 @@ import dev_data
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.documents import Document
 from turnout.retrieval.lexical import LexicalIndex
 from turnout.retrieval.search_signals import SearchSignals, measure
 from turnout.retrieval.segment import segment
@@ -29,7 +30,6 @@ from turnout.router.evaluation import lara, routing_learned
 from turnout.router.evaluation.inputs import load
 from turnout.router.evaluation.items import Item, read_items
 from turnout.router.evaluation.routing_policies import MODELS, Board, board, signals
-from turnout.types import Document
 
 Matrix = NDArray[np.float64]
 

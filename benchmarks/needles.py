@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from turnout.config import NO_ADAPTER, Settings
 from turnout.contracts import Retriever
+from turnout.documents import Document
 from turnout.engines import open_engine
 from turnout.engines.local import LocalEngine
 from turnout.progress import Watch
@@ -37,7 +38,6 @@ from turnout.retrieval.merge import in_document_order
 from turnout.router.calibration.filler import read_texts
 from turnout.router.calibration.synthetic import filler_of, make_document
 from turnout.router.strategies.rag import PASSAGE_TOKENS, PASSAGES
-from turnout.types import Document
 
 SEED, SMALL = 1, 1024
 RUNS = Path(__file__).parents[1] / "runs"

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from turnout.compression.pruner import SHIPPED, Pruner
 from turnout.config import DEFAULT_EMBEDDER, Settings
+from turnout.documents import Document
 from turnout.engines.models import model_folder
 from turnout.retrieval.embed import SentenceEmbedder
 from turnout.retrieval.lexical import LexicalIndex
@@ -36,7 +37,6 @@ from turnout.router.evaluation import inputs
 from turnout.router.evaluation.items import cluster
 from turnout.router.evaluation.schema import Item
 from turnout.router.evaluation.statistics import macro_interval, paired_difference
-from turnout.types import Document
 
 SEED = 1
 RANKS = 10

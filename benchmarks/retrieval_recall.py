@@ -34,6 +34,7 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.contracts import Attends, Embedder, Engine, Locates, Retriever
 from turnout.database import Database
+from turnout.documents import Passage
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
 from turnout.progress import Watch, silent
@@ -53,7 +54,7 @@ from turnout.router.evaluation import inputs
 from turnout.router.evaluation.items import cluster
 from turnout.router.evaluation.schema import Item
 from turnout.router.evaluation.statistics import macro_interval, paired_difference
-from turnout.types import Part, Passage
+from turnout.types import Part
 
 SEED = 1
 BASELINE = "hybrid"

@@ -25,7 +25,7 @@ import results_file
 from redis import Redis
 
 from turnout.compression.redis_cache import RedisCache
-from turnout.types import SegmentKey
+from turnout.documents import SegmentKey
 
 SEED = 1
 SIZES = (300, 600, 1200)

@@ -25,9 +25,10 @@ import results_file
 import torch
 
 from turnout.config import DEFAULT_MODEL, Settings
+from turnout.documents import Span
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
-from turnout.types import Context, Finished, GenerationParams, Part, Prefilled, Span
+from turnout.types import Context, Finished, GenerationParams, Part, Prefilled
 
 SEED = 1
 PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)

@@ -27,6 +27,7 @@ import torch
 from turnout.compression.memory_cache import MemoryCache
 from turnout.config import DEFAULT_MODEL, DEFAULT_SOFT, Settings
 from turnout.contracts import Strategy
+from turnout.documents import Text
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
 from turnout.retrieval.convert import convert_text
@@ -36,7 +37,7 @@ from turnout.router.questions import read
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.soft import Soft
 from turnout.router.strategies.soft_ape import SoftApe
-from turnout.types import Budget, Finished, GenerationParams, Question, Text
+from turnout.types import Budget, Finished, GenerationParams, Question
 
 SEED = 1
 DATASET = "squality"

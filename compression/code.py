@@ -15,10 +15,11 @@ from turnout.compression.code_cuts import knapsack, rooms, runs
 from turnout.compression.code_gains import Foretelling
 from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.selection import Target
+from turnout.documents import Span
 from turnout.errors import ConfigurationError
 from turnout.progress import Watch
 from turnout.sentences import lines
-from turnout.types import Part, Span
+from turnout.types import Part
 
 if TYPE_CHECKING:
     from turnout.contracts import Compressor, SegmentCache, Surprises

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from turnout.compression.code_blocks import Chars
 from turnout.contracts import Surprises
+from turnout.documents import SegmentKey
 from turnout.progress import Watch
 from turnout.sentences import lines
-from turnout.types import SegmentKey
 
 if TYPE_CHECKING:
     from turnout.contracts import SegmentCache

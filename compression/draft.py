@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.selection import Target
+from turnout.documents import SegmentKey, Span
 from turnout.errors import ConfigurationError, EngineError
 from turnout.progress import Watch
-from turnout.types import Part, SegmentKey, Span
+from turnout.types import Part
 
 if TYPE_CHECKING:
     from turnout.contracts import Compressor, RanksTokens, SegmentCache

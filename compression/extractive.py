@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from turnout.compression.selection import PassageScores, Target, joined, select
 from turnout.compression.units import BY_RULES, Cuts, Unit
+from turnout.documents import SegmentKey
 from turnout.progress import Watch
-from turnout.types import Part, SegmentKey
+from turnout.types import Part
 
 if TYPE_CHECKING:
     from turnout.contracts import Compressor, Ranker, SegmentCache, UnitScorer

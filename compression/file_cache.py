@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from turnout.compression.sealed import BY_SEGMENT, HEAD, kind_of, name_of, opened, sealed
 from turnout.compression.tally import Tally, together
-from turnout.types import CacheStatistics, SegmentKey
+from turnout.documents import SegmentKey
+from turnout.types import CacheStatistics
 
 if TYPE_CHECKING:
     from turnout.contracts import SegmentCache

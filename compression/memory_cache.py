@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from turnout.compression.sealed import BY_SEGMENT, kind_of
 from turnout.compression.tally import Tally, together
-from turnout.types import CacheStatistics, SegmentKey
+from turnout.documents import SegmentKey
+from turnout.types import CacheStatistics
 
 if TYPE_CHECKING:
     from turnout.contracts import SegmentCache

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.compression import once
+from turnout.documents import SegmentKey
 from turnout.progress import Watch
-from turnout.types import SegmentKey
 
 if TYPE_CHECKING:
     from turnout.contracts import SegmentCache
+    from turnout.documents import Segment
     from turnout.retrieval.corpus import Corpus
-    from turnout.types import Segment
 
 
 class OfSegments(ABC):

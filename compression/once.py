@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.contracts import Claims
+from turnout.documents import SegmentKey
 from turnout.progress import Watch
-from turnout.types import SegmentKey
 
 if TYPE_CHECKING:
     from turnout.contracts import SegmentCache

@@ -18,8 +18,9 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.sealed import BY_SEGMENT, HEAD, head_of, kind_of, name_of, opened, sealed
 from turnout.compression.tally import Tally, together
 from turnout.config import CACHE_SCHEMES
+from turnout.documents import SegmentKey
 from turnout.errors import ConfigurationError, MissingExtraError, StoreError
-from turnout.types import CacheStatistics, SegmentKey
+from turnout.types import CacheStatistics
 
 if TYPE_CHECKING:
     from redis import Redis

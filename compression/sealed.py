@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from turnout.types import SegmentKey
+from turnout.documents import SegmentKey
 
 _MAGIC = b"turnout segment 2\n"
 _SUM = 32

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from turnout.compression.units import BY_RULES, Cuts, Unit
+from turnout.documents import Span
 from turnout.errors import ConfigurationError
-from turnout.types import Part, Span
+from turnout.types import Part
 
 THRESHOLD = 0.5
 

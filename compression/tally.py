@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from turnout.compression.sealed import kind_of
-from turnout.types import CacheStatistics, SegmentKey
+from turnout.documents import SegmentKey
+from turnout.types import CacheStatistics
 
 
 class Tally:

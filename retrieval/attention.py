@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.contracts import Attends
+from turnout.documents import Passage, Span
 from turnout.errors import ConfigurationError, EngineError
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import joined
 from turnout.retrieval.windows import Sentence, read, windows
-from turnout.types import Passage, Span
 
 if TYPE_CHECKING:
     from turnout.contracts import Retriever

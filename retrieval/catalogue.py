@@ -9,9 +9,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from turnout.documents import Document, title_of
 from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.retrieval import store
-from turnout.types import Document, title_of
 
 SHORTEST_PREFIX = 4
 

@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from turnout.contracts import Locates
+from turnout.documents import Passage, Span
 from turnout.errors import ConfigurationError, EngineError
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.windows import Sentence, read, windows
-from turnout.types import Passage, Span
 
 if TYPE_CHECKING:
     from turnout.contracts import Retriever

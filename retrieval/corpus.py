@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.documents import Document, Segment, Span
 from turnout.retrieval.lexical import LexicalIndex
-from turnout.types import Document, Segment, Span
 
 Vectors = Callable[[], NDArray[np.float32]]
 Scores = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.contracts import Embedder, Ranker
+from turnout.documents import Passage
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.late import LateVectors
 from turnout.retrieval.search_signals import SearchSignals, measure
 from turnout.retrieval.similarity import similarities
 from turnout.retrieval.vectors import of_question
-from turnout.types import Passage
 
 if TYPE_CHECKING:
     from turnout.contracts import Retriever

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.contracts import Embedder, EmbedsTogether, SegmentCache
+from turnout.documents import Segment, SegmentKey
 from turnout.errors import ConfigurationError
 from turnout.progress import Progress, silent
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.vectors import checked, name_of, pack, unpack
-from turnout.types import Segment, SegmentKey
 
 KIND = "embedding"
 """First part of the keys' kind, see `turnout.compression.sealed`."""

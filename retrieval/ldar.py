@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.contracts import Embedder
+from turnout.documents import Passage
 from turnout.errors import ConfigurationError
 from turnout.progress import Watch
 from turnout.retrieval.band import Policy
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.similarity import similarities
-from turnout.types import Passage
 
 if TYPE_CHECKING:
     from turnout.contracts import Retriever

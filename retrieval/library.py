@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from turnout.contracts import Embedder
 from turnout.database import Database
+from turnout.documents import Document, Segment, title_of
 from turnout.errors import ConfigurationError
 from turnout.retrieval import catalogue, index, store
 from turnout.retrieval.catalogue import Entry
@@ -21,7 +22,6 @@ from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.pending import Pending
 from turnout.retrieval.segment import segment
 from turnout.retrieval.vector_store import Count, Progress, VectorStore
-from turnout.types import Document, Segment, title_of
 
 LIBRARY = "library"
 """The collection that documents go to when none is named."""

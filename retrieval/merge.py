@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+from turnout.documents import Passage, Span
 from turnout.retrieval.corpus import Corpus
-from turnout.types import Part, Passage, Span
+from turnout.types import Part
 
 
 def in_document_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from turnout.types import Document
+from turnout.documents import Document
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b, sha256
 from itertools import accumulate, pairwise
 
+from turnout.documents import Document, Segment, Span
 from turnout.sentences import lines, sentences
-from turnout.types import Document, Segment, Span
 
 MIN_TOKENS, MAX_TOKENS = 150, 300
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from turnout.types import Document, Segment, Span
+from turnout.documents import Document, Segment, Span
 
 CACHE = ""
 """The collection of documents that were asked about and never added."""

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from turnout.contracts import Embedder
 from turnout.database import Database
+from turnout.documents import Document, Segment
 from turnout.retrieval import index, store
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.vectors import checked, name_of, pack, unpack
-from turnout.types import Document, Segment
 
 INDEX_FROM = 20_000
 """Segments from which a search goes through the FAISS file; below, the vectors are read from SQL."""

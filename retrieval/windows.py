@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from turnout.documents import Span
 from turnout.retrieval.corpus import Corpus
 from turnout.sentences import lines, sentences
-from turnout.types import Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
+from turnout.documents import Document, Span
 from turnout.router.words import content_words
 from turnout.sentences import LONGEST_BYTES, units
-from turnout.types import Citation, Context, Document, Part, Span
+from turnout.types import Citation, Context, Part
 
 MIN_QUOTE = 12
 """Characters below which a quote could stand anywhere and proves nothing."""

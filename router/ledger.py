@@ -15,13 +15,14 @@ import sqlalchemy as sa
 
 from turnout.config import LogLevel
 from turnout.database import Database
+from turnout.documents import Document
 from turnout.engines.speculative.plan import Counts
 from turnout.errors import UnknownNameError
 from turnout.record import summary, text_of
 from turnout.router.agreement import share
 from turnout.router.feedback import with_feedback
 from turnout.router.profile import ModelProfile
-from turnout.types import Answer, Document, ModelInfo
+from turnout.types import Answer, ModelInfo
 
 RECENT = 30
 """Answers per strategy that corrections are taken from."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from turnout.contracts import Engine, Expects, Remembers, TellsLoad
+from turnout.documents import Document
 from turnout.engines.in_flight import Load
 from turnout.retrieval.convert.formats import kind_of
 from turnout.retrieval.corpus import Corpus
@@ -18,7 +19,7 @@ from turnout.router.kinds import KINDS, shares
 from turnout.router.options import listed
 from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.questions import new_tokens
-from turnout.types import Context, Document, Question
+from turnout.types import Context, Question
 
 _DIGITS = re.compile(r"\d")
 

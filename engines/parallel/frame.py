@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from turnout.documents import Span
 from turnout.engines import prompt
 from turnout.engines.prompt import PromptFormat
 from turnout.engines.tokenizer import ChatTokenizer
-from turnout.types import Context, Part, Span
+from turnout.types import Context, Part
 
 MARK = "\ue0f4\ue0f5"
 """Stands for the documents."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from turnout.config import MAX_FILE_MB
+from turnout.documents import Document, Text, title_of
 from turnout.errors import DocumentError, TurnoutError
 from turnout.retrieval.convert.content import BINARY, DAMAGED_ARCHIVE, HTML, LOCKED, Content, has_pdf_header, identify
 from turnout.retrieval.convert.converted import Converted
 from turnout.retrieval.convert.formats import FORMATS, READABLE, kind_of
-from turnout.types import Document, Text, title_of
 
 
 def convert_bytes(data: bytes, *, name: str, source: str, max_bytes: int | None = None) -> Document:

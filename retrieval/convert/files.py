@@ -7,10 +7,10 @@ import os
 import stat
 from pathlib import Path
 
+from turnout.documents import Document
 from turnout.errors import DocumentError
 from turnout.retrieval.convert.convert import convert_bytes
 from turnout.retrieval.convert.converted import megabytes
-from turnout.types import Document
 
 
 def convert_file(path: Path, *, shown: str | None = None, max_bytes: int) -> Document:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from turnout.contracts import AsksInWords, Engine
+from turnout.documents import Span
 from turnout.errors import ConfigurationError
 from turnout.router.calibration.filler import Count
 from turnout.router.calibration.state import Place
@@ -14,7 +15,7 @@ from turnout.router.calibration.synthetic import SMALLEST, filler_of
 from turnout.router.calibration.tasks import KINDS, PHRASINGS, ask, draw_facts
 from turnout.router.calibration.window import NEW_TOKENS, Design
 from turnout.router.profile import ModelProfile
-from turnout.types import Context, Part, Span
+from turnout.types import Context, Part
 
 LARGEST = 8192
 """Where sizes end unless the caller asks for more."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from turnout.contracts import Engine, ReadsOnce
+from turnout.documents import Span
 from turnout.progress import Progress, silent
 from turnout.router.calibration.filler import Count
 from turnout.router.calibration.mecw import Tally, effective_window, score_interval
@@ -18,7 +19,7 @@ from turnout.router.calibration.state import Place, Row, TrialStore, rows_of
 from turnout.router.calibration.store import FEW_DOCUMENTS, CurvePoint, KindWindow, WindowProfile
 from turnout.router.calibration.synthetic import SyntheticDocument, filler_of, make_document
 from turnout.router.calibration.tasks import CHANCE, PHRASINGS, Kind
-from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Part, Span, Token
+from turnout.types import Context, EngineEvent, GenerationParams, ModelInfo, Part, Token
 
 AnswerAll = Callable[[str, list[str]], list[str]]
 """Answers questions on one document, each by itself. One that reads the document once for all of them is far faster."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from turnout.contracts import Engine
+from turnout.documents import Span
 from turnout.engines.prompt import CLOSED_BOOK_TASK
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -20,7 +21,7 @@ from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
 from turnout.router.request import Machinery
 from turnout.router.signals import Signals
-from turnout.types import Budget, Candidate, Context, Finished, GenerationParams, Part, Question, Span, Token, Usage
+from turnout.types import Budget, Candidate, Context, Finished, GenerationParams, Part, Question, Token, Usage
 
 OverWindow = Literal["leave-out", "cut"]
 OVER_WINDOW: tuple[OverWindow, ...] = ("leave-out", "cut")

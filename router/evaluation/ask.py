@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.contracts import Strategy
+from turnout.documents import Document
 from turnout.errors import BudgetError, ConfigurationError, TurnoutError
 from turnout.progress import silent
 from turnout.retrieval.corpus import Corpus
@@ -21,7 +22,7 @@ from turnout.router.pipeline import carry_out
 from turnout.router.questions import task_of
 from turnout.router.request import Machinery, Request
 from turnout.router.signals import Signals
-from turnout.types import Answer, Budget, Candidate, Citation, Decision, Document, Done, Question, Usage
+from turnout.types import Answer, Budget, Candidate, Citation, Decision, Done, Question, Usage
 
 CLOSED, SELF_ROUTE, ROUTER = "closed", "self_route", "router"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from turnout.documents import Document, Text
 from turnout.errors import ConfigurationError, DocumentError
 from turnout.progress import Progress
 from turnout.retrieval.convert import convert_text
@@ -15,7 +16,6 @@ from turnout.retrieval.pending import Pending
 from turnout.router.evaluation import items as reading
 from turnout.router.evaluation import json_lines, sets
 from turnout.router.evaluation.items import Doc, Evidence, Item, Malformed, OnBad
-from turnout.types import Document, Text
 
 COLLECTION = "evaluation"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from turnout.contracts import Engine, Fragments, Strategy
+from turnout.documents import Document
 from turnout.engines.prompt import CLOSED_BOOK_TASK
 from turnout.errors import BudgetError, ConfigurationError, EngineError, UnknownNameError
 from turnout.progress import Progress, Watch
@@ -25,7 +26,7 @@ from turnout.router.evaluation.run_store import Key, RunStore
 from turnout.router.quality import QualityModel
 from turnout.router.request import Machinery
 from turnout.router.strategies import UNPROVEN
-from turnout.types import Budget, Context, Document, GenerationParams, Question
+from turnout.types import Budget, Context, GenerationParams, Question
 
 CacheMode = Literal["cold", "session"]
 COPIED = (ROUTER, SELF_ROUTE)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from turnout.compression.selection import Target
 from turnout.contracts import Engine, Retriever
+from turnout.documents import Span
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import joined, whole
@@ -18,7 +19,7 @@ from turnout.router.questions import new_tokens
 from turnout.router.signals import Signals
 from turnout.router.strategies.rag import PASSAGE_TOKENS, SEGMENT_TOKENS
 from turnout.router.strategies.scans import Scan
-from turnout.types import Budget, Candidate, Context, Exclusion, Part, Question, Span
+from turnout.types import Budget, Candidate, Context, Exclusion, Part, Question
 
 KEPT_TOKENS = PASSAGE_TOKENS
 """Most tokens that are kept: what rag reads, but chosen by the sentence and from more text."""

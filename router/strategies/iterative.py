@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from turnout.contracts import Engine, Retriever
+from turnout.documents import Passage
 from turnout.engines.prompt import FOLLOW_UP_TASK
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -25,17 +26,7 @@ from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.signals import Signals
 from turnout.router.strategies.rag import PASSAGES, Rag
-from turnout.types import (
-    Budget,
-    Candidate,
-    Context,
-    Finished,
-    GenerationParams,
-    Passage,
-    Prefilled,
-    Question,
-    Token,
-)
+from turnout.types import Budget, Candidate, Context, Finished, GenerationParams, Prefilled, Question, Token
 
 FOLLOW_UPS = 3
 """Most searches after the first; the paper goes up to 5."""

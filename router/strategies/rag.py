@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from turnout.contracts import Engine, Retriever
+from turnout.documents import Passage
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.merge import in_document_order
@@ -14,7 +15,7 @@ from turnout.router.profile import ModelProfile
 from turnout.router.quality import estimate
 from turnout.router.questions import new_tokens
 from turnout.router.signals import Signals
-from turnout.types import Budget, Candidate, Context, Part, Passage, Question
+from turnout.types import Budget, Candidate, Context, Part, Question
 
 PASSAGE_TOKENS = 1000
 """Tokens of passages in a prompt, by default: about five segments. LaRA's retrieval arm keeps five chunks of 600."""

@@ -28,9 +28,9 @@ _PUBLIC = {
     "Decided": "turnout.types",
     "Decision": "turnout.types",
     "Decoding": "turnout.asking",
-    "Document": "turnout.types",
+    "Document": "turnout.documents",
     "DocumentError": "turnout.errors",
-    "DocumentInfo": "turnout.types",
+    "DocumentInfo": "turnout.documents",
     "Done": "turnout.types",
     "EngineError": "turnout.errors",
     "Excerpt": "turnout.asking",
@@ -38,7 +38,7 @@ _PUBLIC = {
     "Message": "turnout.types",
     "Reading": "turnout.types",
     "Retracted": "turnout.types",
-    "Text": "turnout.types",
+    "Text": "turnout.documents",
     "TextDelta": "turnout.types",
     "Turnout": "turnout.client",
     "TurnoutError": "turnout.errors",
@@ -77,6 +77,7 @@ __all__ = [
 if TYPE_CHECKING:
     from turnout.asking import Decoding, Excerpt, Hit
     from turnout.client import Turnout
+    from turnout.documents import Document, DocumentInfo, Text
     from turnout.errors import BudgetError, DocumentError, EngineError, TurnoutError
     from turnout.inputs import Added
     from turnout.types import (
@@ -87,13 +88,10 @@ if TYPE_CHECKING:
         Cut,
         Decided,
         Decision,
-        Document,
-        DocumentInfo,
         Done,
         Message,
         Reading,
         Retracted,
-        Text,
         TextDelta,
         Usage,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.types import DocumentInfo
+from turnout.documents import DocumentInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from turnout.asking import Decoding, Excerpt
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings, is_url
+from turnout.documents import Document, Text
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
 from turnout.in_thread import in_thread
 from turnout.inputs import Input
@@ -22,7 +23,7 @@ from turnout.logbook import Logbook
 from turnout.progress import Progress, Watch, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
-from turnout.types import Answer, Budget, Decision, Document, Done, ModelInfo, Reading, StreamEvent, Text, TextDelta
+from turnout.types import Answer, Budget, Decision, Done, ModelInfo, Reading, StreamEvent, TextDelta
 
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine

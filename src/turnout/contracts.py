@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from turnout.documents import Passage, SegmentKey
 from turnout.types import (
     Budget,
     CacheStatistics,
@@ -15,9 +16,7 @@ from turnout.types import (
     Message,
     ModelInfo,
     Part,
-    Passage,
     Question,
-    SegmentKey,
 )
 
 if TYPE_CHECKING:

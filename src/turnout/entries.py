@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from turnout.checks import metadata_json
+from turnout.documents import Segment, Text, title_of
 from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.retrieval.convert import convert_text, storable
 from turnout.retrieval.pending import Pending
-from turnout.types import Segment, Text, title_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from turnout.asking import BETWEEN, Excerpt
 from turnout.compression.selection import Target
+from turnout.documents import Document, Span, Text
 from turnout.errors import ConfigurationError, EngineError, ModelError, UnknownNameError
 from turnout.retrieval.convert.formats import kind_of
 from turnout.retrieval.segment import estimate_tokens, segment
 from turnout.router.strategies.scans import Scan, by_draft, by_functions, by_reader, by_scorer
-from turnout.types import Document, Part, Span, Text
+from turnout.types import Part
 
 if TYPE_CHECKING:
     from turnout.parts import Parts

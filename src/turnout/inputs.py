@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from turnout.checks import metadata_json
 from turnout.config import Settings
+from turnout.documents import Document, DocumentInfo, Text, title_of
 from turnout.errors import ConfigurationError, DocumentError, NoDocumentsError, UnknownNameError
 from turnout.progress import Progress
 from turnout.retrieval import convert, walk
 from turnout.retrieval.pending import Pending
-from turnout.types import Document, DocumentInfo, Text, title_of
 
 if TYPE_CHECKING:
     from turnout.retrieval.library import Library

@@ -18,6 +18,7 @@ from turnout.compression.units import BY_RULES, Cuts
 from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.contracts import AsksInWords, Embedder, Engine, Remembers, SegmentCache, Strategy, UnitScorer
 from turnout.database import Database
+from turnout.documents import Document, DocumentInfo
 from turnout.engines import open_engine
 from turnout.engines.models import model_folder
 from turnout.engines.probe import CostSamples, measure
@@ -38,7 +39,6 @@ from turnout.router.profile import ModelProfile, load_or_measure
 from turnout.router.quality import QualityModel
 from turnout.router.request import Machinery
 from turnout.sentences import units
-from turnout.types import Document, DocumentInfo
 
 CORPORA = 4
 """Corpora kept in memory between questions; one of a 300-page document takes a few megabytes."""

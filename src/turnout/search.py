@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from turnout.asking import Hit
 from turnout.contracts import Attends, Locates, Retriever, Stopper
+from turnout.documents import Document, Passage
 from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.progress import Watch
-from turnout.types import Document, Passage
 
 if TYPE_CHECKING:
     import numpy as np

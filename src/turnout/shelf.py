@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from turnout.asking import Hit
+from turnout.documents import Document, DocumentInfo
 from turnout.errors import ConfigurationError
 from turnout.inputs import Added, Input, Reader, nothing_in
 from turnout.progress import Progress
-from turnout.types import Document, DocumentInfo
 
 if TYPE_CHECKING:
     from turnout.entries import Entries

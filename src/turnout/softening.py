@@ -9,9 +9,9 @@ from turnout.compression.of_segments import OfSegments
 from turnout.compression.segment_kv import SegmentKv
 from turnout.compression.soft import SoftTokens
 from turnout.contracts import ReadsParallel, Softens
+from turnout.documents import Document
 from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.progress import Watch
-from turnout.types import Document
 
 if TYPE_CHECKING:
     from turnout.parts import Parts

@@ -10,10 +10,11 @@ import pytest
 from support.tiny_models import text_of
 
 from turnout.config import Settings
+from turnout.documents import Span
 from turnout.engines import models, open_engine
 from turnout.engines.local import LocalEngine
 from turnout.engines.probe import measure
-from turnout.types import Context, GenerationParams, Part, Span
+from turnout.types import Context, GenerationParams, Part
 
 pytestmark = pytest.mark.real
 

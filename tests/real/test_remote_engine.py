@@ -10,9 +10,10 @@ from support.hurry import HOURS_S, hurry
 from support.tiny_models import text_of
 from support.transformers_server import serving
 
+from turnout.documents import Span
 from turnout.engines.remote import RemoteEngine
 from turnout.errors import EngineError, TurnoutError
-from turnout.types import Context, EngineEvent, Finished, GenerationParams, Part, Prefilled, Span, Token
+from turnout.types import Context, EngineEvent, Finished, GenerationParams, Part, Prefilled, Token
 
 pytestmark = pytest.mark.real
 

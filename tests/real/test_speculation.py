@@ -11,9 +11,10 @@ import pytest
 from support.speculation import Eager
 from support.tiny_models import text_of
 
+from turnout.documents import Span
 from turnout.engines.local import LocalEngine
 from turnout.engines.speculative.plan import DraftedContext, Speculation
-from turnout.types import Context, GenerationParams, Part, Span
+from turnout.types import Context, GenerationParams, Part
 
 pytestmark = [pytest.mark.real, pytest.mark.shared, pytest.mark.slow, pytest.mark.timeout(3600)]
 

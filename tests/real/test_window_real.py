@@ -9,13 +9,14 @@ import pytest
 from support.tiny_models import text_of
 
 from turnout.config import Settings
+from turnout.documents import Span
 from turnout.engines.loading import Sequence
 from turnout.engines.local import LocalEngine
 from turnout.engines.models import model_folder
 from turnout.router.calibration.filler import read_texts
 from turnout.router.calibration.store import KindWindow
 from turnout.router.calibration.window import NEW_TOKENS, Design, measure_window
-from turnout.types import Context, GenerationParams, Part, Span
+from turnout.types import Context, GenerationParams, Part
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from turnout.database import Database
+from turnout.documents import Document
 from turnout.retrieval.library import Library, Pending
-from turnout.types import Document
 
 WORDS = "Osterholm Marta Lindqvist harbour lamp railway signal ferry crown clerk ink coal cart slate market".split()
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from turnout.config import Settings
 from turnout.contracts import Embedder
 from turnout.database import Database
+from turnout.documents import Document, Text
 from turnout.retrieval.convert import convert_text
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.library import Library
-from turnout.types import Document, Text
 
 _FILLER = (
     "The harbour office keeps a record of every ship. Its clerk writes the names in blue ink. "

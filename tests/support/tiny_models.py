@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from turnout.types import Context, EngineEvent, Part, Span, Token
+from turnout.documents import Span
+from turnout.types import Context, EngineEvent, Part, Token
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"

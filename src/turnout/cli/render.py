@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from turnout.types import Answer, Citation, Decision, DocumentInfo
+from turnout.documents import DocumentInfo
+from turnout.types import Answer, Citation, Decision
 
 QUOTE_WIDTH = 160
 DEMONSTRATION = (

@@ -13,10 +13,10 @@ from typing_extensions import override
 
 from turnout.asking import BETWEEN, Excerpt
 from turnout.client import Turnout
+from turnout.documents import Text
 from turnout.langchain import call
 from turnout.langchain.errors import shaped
 from turnout.langchain.opened import Opened
-from turnout.types import Text
 
 
 class TurnoutCompressor(BaseDocumentCompressor):

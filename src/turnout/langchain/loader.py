@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
-from turnout import types
+from turnout import documents
 from turnout.client import Turnout
 from turnout.inputs import Input
 from turnout.langchain.errors import shaped
@@ -53,14 +53,14 @@ class TurnoutLoader(BaseLoader):
         self._opened.close()
 
 
-def _pages(document: types.Document) -> Iterator[Document]:
+def _pages(document: documents.Document) -> Iterator[Document]:
     ends = [*document.pages[1:], len(document.text)]
     for number, (start, end) in enumerate(zip(document.pages, ends, strict=True), start=1):
         if document.text[start:end].strip():
             yield _part(document, start, end, page=number)
 
 
-def _part(document: types.Document, start: int = 0, end: int | None = None, **more: Any) -> Document:
+def _part(document: documents.Document, start: int = 0, end: int | None = None, **more: Any) -> Document:
     end = len(document.text) if end is None else end
     about: dict[str, Any] = {"source": document.source, "title": document.title, "kind": document.kind}
     about["document_id"] = document.id

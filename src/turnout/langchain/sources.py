@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from turnout.client import Turnout
+from turnout.documents import Document, DocumentInfo, Text
 from turnout.inputs import Bytes, Input, LangChainDocument, nothing_in, several
 from turnout.langchain.errors import RequestError
-from turnout.types import Document, DocumentInfo, Text
 
 Inputs = Input | Iterable[Input]
 

@@ -10,11 +10,12 @@ from langchain_core.tools import StructuredTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from turnout.client import Turnout
+from turnout.documents import DocumentInfo, title_of
 from turnout.errors import TurnoutError
 from turnout.inputs import Input
 from turnout.langchain import call, sources
 from turnout.langchain.opened import Opened
-from turnout.types import Answer, Budget, Citation, DocumentInfo, title_of
+from turnout.types import Answer, Budget, Citation
 
 NAME = "ask_documents"
 SHOWN_TITLES = 20

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from turnout.contracts import Embedder, Engine, Foretells
+from turnout.documents import Document, Passage
 from turnout.errors import ConfigurationError
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
@@ -35,7 +36,7 @@ from turnout.training.data import Passage as Text
 from turnout.training.reader_examples import preferred
 from turnout.training.recipe import draws
 from turnout.training.surroundings import Pool
-from turnout.types import Context, Document, Passage
+from turnout.types import Context
 
 MOST_BANDS = 16
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from turnout.documents import Span
 from turnout.engines.prompt import CLOSED_BOOK_TASK, ChatMessage, Piece
 from turnout.training.data import Passage
 from turnout.training.recipe import draws
-from turnout.types import Context, Part, Span
+from turnout.types import Context, Part
 
 REQUESTS = (
     "Write a title for the text above.",

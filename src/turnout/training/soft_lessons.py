@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from turnout.compression.soft import cut
+from turnout.documents import Span
 from turnout.engines.local import LocalEngine
 from turnout.engines.soft.reading import around
 from turnout.errors import ConfigurationError
 from turnout.training.data import TrainingData
 from turnout.training.recipe import draws
 from turnout.training.tokens import TokenisedSheets
-from turnout.types import Context, Part, Span
+from turnout.types import Context, Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from itertools import chain
 
 import numpy as np
 
+from turnout.documents import Span
 from turnout.retrieval.lexical import LexicalIndex
 from turnout.sentences import numbered
 from turnout.training.data import Example, Passage
-from turnout.types import Part, Span
+from turnout.types import Part
 
 Count = Callable[[str], int]
 """Tokens of a text in the reader's own tokenizer."""

@@ -10,8 +10,8 @@ from support.redis_server import RedisServer
 from turnout.cli.cache import cache as command
 from turnout.compression.caches import Caches
 from turnout.config import Settings
+from turnout.documents import SegmentKey
 from turnout.errors import ConfigurationError, StoreError
-from turnout.types import SegmentKey
 
 
 def shown(*options: str) -> dict:

@@ -13,7 +13,7 @@ from turnout.compression.file_cache import FileCache
 from turnout.compression.memory_cache import OVERHEAD, MemoryCache
 from turnout.compression.redis_cache import RedisCache
 from turnout.contracts import SegmentCache
-from turnout.types import SegmentKey
+from turnout.documents import SegmentKey
 
 Make = Callable[[int], SegmentCache]
 

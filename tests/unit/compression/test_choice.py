@@ -14,11 +14,12 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.pruner import Pruner
 from turnout.compression.scorers import ByMeaning, ByWords
 from turnout.compression.selection import Target
+from turnout.documents import Span
 from turnout.engines.fake import FakeEngine
 from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.embed import SentenceEmbedder
 from turnout.retrieval.rerank import CrossEncoderRanker
-from turnout.types import Part, Span
+from turnout.types import Part
 
 
 @pytest.fixture

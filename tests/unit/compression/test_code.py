@@ -12,9 +12,10 @@ from turnout.compression.code import CodeCompressor
 from turnout.compression.code_blocks import blocks_of
 from turnout.compression.selection import Target
 from turnout.contracts import Surprises
+from turnout.documents import Span
 from turnout.errors import ConfigurationError
 from turnout.progress import Watch
-from turnout.types import ModelInfo, Part, Span
+from turnout.types import ModelInfo, Part
 
 pytest.importorskip("tree_sitter")
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from turnout.compression.draft import AROUND_TOKENS, WORD, DraftCompressor, strongest
 from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.selection import Target
+from turnout.documents import Span
 from turnout.errors import Cancelled, ConfigurationError, EngineError
 from turnout.progress import Watch
-from turnout.types import ModelInfo, Part, Span
+from turnout.types import ModelInfo, Part
 
 _TOKEN = re.compile(r"\s?\w{1,4}|\s?[^\w\s]|\s")
 RAIN = "Rain fell on the slate roofs. "

@@ -15,9 +15,9 @@ from support.tls import TlsFront
 from turnout.compression import once, redis_cache
 from turnout.compression.redis_cache import PREFIX, RedisCache, shown
 from turnout.compression.sealed import name_of, sealed
+from turnout.documents import SegmentKey
 from turnout.errors import Cancelled, ConfigurationError, StoreError
 from turnout.progress import Watch
-from turnout.types import SegmentKey
 
 redis = pytest.importorskip("redis")
 
@@ -63,7 +63,7 @@ import sys, time
 from pathlib import Path
 from turnout.compression import once
 from turnout.compression.redis_cache import RedisCache
-from turnout.types import SegmentKey
+from turnout.documents import SegmentKey
 
 url, log, begin = sys.argv[1:]
 keys = [SegmentKey(f"{number % 290:064x}", "soft", "model") for number in range(300)]

@@ -14,9 +14,10 @@ from turnout.compression.memory_cache import MemoryCache
 from turnout.compression.scorers import ByMeaning, ByWords
 from turnout.compression.selection import PassageScores, Target, select
 from turnout.compression.units import units_of
+from turnout.documents import Span
 from turnout.errors import Cancelled, ConfigurationError
 from turnout.progress import Watch
-from turnout.types import Part, Span
+from turnout.types import Part
 
 PAGE = """# Lamps
 

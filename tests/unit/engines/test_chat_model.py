@@ -16,10 +16,11 @@ from support.openai_stub import Stub, serve
 
 from turnout import BudgetError, Decoding, Text, Turnout
 from turnout.contracts import Engine
+from turnout.documents import Span
 from turnout.engines.chat_model import ChatModelEngine
 from turnout.errors import Cancelled, ConfigurationError, EngineError, EngineTimeoutError
 from turnout.langchain import ChatTurnout
-from turnout.types import Context, Finished, GenerationParams, Part, Span
+from turnout.types import Context, Finished, GenerationParams, Part
 
 QUESTION = "Who repaired the lighthouse lamp?"
 SAID = ["Marta ", "Lindqvist.\n", "Quote: ", '"Marta Lindqvist repaired ', 'the lighthouse lamp"']

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from support.tiny_models import context
 
+from turnout.documents import Span
 from turnout.engines import prompt
-from turnout.types import Context, Message, Part, Span
+from turnout.types import Context, Message, Part
 
 
 def user_text(given: Context, wording: prompt.PromptFormat) -> str:

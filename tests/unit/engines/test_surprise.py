@@ -9,11 +9,12 @@ from support import tiny_models
 from turnout.compression.code import CodeCompressor
 from turnout.compression.selection import Target
 from turnout.contracts import Surprises
+from turnout.documents import Span
 from turnout.engines import local
 from turnout.engines.local import LocalEngine
 from turnout.errors import Cancelled, EngineError, ModelError
 from turnout.progress import Watch
-from turnout.types import Part, Span
+from turnout.types import Part
 
 QUESTION = "where does the light stand, and who lit it?"
 TEXTS = ["", "the light stands on the island.\n", "nobody", "it shines at night over the sea. " * 6, "<|im_end|>"]

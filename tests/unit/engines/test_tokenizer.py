@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from support import tiny_models
 from support.tiny_models import context
 
+from turnout.documents import Span
 from turnout.engines import prompt
 from turnout.engines.local import LocalEngine
 from turnout.engines.prompt import ChatMessage, Piece
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.errors import ModelError
-from turnout.types import Context, GenerationParams, Message, Part, Span
+from turnout.types import Context, GenerationParams, Message, Part
 
 CONTROL = {0, 1, 2}
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from turnout.documents import Document
 from turnout.errors import Cancelled, ConfigurationError, EngineError
 from turnout.progress import Watch
 from turnout.retrieval.attention import AttentionRetriever
 from turnout.retrieval.corpus import Corpus
-from turnout.types import Document, ModelInfo
+from turnout.types import ModelInfo
 
 NEEDLE = "The keeper hid the brass key under the third stair. "
 QUESTION = "where is the brass key of the keeper?"

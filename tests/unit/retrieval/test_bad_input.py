@@ -17,6 +17,7 @@ from turnout import Text, Turnout
 from turnout.config import Settings
 from turnout.contracts import Retriever
 from turnout.database import Database
+from turnout.documents import Document
 from turnout.engines.local import LocalEngine
 from turnout.errors import BudgetError, ConfigurationError, EngineError, ModelError, TurnoutError
 from turnout.retrieval.attention import AttentionRetriever
@@ -25,7 +26,6 @@ from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.ldar import LdarRetriever
 from turnout.retrieval.library import Library
-from turnout.types import Document
 
 QUESTION = "where does the ferry leave from?"
 NEEDLE = "The ferry leaves from the third pier at noon. "

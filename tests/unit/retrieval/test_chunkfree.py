@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tiny_models
 
+from turnout.documents import Document, Passage
 from turnout.engines.local import LocalEngine
 from turnout.engines.locating import Stretch
 from turnout.errors import Cancelled, ConfigurationError, EngineError
 from turnout.progress import Watch
 from turnout.retrieval.chunkfree import ChunkFreeRetriever
 from turnout.retrieval.corpus import Corpus
-from turnout.types import Document, ModelInfo, Passage
+from turnout.types import ModelInfo
 
 NEEDLE = "The keeper hid the brass key under the third stair. "
 QUESTION = "where is the brass key of the keeper?"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.documents import docx, pdf
 
+from turnout.documents import Text
 from turnout.errors import DocumentError, MissingExtraError
 from turnout.retrieval.convert import convert_bytes, convert_file, convert_text, converter_for, document_id
-from turnout.types import Text
 
 LIMIT = 10_000_000
 

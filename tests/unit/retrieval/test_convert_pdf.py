@@ -7,9 +7,9 @@ import threading
 import pytest
 from support.documents import pdf
 
+from turnout.documents import Document
 from turnout.errors import DocumentError
 from turnout.retrieval.convert import convert_bytes
-from turnout.types import Document
 
 
 def _read(*pages: str) -> Document:

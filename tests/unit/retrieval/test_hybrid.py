@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from support.embedders import WordEmbedder
 
+from turnout.documents import Document, Passage, Segment, Span
 from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import HybridRetriever, reciprocal_rank
 from turnout.retrieval.lexical import LexicalIndex
 from turnout.retrieval.merge import in_document_order
-from turnout.types import Document, Part, Passage, Segment, Span
+from turnout.types import Part
 
 PIECES = ["The lamp was repaired by Marta. ", "Coal came by cart. ", "The ferry costs four crowns. ", "Rain fell. "]
 

@@ -14,12 +14,12 @@ from support import tiny_bert
 from support.embedders import WordEmbedder
 
 from turnout.compression.memory_cache import MemoryCache
+from turnout.documents import Document, Segment, Span
 from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.embed import SentenceEmbedder
 from turnout.retrieval.hybrid import HybridRetriever
 from turnout.retrieval.late import LateVectors, windows
-from turnout.types import Document, Segment, Span
 
 pytest.importorskip("torch")
 

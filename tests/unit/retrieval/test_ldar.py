@@ -14,12 +14,12 @@ from support.bands import Fixed, saved
 from support.embedders import WordEmbedder
 from support.library import library_corpus
 
+from turnout.documents import Document, Segment, Span
 from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.band import Band
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.ldar import LdarRetriever
 from turnout.retrieval.learned_band import LearnedBand
-from turnout.types import Document, Segment, Span
 
 PIECES = ["The ferry costs four crowns. ", "The ferry is old. ", "Coal came by cart. ", "Rain fell. ", "It is cold. "]
 QUESTION = "What does the ferry cost, four crowns?"

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from support.embedders import WordEmbedder
 
 from turnout.database import Database
+from turnout.documents import Document
 from turnout.errors import ConfigurationError, ModelError, StoreError, UnknownNameError
 from turnout.retrieval.library import Library, Pending
-from turnout.types import Document
 
 NAMES = "Osterholm Marta Lindqvist harbour lamp railway signal ferry crown clerk ink coal cart slate market".split()
 

@@ -13,13 +13,13 @@ from support import tiny_bert
 from support.embedders import WordEmbedder
 
 from turnout import Text, Turnout
+from turnout.documents import Document, Segment, Span
 from turnout.engines.fake import FakeEngine
 from turnout.errors import Cancelled, ModelError
 from turnout.progress import Watch
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.hybrid import RANKED, HybridRetriever
 from turnout.retrieval.rerank import CrossEncoderRanker
-from turnout.types import Document, Segment, Span
 
 pytest.importorskip("torch")
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from turnout.documents import Document
 from turnout.retrieval import segment as module
 from turnout.retrieval.segment import MAX_TOKENS, MIN_TOKENS, boundaries, estimate_tokens, primary, segment
 from turnout.sentences import LONGEST_BYTES, lines, sentences
-from turnout.types import Document
 
 WORDS = "the ship left harbour with coal for a mill near river while its master wrote letters to an agent".split()
 

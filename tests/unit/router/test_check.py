@@ -1,8 +1,9 @@
 import pytest
 
+from turnout.documents import Span
 from turnout.router.check import is_answer, is_grounded, is_refusal
 from turnout.router.visible import Visible
-from turnout.types import Part, Question, Span
+from turnout.types import Part, Question
 
 READ = [Part("The lease began on 3 May 2021. Rent is 1,200 euros, paid by Acme.", Span("d", 0, 66))]
 

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from turnout.documents import Document, Span
 from turnout.engines.prompt import NUMBERED, pieces
 from turnout.router.citations import (
     Quote,
@@ -13,7 +14,7 @@ from turnout.router.citations import (
     split_quotes,
     with_match,
 )
-from turnout.types import Citation, Context, Document, Part, Span
+from turnout.types import Citation, Context, Part
 
 LEASE = (
     "The Tenant shall pay rent monthly in advance. Confidentiality lasts for a period of three (3) years\n"

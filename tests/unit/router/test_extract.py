@@ -15,6 +15,7 @@ from support.routing import PROFILE, candidate, signals
 from turnout.compression.choice import best_scorer
 from turnout.compression.file_cache import FileCache
 from turnout.contracts import Strategy
+from turnout.documents import Passage
 from turnout.engines.fake import FakeEngine
 from turnout.errors import BudgetError
 from turnout.progress import Watch
@@ -29,7 +30,7 @@ from turnout.router.strategies import STRATEGIES, UNPROVEN, build
 from turnout.router.strategies.extract import KEPT_TOKENS, most_kept
 from turnout.router.strategies.scans import SCAN_TOKENS
 from turnout.sentences import units
-from turnout.types import Budget, Context, Passage
+from turnout.types import Budget, Context
 
 QUESTION = "Who repaired the lighthouse lamp?"
 ANSWER = "In 1893 Marta Lindqvist repaired the lighthouse lamp with parts from a railway signal."

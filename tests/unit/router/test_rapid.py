@@ -9,6 +9,7 @@ from support.library import BOOK, corpus_of
 from support.routing import PROFILE, signals
 
 from turnout import Text, Turnout
+from turnout.documents import Passage
 from turnout.engines.fake import FakeEngine
 from turnout.engines.speculative.plan import Counts, DraftedContext, Speculation
 from turnout.errors import BudgetError
@@ -22,7 +23,7 @@ from turnout.router.strategies import STRATEGIES, UNPROVEN
 from turnout.router.strategies import rapid as module
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.rapid import STEERED, Rapid, speedup
-from turnout.types import Budget, Passage
+from turnout.types import Budget
 
 QUESTION = "Who repaired the lighthouse lamp?"
 
