@@ -74,6 +74,11 @@ def eval_() -> None:
 @click.option(
     "--decide-again", is_flag=True, help="Let the router decide anew; rows of strategies that are there stay."
 )
+@click.option(
+    "--cross-fit",
+    is_flag=True,
+    help="Let the router decide anew, each question with a calibration learned from the run's other documents.",
+)
 @budget_options
 @model_options
 def run(strategies: str, **options: Any) -> int:
