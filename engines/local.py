@@ -273,9 +273,14 @@ class LocalEngine(InParallel):
         if isinstance(context, ParallelContext):
             return [self.parallel_prompt(context).ids]
         found: Sequence[Context] = ()
-        if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
-            found = apart.excerpts(context, self.count_text)
+        if (most := self.piece_tokens(context)) is not None:
+            found = apart.excerpts(context, self.count_text, most)
         return [self.tokenizer.encode(prompt.pieces(one, self.prompt_format)) for one in found or [context]]
+
+    def piece_tokens(self, context: Context) -> int | None:
+        """See `ReadsInPieces`."""
+        is_apart = prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged
+        return apart.PIECE_TOKENS if is_apart else None
 
     def count(self, context: Context) -> int:
         return len(self.encode(context))

@@ -21,7 +21,7 @@ from turnout.errors import UnknownNameError
 from turnout.record import summary, text_of
 from turnout.router.agreement import share
 from turnout.router.feedback import with_feedback
-from turnout.router.profile import ModelProfile
+from turnout.router.profile import ModelProfile, by_task
 from turnout.types import Answer, ModelInfo
 
 RECENT = 30
@@ -186,9 +186,10 @@ class Ledger:
     def corrected(self, profile: ModelProfile, model: ModelInfo) -> ModelProfile:
         """The profile with what this model's answers say.
 
-        The latest give, by strategy, measured over predicted engine seconds to the first token, seconds outside the
-        engine, how long answers get, and how often what was drafted came true; cached prompts teach nothing of reading,
-        nor do those before which an engine had others. Those that the user has judged correct the expected quality.
+        The latest give, by strategy, measured over predicted engine seconds to the first token (by task too), seconds
+        outside the engine, and how often what was drafted came true, and by task how long answers get; cached prompts
+        teach nothing of reading, nor do those before which an engine had others. Those that the user has judged correct
+        the expected quality.
         """
         ratios: dict[str, list[float]] = {}
         outside: dict[str, list[float]] = {}
@@ -208,11 +209,11 @@ class Ledger:
                 asked.get("completion_tokens", 0) for asked in usage.get("attempts", ())
             )
             if written:
-                lengths.setdefault(chosen, []).append(written / known["expected_new_tokens"])
+                lengths.setdefault(known["task"], []).append(written / known["expected_new_tokens"])
             if first is None or usage["cached_tokens"] or any(known.get("wait_s", ())):
                 continue
-            if raw:
-                ratios.setdefault(chosen, []).append(first / raw)
+            for name in (chosen, by_task(chosen, known["task"])) if raw else ():
+                ratios.setdefault(name, []).append(first / raw)
             if ttft is not None:
                 outside.setdefault(chosen, []).append(max(0.0, ttft - first - known.get("waited_s", 0.0)))
         return dataclasses.replace(

@@ -69,7 +69,9 @@ def carry_out(
         EngineTimeoutError: `max_total_s` was over before there was an answer.
     """
     engine, question, corpus = machinery.engine, request.question, request.corpus
-    watch = Watch(limits.within(request, clock, stopped), machinery.progress, request.cache_namespace)
+    watch = Watch(
+        limits.within(request, decision, machinery, clock, stopped), machinery.progress, request.cache_namespace
+    )
     strategy = next(s for s in machinery.strategies if s.name == decision.chosen)
     watch.go_on()
     with clock.aside("load"):
@@ -111,7 +113,7 @@ def carry_out(
         numbered = isinstance(engine, AsksInWords) and has_numbers(context, engine.prompt_format)
         quotable = not isinstance(strategy, Fragments) or strategy.quotable
         checked = compare(growing.raw, question, context, corpus, numbered=numbered, quotable=quotable)
-    cut = limits.cut(request, params, decision, finished)
+    cut = limits.cut(request, params, decision, machinery, clock, finished)
     if cut is not None and checked.abstained and not checked.refused:
         # What was written is too little to be an answer: that says nothing of the documents.
         raise limits.over(cut.limit, cut.allowed)
@@ -195,7 +197,9 @@ def _recorded(
         prompt_tokens: that the answer itself was written from.
     """
     try:
-        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(prompt_tokens), drafted)
+        piece = result.decision.signals["piece_tokens"]
+        predicted = machinery.profile.prefill_seconds(prompt_tokens, piece=piece)
+        machinery.ledger.record(result, corpus.documents, predicted, drafted)
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result

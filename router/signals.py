@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from turnout.contracts import Engine, Expects, Remembers, TellsLoad
+from turnout.contracts import Engine, Expects, ReadsInPieces, Remembers, TellsLoad
 from turnout.documents import Document
 from turnout.engines.in_flight import Load
 from turnout.retrieval.convert.formats import kind_of
@@ -50,6 +50,7 @@ class Signals:
         wait_s: seconds, by `load`, before the engine begins with this question: 10th, 50th and 90th percentile.
         soft_missing: tokens of the documents whose soft tokens have to be made first; None where that is not known.
         kv_missing: the same of keys and values of segments.
+        piece_tokens: of a prompt, where the reader reads long texts in pieces, each alone; None where it reads whole.
         agreement: how often the whole text agreed with what its passages foretold, in earlier answers of `rapid` over
             these documents (`turnout.router.agreement`); None where there were too few.
     """
@@ -82,6 +83,7 @@ class Signals:
     soft_missing: int | None = None
     kv_missing: int | None = None
     agreement: float | None = None
+    piece_tokens: int | None = None
 
     @property
     def fill(self) -> float:
@@ -125,7 +127,9 @@ def gather(
         windows: `ModelProfile.windows`.
     """
     most, expected = new_tokens(question)
-    overhead = engine.count(Context((), question.text, question.history, question.task))
+    without_text = Context((), question.text, question.history, question.task)
+    overhead = engine.count(without_text)
+    piece = engine.piece_tokens(without_text) if isinstance(engine, ReadsInPieces) else None
     full = overhead + document_tokens
     resident, sure = 0, None
     if full < SURELY_OVER * engine.model.window:
@@ -158,6 +162,7 @@ def gather(
         effective_window=windows.get(_MEASURED_AS.get(likeliest, "")),
         pricing=pricing,
         load=engine.in_flight() if isinstance(engine, TellsLoad) else None,
+        piece_tokens=None if piece is None else piece + overhead,
     )
 
 

@@ -251,6 +251,15 @@ class Remembers(Protocol):
 
 
 @runtime_checkable
+class ReadsInPieces(Protocol):
+    """What an engine may do besides: read a long context in pieces, each alone."""
+
+    def piece_tokens(self, context: Context) -> int | None:
+        """Tokens of text in a piece of contexts like this one, whatever their length; None where they are read
+        whole."""
+
+
+@runtime_checkable
 class Expects(Protocol):
     """What an engine that `Remembers` does where what it has read lies elsewhere, so that `resident` is an expectation:
     it may be gone."""
