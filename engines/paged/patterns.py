@@ -1,5 +1,6 @@
 """What an attention pattern is made of: methods differ in a few choices, and there is one object for each: what is
-chosen and how much of it (blocks, lines, a span), what scores it, and who shares the choice.
+chosen and how much of it (blocks, lines, a span), what scores it, and who shares the choice. `Pages` says it of new
+tokens.
 
 A paper is a combination of them, see docs/attention.md. Positions are the original ones.
 """
@@ -94,6 +95,36 @@ class Span:
     def __post_init__(self) -> None:
         at_least("sink", self.sink, 0)
         at_least("local", self.local, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages that a new token looks at: those whose keys could score highest, by the least and highest numbers of
+    every 16 of them (Quest, arXiv 2406.10774), the query heads of a key head together, for some steps (LServe, arXiv
+    2502.14866).
+
+    Attributes:
+        budget: pages of 64 tokens, all in all; a sequence that has no more of them is read whole.
+        every: steps that a choice holds for, as long as no page begins.
+        start: tokens up to which everything is looked at.
+        first, last: pages at the sequence's beginning and end that are always taken. The last tokens of a step of
+            several may begin in the page before the last one.
+        dense_layers: the first layers, which look at everything.
+    """
+
+    budget: int = 64
+    every: int = 4
+    start: int = 65536
+    first: int = 1
+    last: int = 2
+    dense_layers: int = 2
+
+    def __post_init__(self) -> None:
+        at_least("every", self.every, 1)
+        at_least("last", self.last, 2)
+        for name in ("start", "first", "dense_layers"):
+            at_least(name, getattr(self, name), 0)
+        at_least("budget", self.budget, self.first + self.last + 1)
 
 
 Scorer = Antidiagonal | Pooled | Observed | None

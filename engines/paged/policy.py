@@ -1,4 +1,5 @@
-"""Attention policies: which keys the tokens of a prompt look at, by layer, key head and place in the prompt.
+"""Attention policies: which keys the tokens of a prompt look at, by layer, key head and place in the prompt; and which
+pages new tokens do.
 
 A policy acts on the chunks in which a prompt is read, on a fixed grid from token 0, and what holds for a chunk depends
 on the tokens before it alone, not on the length of the prompt: beginnings stay the same for every prompt. All keys are
@@ -10,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any
 
 from turnout.engines.folder import ModelFolder
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for
 from turnout.engines.paged.pages import PAGE, KvShape
-from turnout.engines.paged.patterns import Pattern, Span, at_least, pattern_from, told
+from turnout.engines.paged.patterns import Pages, Pattern, Span, at_least, pattern_from, told
 from turnout.errors import ConfigurationError, ModelError
 
 VERSION = 1
@@ -66,10 +67,12 @@ class AttentionPolicy:
     Attributes:
         bands: with ascending starts.
         name: how reports call it; it changes nothing.
+        decode: which pages new tokens look at, one at a time or a few drafted ones; None for all.
     """
 
     bands: tuple[Band, ...] = ()
     name: str = field(default="", compare=False)
+    decode: Pages | None = None
 
     def __post_init__(self) -> None:
         if any(later.start <= band.start for band, later in pairwise(self.bands)):
@@ -79,17 +82,33 @@ class AttentionPolicy:
 
     @property
     def is_dense(self) -> bool:
-        return all(pattern is None for band in self.bands for pattern in band.patterns)
+        """It changes nothing, neither of prompts nor of new tokens."""
+        return self.reading is None and self.decode is None
+
+    @property
+    def reading(self) -> AttentionPolicy | None:
+        """What it says of prompts alone; None where they are read densely."""
+        is_dense = all(pattern is None for band in self.bands for pattern in band.patterns)
+        return None if is_dense else replace(self, decode=None)
 
     @property
     def fingerprint(self) -> str:
         """The same for the same settings, in every process and version that means the same by them."""
-        said = json.dumps([VERSION, self.to_dict()["bands"]], sort_keys=True)
+        settings = self.to_dict()
+        said = json.dumps([VERSION, settings["bands"], *([settings["decode"]] if self.decode else [])], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-    def key(self, chunk: int) -> str:
-        """What keys and values that were read with it in such chunks are kept under."""
+    def named(self, chunk: int) -> str:
+        """What a model that reads in such chunks is told apart by: its answers differ."""
         return f"{self.fingerprint}.{chunk}"
+
+    def key(self, chunk: int) -> str:
+        """What keys and values that were read with it in such chunks are kept under; "" for those of dense reading.
+
+        `decode` has no part in it: what a token leaves that has looked at chosen pages is kept for nobody, so that all
+        that is kept was read as the bands say.
+        """
+        return "" if self.reading is None else self.reading.named(chunk)
 
     def at(self, past: int) -> Band | None:
         """What holds for a chunk with so many tokens before it; None where it is dense in all heads."""
@@ -135,7 +154,8 @@ class AttentionPolicy:
             }
             for band in self.bands
         ]
-        return {"name": self.name, "bands": bands}
+        decode = {} if self.decode is None else {"decode": asdict(self.decode)}
+        return {"name": self.name, "bands": bands, **decode}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> AttentionPolicy:
@@ -153,7 +173,8 @@ class AttentionPolicy:
                 )
                 for band in fields["bands"]
             )
-            return cls(bands, str(fields.get("name", "")))
+            decode = fields.get("decode")
+            return cls(bands, str(fields.get("name", "")), None if decode is None else Pages(**decode))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"this is no attention policy: {error!r}", hint="make one with turnout calibrate attention"
@@ -181,7 +202,7 @@ def fitting(policy: AttentionPolicy | None, model: ModelFolder, chunk: int) -> A
 def grid_of(policy: AttentionPolicy | None, chunk: int) -> int:
     """In multiples of how many tokens the beginnings of prompts that are read in such chunks are kept: what a sparse
     chunk has chosen depends on all of its tokens, so only whole ones are for others."""
-    return PAGE if policy is None else chunk
+    return PAGE if policy is None or policy.reading is None else chunk
 
 
 def key_of(policy: AttentionPolicy | None, chunk: int) -> str:
