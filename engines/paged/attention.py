@@ -149,13 +149,12 @@ class Layer:
         dim]; how scores are scaled."""
         return self._query[:, piece.rows].transpose(0, 1), self._keys, self._values, self._scale
 
-    def narrowed(self, heads: slice) -> Layer:
-        """The same of some key heads, and the query heads that share them."""
+    def narrowed(self, heads: slice, keys: slice) -> Layer:
+        """The same of some query heads and the key heads that they share, evenly."""
         part = copy.copy(self)
-        group = self.query_heads // self.key_heads
-        part._query = self._query[heads.start * group : heads.stop * group]
-        part._key, part._value = self._key[heads], self._value[heads]
-        part._keys, part._values = self._keys[:, heads], self._values[:, heads]
+        part._query = self._query[heads]
+        part._key, part._value = self._key[keys], self._value[keys]
+        part._keys, part._values = self._keys[:, keys], self._values[:, keys]
         return part
 
     def rows(self, piece: Piece) -> sparse.Rows:

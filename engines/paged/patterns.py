@@ -55,8 +55,7 @@ class Mass:
     share: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ConfigurationError(f"a share of {self.share} of the score can't be", hint="above 0, up to 1")
+        _share(self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +70,27 @@ class Top:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The strongest columns and diagonals, of which the first and the newest ones are always taken."""
+    """The strongest columns and diagonals, of which the first and the newest ones are always taken.
+
+    Attributes:
+        vertical, slash: how many columns and diagonals; with a share at most so many.
+        share: of what the observed rows look at: each head takes the fewest columns that hold it, and the fewest
+            diagonals (SampleAttention's columns, FlexPrefill's lines); None for a fixed number.
+    """
 
     vertical: int = 1000
     slash: int = 6096
     sinks: int = 30
     newest: int = 100
+    share: float | None = None
 
     def __post_init__(self) -> None:
         at_least("vertical", self.vertical, 0)
         at_least("slash", self.slash, 1)
         at_least("sinks", self.sinks, 0)
         at_least("newest", self.newest, 1)  # without the diagonal a row could see nothing
+        if self.share is not None:
+            _share(self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +191,13 @@ _PARTS: dict[str, type] = {part.__name__: part for part in (Antidiagonal, Pooled
 
 def told(pattern: Pattern) -> dict[str, Any]:
     parts = {"budget": pattern.budget, "scorer": pattern.scorer}
-    told = {
-        role: None if part is None else {"kind": type(part).__name__, **asdict(part)} for role, part in parts.items()
-    }
+    told = {role: None if part is None else {"kind": type(part).__name__, **_set(part)} for role, part in parts.items()}
     return {**told, "share": pattern.share, "block": pattern.block}
+
+
+def _set(part: Any) -> dict[str, Any]:
+    """Settings that are: one that a version adds changes no fingerprint where it is not used."""
+    return {name: value for name, value in asdict(part).items() if value is not None}
 
 
 def pattern_from(fields: Mapping[str, Any]) -> Pattern:
@@ -203,6 +214,11 @@ def pattern_from(fields: Mapping[str, Any]) -> Pattern:
 def at_least(name: str, value: int, least: int) -> None:
     if not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name} is {value!r}", hint=f"give a whole number of {least} or more")
+
+
+def _share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"a share of {share} of the score can't be", hint="above 0, up to 1")
 
 
 def _power_of_two(name: str, value: int, least: int, most: int) -> None:

@@ -34,8 +34,8 @@ class Band:
 
     Attributes:
         patterns: None stands for dense.
-        heads: [layers][key heads], which of the patterns; without, the first one holds for all. The query heads of a
-            key head go with it.
+        heads: [layers][key heads], which of the patterns, the query heads of a key head with it; or [layers][query
+            heads]. Without, the first one holds for all.
     """
 
     start: int
@@ -52,12 +52,30 @@ class Band:
                 f"heads name pattern {min(wrong)}, of {len(self.patterns)}", hint="they are counted from 0"
             )
 
-    def of(self, layer: int, heads: int) -> Iterator[tuple[slice, Pattern | None]]:
-        """Key heads that follow one another with the same pattern, together."""
-        row = self.heads[layer] if self.heads else (0,) * heads
-        for pattern, group in groupby(enumerate(row), key=lambda each: each[1]):
-            places = [place for place, _ in group]
-            yield slice(places[0], places[-1] + 1), self.patterns[pattern]
+    def of(self, layer: int, query_heads: int, key_heads: int) -> Iterator[tuple[slice, slice, Pattern | None]]:
+        """Query heads that follow one another with the same pattern, together, and the key heads that they share: whole
+        groups of them, or some of one group."""
+        group = query_heads // key_heads
+        row = self.heads[layer] if self.heads else (0,) * key_heads
+        if len(row) not in (query_heads, key_heads):
+            raise ConfigurationError(
+                f"the policy names {len(row)} heads, the model has {query_heads} that share {key_heads}",
+                hint="calibrate it for this model: turnout calibrate attention",
+            )
+        each = row if len(row) == query_heads else tuple(pattern for pattern in row for _ in range(group))
+        # A group that has one pattern goes with its neighbours, any other one is parted.
+        parts: list[list[int]] = []  # begin, end, pattern, whether it may grow by whole groups
+        for begin in range(0, query_heads, group):
+            own = each[begin : begin + group]
+            is_one = len(set(own)) == 1
+            if is_one and parts and parts[-1][2:] == [own[0], True]:
+                parts[-1][1] += group
+                continue
+            for pattern, those in groupby(enumerate(own, begin), key=lambda one: one[1]):
+                places = [place for place, _ in those]
+                parts.append([places[0], places[-1] + 1, pattern, is_one])
+        for begin, end, pattern, _ in parts:
+            yield slice(begin, end), slice(begin // group, (end - 1) // group + 1), self.patterns[pattern]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +133,12 @@ class AttentionPolicy:
         holding = next((band for band in reversed(self.bands) if band.start <= past), None)
         return None if holding is None or all(pattern is None for pattern in holding.patterns) else holding
 
-    def check(self, shape: KvShape, chunk: int) -> None:
+    def check(self, shape: KvShape, chunk: int, query_heads: int | None = None) -> None:
         """Before a model is loaded.
 
         Args:
             chunk: tokens of a step in which prompts are read.
+            query_heads: of the model; without it a policy by query heads is taken for one of this model.
 
         Raises:
             ModelError: its heads have a size that the kernels do not know.
@@ -132,10 +151,11 @@ class AttentionPolicy:
             )
         for band in self.bands:
             counts = {len(row) for row in band.heads}
-            if band.heads and (len(band.heads) != shape.layers or counts != {shape.heads}):
+            able = {shape.heads, query_heads} if query_heads else {count for count in counts if not count % shape.heads}
+            if band.heads and (len(band.heads) != shape.layers or len(counts) > 1 or not counts <= able - {0}):
                 raise ConfigurationError(
-                    f"the policy names {len(band.heads)} layers of {sorted(counts)} key heads, the model has "
-                    f"{shape.layers} of {shape.heads}",
+                    f"the policy names {len(band.heads)} layers of {sorted(counts)} heads, the model has "
+                    f"{shape.layers} of {shape.heads} key heads",
                     hint="calibrate it for this model: turnout calibrate attention",
                 )
             multiple = max([PAGE, *(pattern.chunks_of for pattern in band.patterns if pattern is not None)])
@@ -195,7 +215,8 @@ def fitting(policy: AttentionPolicy | None, model: ModelFolder, chunk: int) -> A
             f"{model.path.name} can't be read sparsely: its keys and values do not lie in pages",
             hint=f"leave its attention dense, or use a model of the types {', '.join(sorted(MODEL_TYPES))}",
         )
-    policy.check(KvShape(model.layers, model.kv_heads, model.head_dim), chunk)
+    heads = int(model.config["num_attention_heads"])
+    policy.check(KvShape(model.layers, model.kv_heads, model.head_dim), chunk, heads)
     return policy
 
 

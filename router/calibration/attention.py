@@ -96,6 +96,9 @@ def candidates(chunk: int) -> list[AttentionPolicy]:
         everywhere(Pattern(Mass(share), Pooled(), block=block), f"pooled {share:g}") for share in (0.9, 0.95, 0.98)
     ]
     lines = [everywhere(Pattern(Lines(*each), Observed()), "lines {}+{}".format(*each)) for each in LINES]
+    lines += [
+        everywhere(Pattern(Lines(3500, 6096, share=share), Observed()), f"lines {share:g}") for share in (0.9, 0.95)
+    ]
     return [*blocks, *pooled, *lines, *_spans()]
 
 
