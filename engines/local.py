@@ -80,7 +80,8 @@ class LocalEngine(InParallel):
         int8: write with the weights rounded to int8, which is faster on a CPU and takes a byte a weight more; prompts
             are read with the weights as they are. By default on a CPU, up to INT8_PARAMETERS, unless `dtype` is
             "float32".
-        attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.
+        attention: what `generate`, `answer_all` and `sequence` read prompts with, and which pages their new tokens look
+            at, see `paged.policy`; dense by default.
         lookup: where a short answer that stands in the text is asked for, propose what stood after the same words
             before, see `speculative.ahead`.
         drafter: another model with the same tokens, which drafts where a context asks for it (`DraftedContext`); this
@@ -137,7 +138,7 @@ class LocalEngine(InParallel):
     @cached_property
     def model(self) -> ModelInfo:
         """What the files say; read at first use, without loading the model."""
-        read = f"-{key_of(self.attention, self.chunk)}" if self.attention else ""
+        read = f"-{self.attention.named(self.chunk)}" if self.attention else ""
         return ModelInfo(
             name=self._name,
             window=self.folder.window,
@@ -162,7 +163,7 @@ class LocalEngine(InParallel):
 
     @cached_property
     def attention(self) -> AttentionPolicy | None:
-        """What prompts are read with; None for dense.
+        """What prompts and new tokens look at; None for everything.
 
         Raises:
             ModelError, ConfigurationError: it is not for this model.
@@ -432,8 +433,9 @@ class LocalEngine(InParallel):
     @cached_property
     def _admission(self) -> Admission:
         paged = are_pages_for(self.folder)
-        sparse = self.attention is not None
-        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse)
+        policy = self.attention or AttentionPolicy()
+        sparse, bounded = policy.reading is not None, policy.decode is not None
+        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse, bounded)
         return Admission(footprint, self.device, self._pool_bytes)
 
     @cached_property

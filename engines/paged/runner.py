@@ -19,6 +19,7 @@ from turnout.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
+    from turnout.engines.paged.chosen import ChosenPages
     from turnout.engines.paged.policy import AttentionPolicy
     from turnout.engines.paged.switched import Switch
     from turnout.engines.paged.tree import Tree
@@ -38,6 +39,7 @@ class Feed:
         policy: what the new tokens look at; None for everything.
         tree: the new tokens, where they are one.
         parallel: what of the past was read in parts at the same positions, all of it before the new tokens.
+        chosen: of which pages the new tokens see some; None where they see all.
     """
 
     pages: Sequence[int]
@@ -49,6 +51,7 @@ class Feed:
     policy: AttentionPolicy | None = None
     tree: Tree | None = None
     parallel: Parallel | None = None
+    chosen: ChosenPages | None = None
 
     @property
     def positions(self) -> list[int]:
@@ -126,6 +129,7 @@ class Runner:
             self._device,
             {place: feed.tree for place, feed in enumerate(feeds) if feed.tree is not None},
             {place: feed.parallel for place, feed in enumerate(feeds) if feed.parallel is not None},
+            {place: feed.chosen for place, feed in enumerate(feeds) if feed.chosen is not None},
         )
         step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]
@@ -154,8 +158,8 @@ class Runner:
         if lean is not None and len(positions) <= ROWS and not soft and not step.is_watched:
             ids = [int(token) for fragment in fragments for token in fragment]
             adapted = self._switch.rows if self._switch is not None else False
-            # A graph knows no positions but those of the slots, and one softmax.
-            fits_graph = all(feed.new == 1 and feed.parallel is None for feed in feeds)
+            # A graph knows no positions but those of the slots, and one softmax over all pages.
+            fits_graph = all(feed.new == 1 and feed.parallel is None and feed.chosen is None for feed in feeds)
             if self._graphs is not None and isinstance(adapted, bool) and fits_graph:
                 return self._graphs.step(ids, positions, [feed.pages for feed in feeds], adapted=adapted)
             tokens, at = torch.tensor([ids, positions], device=self._device)

@@ -17,7 +17,7 @@ from turnout.errors import KernelError  # noqa: E402
 from turnout.kernels.attn_prefill import naive as dense  # noqa: E402
 from turnout.kernels.vs_prefill import blocked, naive, triton  # noqa: E402
 from turnout.kernels.vs_prefill.api import vs_prefill  # noqa: E402
-from turnout.kernels.vs_prefill.index import chosen_lines, tiles_of, vs_index  # noqa: E402
+from turnout.kernels.vs_prefill.index import chosen_lines, lines_for, tiles_of, vs_index  # noqa: E402
 from turnout.kernels.vs_probe.api import vs_probe  # noqa: E402
 
 SLASHES = [[0, 1, 2, 40], [0, 33]]
@@ -115,6 +115,28 @@ def test_lines_of_each_head_by_their_own_number():
     slashes, columns = chosen_lines(sums, sums, n_vert=[1, 3], n_slash=2, sinks=0, newest=1)
     assert [sorted(own) for own in slashes] == [[0, 5], [0, 5]]
     assert [sorted(own) for own in columns] == [[5], [3, 4, 5]]
+
+
+def test_lines_that_hold_a_share_are_the_fewest():
+    sums = torch.tensor([[1.0, 5, 0, 4, 0], [0, 1, 1, 2, 16], [0] * 5])
+    assert lines_for(sums, 0.85, forced=0, most=5) == [2, 2, 0]
+    assert lines_for(sums, 0.85, forced=2, most=5) == [3, 3, 2], "the first two hold 6 and 1 already"
+    assert lines_for(sums, 1.0, forced=1, most=3) == [3, 3, 1], "the second head would need five"
+    for shape, share, forced in (((5,), 0.5, 0), ((2, 5), 0.0, 0), ((2, 5), 0.5, -1)):
+        with pytest.raises(KernelError, match="can't be"):
+            lines_for(torch.zeros(shape), share, forced=forced, most=5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.05, 1.0), forced=st.integers(0, 4), levels=st.sampled_from([2, 1000]), seed=st.integers(0, 99))
+def test_lines_by_share_hold_it_and_one_fewer_does_not(share, forced, levels, seed):
+    sums = torch.randint(levels, (3, 30), generator=torch.Generator().manual_seed(seed)).double()
+    counts = lines_for(sums, share, forced=forced, most=30)
+    _, columns = chosen_lines(sums, sums, n_vert=counts, n_slash=counts, sinks=forced, newest=forced)
+    for own, mass in zip(columns, sums, strict=True):
+        kept = [mass[line] for line in own]
+        assert sum(kept) >= share * mass.sum() - 1e-9
+        assert len(own) == forced or sum(kept) - min(kept[forced:]) < share * mass.sum()
 
 
 def test_out_is_written_where_it_is_told():

@@ -196,6 +196,10 @@ def _attention_lines(found: Mapping[str, Any], report: bool) -> list[str]:
     for point in found["points"] if report else ():
         lines.append(f"{point['tokens']:,} tokens, dense {point['dense_s']:.3f} s".ljust(34) + columns)
         lines += [f"  {row['name']:32}{_kept(row)}" for row in point["policies"]]
+    if report:
+        new = found["decode"]
+        lines.append(f"{new['steps']} new tokens after {new['tokens']:,}".ljust(34) + columns)
+        lines += [f"  {row['name']:32}{_kept(row)}" for row in new["policies"]]
     lines.append(f"{'tokens before':34}{columns}")
     for band in found["bands"]:
         place = f"{band['start']:,} to {band['end']:,}"
