@@ -53,6 +53,7 @@ class Settings:
         soft: what makes soft tokens: "mean:RATE", the mean of so many token embeddings, or the folder of what
             `turnout train soft` wrote.
         ldar: folder of what `turnout train ldar` wrote, for `rag:ldar`; None for none.
+        chunkfree: folder of what `turnout train chunkfree` wrote, for `rag:chunkfree`; None for the model as it is.
         late_chunking: segments are embedded with what stands around them.
         reranker: folder of a cross-encoder that puts the passages of a search in order, or of a pruner that
             `turnout train pruner` made, which then judges sentences too; None for none.
@@ -85,6 +86,7 @@ class Settings:
     attention: str = ATTENTION_AUTO
     soft: str = DEFAULT_SOFT
     ldar: Path | None = None
+    chunkfree: Path | None = None
     late_chunking: bool = False
     reranker: Path | None = None
     sat: Path | None = None
@@ -136,6 +138,7 @@ class Settings:
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
         ldar: str | os.PathLike[str] | None = None,
+        chunkfree: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
         sat: str | os.PathLike[str] | None = None,
@@ -151,11 +154,11 @@ class Settings:
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_LATE_CHUNKING,
-        TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
-        TURNOUT_CACHE_REQUIRED,
-        TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and
-        TURNOUT_CACHE_NAMESPACE, which win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_CHUNKFREE,
+        TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
+        TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S,
+        TURNOUT_SERVER_RETRIES and TURNOUT_CACHE_NAMESPACE, which win over the defaults. A text that is empty wins too,
+        and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -206,6 +209,7 @@ class Settings:
             attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
             soft=(env.get("TURNOUT_SOFT") if soft is None else os.fspath(soft)) or DEFAULT_SOFT,
             ldar=_path("TURNOUT_LDAR", ldar),
+            chunkfree=_path("TURNOUT_CHUNKFREE", chunkfree),
             late_chunking=(late_chunking if late_chunking is not None else _choice("TURNOUT_LATE_CHUNKING") is True),
             reranker=_path("TURNOUT_RERANKER", reranker),
             sat=_path("TURNOUT_SAT", sat),

@@ -26,6 +26,8 @@ OPTIONS = {
     "cache_namespace": ("TURNOUT_CACHE_NAMESPACE", "acme", "acme", "other", None),
     "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
     "soft": ("TURNOUT_SOFT", "mean:4", "mean:4", "a/folder", "mean:2"),
+    "ldar": ("TURNOUT_LDAR", "/a/policy", Path("/a/policy"), Path("/another"), None),
+    "chunkfree": ("TURNOUT_CHUNKFREE", "/an/adapter", Path("/an/adapter"), Path("/another"), None),
     "cache_url": ("TURNOUT_CACHE_URL", "redis://a:1", "redis://a:1", "rediss://b:2", None),
     "cache_mb": ("TURNOUT_CACHE_MB", "20", 20.0, 30.0, 512.0),
     "cache_ttl_s": ("TURNOUT_CACHE_TTL_S", "60", 60, 90, 30 * 86_400),
