@@ -177,7 +177,7 @@ def _answer(
         model=machinery.engine.model,
         nearest=checked.nearest,
         trace=clock.trace(),
-        notes=(() if cut is None else (CUT + cut,)) + checked.notes,
+        notes=(() if cut is None else (CUT + cut,)) + (*watch.notes, *checked.notes),
     )
 
 
