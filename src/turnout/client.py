@@ -40,8 +40,7 @@ class Turnout(Shelf, Logbook):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
-        model: packaged name, folder, Hugging Face id, the base URL of an OpenAI-compatible server, or a chat model of
-            LangChain.
+        model: packaged name, folder, Hugging Face id, URL of an OpenAI-compatible server, or a chat model of LangChain.
         model_name: which model of the server; its first one by default.
         adapter: folder of an adapter for a local model, or "none"; the one that comes with the model by default.
         home: data directory (TURNOUT_HOME).
@@ -59,6 +58,7 @@ class Turnout(Shelf, Logbook):
         late_chunking: segments are embedded with what stands around them (docs/documents.md); off by default.
         reranker: folder of a cross-encoder or pruner that puts the passages of a search in order; none by default.
         sat: folder of a SaT model, which says where the sentences of `extract` end; rules do by default.
+        cite: what finds a sentence for an answer without a quote (docs/answer.md): "words" by default, or "attention".
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         server_window: tokens of prompt and answer of a server's model; what the server says by default.
         server_takes: what a server takes beside OpenAI's fields: "cache_salt", "choices" (docs/scale.md).
@@ -95,6 +95,7 @@ class Turnout(Shelf, Logbook):
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
         sat: str | os.PathLike[str] | None = None,
+        cite: str | None = None,
         cache_url: str | None = None,
         server_window: int | None = None,
         server_takes: str | Collection[str] | None = None,
@@ -110,7 +111,7 @@ class Turnout(Shelf, Logbook):
             "adapter": adapter, "log": log, "api_key": api_key, "device": device, "max_file_mb": max_file_mb,
             "kv_disk_mb": kv_disk_mb, "yarn": yarn, "int8": int8, "prices": prices, "passage_tokens": passage_tokens,
             "attention": attention, "soft": soft, "ldar": ldar, "chunkfree": chunkfree, "late_chunking": late_chunking,
-            "reranker": reranker, "sat": sat, "cache_url": cache_url, "server_window": server_window,
+            "reranker": reranker, "sat": sat, "cite": cite, "cache_url": cache_url, "server_window": server_window,
             "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
             "cache_namespace": cache_namespace,
         }  # fmt: skip
