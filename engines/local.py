@@ -24,7 +24,7 @@ from turnout.engines.folder import ModelFolder
 from turnout.engines.in_flight import InFlight, Load
 from turnout.engines.memory import Footprint, prefill_chunk
 from turnout.engines.paged import lean
-from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
+from turnout.engines.paged.kinds import MODEL_TYPES, Adapted, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
 from turnout.engines.parallel.engine import InParallel
@@ -77,6 +77,7 @@ class LocalEngine(InParallel):
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
             `weigh`, `surprise`, `attend`, `locate` and `importance` read without. Where keys and values do not lie in
             pages it is merged into the weights, and everything is read with it.
+        chunkfree: folder of an adapter that `locate` alone reads with.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes a byte a weight more; prompts
             are read with the weights as they are. By default on a CPU, up to INT8_PARAMETERS, unless `dtype` is
             "float32".
@@ -113,9 +114,11 @@ class LocalEngine(InParallel):
         drafter: LocalEngine | None = None,
         soft: str = DEFAULT_SOFT,
         waiting: int = WAITING,
+        chunkfree: Path | None = None,
     ) -> None:
         self._path = path
         self.soft = soft
+        self._chunkfree = chunkfree
         self._adapter_path = adapter
         self._name = name or path.name
         self._device_name = device
@@ -139,6 +142,7 @@ class LocalEngine(InParallel):
     def model(self) -> ModelInfo:
         """What the files say; read at first use, without loading the model."""
         read = f"-{self.attention.named(self.chunk)}" if self.attention else ""
+        read += f"-{self.points_with}" if self.points_with else ""
         return ModelInfo(
             name=self._name,
             window=self.folder.window,
@@ -223,7 +227,7 @@ class LocalEngine(InParallel):
             return None
         from turnout.engines.paged.session import Session
 
-        switch = adapters.attach(network, self._adapter, self._name) if self._adapter is not None else None
+        beside = (each for each in (self._adapter, self._pointer) if each is not None)
         return Session(
             network,
             footprint.kv_shape,
@@ -233,7 +237,7 @@ class LocalEngine(InParallel):
             self._tiers,
             chunk=self.chunk,
             int8=self.int8,
-            switch=switch,
+            switches=[adapters.attach(network, each, self._name) for each in beside],
             owner=owner,
         )
 
@@ -472,6 +476,19 @@ class LocalEngine(InParallel):
         found = adapters.read(self._adapter_path)
         adapters.check(found, self.folder, self._name)
         return found
+
+    @cached_property
+    def _pointer(self) -> Adapter | None:
+        if self._chunkfree is None:
+            return None
+        found = adapters.read(self._chunkfree, adapters.CHUNKFREE)
+        adapters.check(found, self.folder, self._name)
+        return found
+
+    @property
+    def points_with(self) -> Adapted:
+        """The adapter that `locate` reads with."""
+        return self._pointer.key if self._pointer is not None else False
 
     @cached_property
     def tokenizer(self) -> ChatTokenizer:

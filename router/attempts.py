@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnout.types import Finished
 
 
-def together(asked: Sequence[Finished], last: Finished) -> Finished:
+def together(asked: Sequence[tuple[str, Finished]], last: Finished) -> Finished:
     """All tokens, and the most memory, of several askings; everything else is of the last."""
-    every = (*asked, last)
+    every = (*(ended for _, ended in asked), last)
     memory = [each.peak_memory_bytes for each in every if each.peak_memory_bytes is not None]
     return Finished(
         last.reason,
@@ -22,15 +23,19 @@ def together(asked: Sequence[Finished], last: Finished) -> Finished:
     )
 
 
-def records(asked: Sequence[Finished], strategy: str) -> tuple[Mapping[str, Any], ...]:
-    """The askings before the last, for `Usage.attempts`."""
-    return tuple(
-        {
-            "strategy": strategy,
-            "follow_up": number,
-            "prompt_tokens": each.prompt_tokens,
-            "cached_tokens": each.cached_tokens,
-            "completion_tokens": each.completion_tokens,
-        }
-        for number, each in enumerate(asked, 1)
-    )
+def records(asked: Sequence[tuple[str, Finished]], strategy: str) -> tuple[Mapping[str, Any], ...]:
+    """The askings before the last, for `Usage.attempts`, each with its number among those of its task."""
+    numbers: Counter[str] = Counter()
+    found: list[Mapping[str, Any]] = []
+    for task, each in asked:
+        numbers[task] += 1
+        found.append(
+            {
+                "strategy": strategy,
+                task: numbers[task],
+                "prompt_tokens": each.prompt_tokens,
+                "cached_tokens": each.cached_tokens,
+                "completion_tokens": each.completion_tokens,
+            }
+        )
+    return tuple(found)

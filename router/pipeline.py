@@ -13,7 +13,7 @@ from turnout.errors import Cancelled, EngineError, StoreError
 from turnout.progress import Watch
 from turnout.record import CUT
 from turnout.retrieval.corpus import Corpus
-from turnout.router import agreement, attempts, limits, policy
+from turnout.router import agreement, attempts, limits, pointing, policy
 from turnout.router.check import is_settled
 from turnout.router.checked import Checked, compare
 from turnout.router.clock import Clock
@@ -125,6 +125,9 @@ def carry_out(
     if cut is not None:
         yield cut
     clock.first_word()
+    if pointing.is_wanted(request, machinery, checked, context):
+        with clock.step("point"):
+            checked = pointing.pointed(checked, context, request, machinery, watch, quotable=quotable)
     soft_tokens = context.soft_tokens if isinstance(context, SoftContext) else 0
     drafted = agreement.drafted(engine, context, params)
     checked = replace(checked, notes=(*checked.notes, *agreement.notes(drafted)))
@@ -179,7 +182,7 @@ def _answer(
         model=machinery.engine.model,
         nearest=checked.nearest,
         trace=clock.trace(),
-        notes=(() if cut is None else (CUT + cut,)) + checked.notes,
+        notes=(() if cut is None else (CUT + cut,)) + (*watch.notes, *checked.notes),
     )
 
 

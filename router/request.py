@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from turnout.asking import Decoding
+from turnout.config import CITE_WORDS
 from turnout.contracts import Engine, Looks, Strategy
 from turnout.progress import Progress, silent
 from turnout.retrieval.corpus import Corpus
@@ -33,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """What carries it out."""
+    """What carries it out; `cite` is what finds a sentence where an answer has no quote."""
 
     engine: Engine
     strategies: Sequence[Strategy]
@@ -42,3 +43,4 @@ class Machinery:
     search: Looks | None = None
     pricing: Pricing = UNPRICED
     progress: Progress = silent
+    cite: str = CITE_WORDS

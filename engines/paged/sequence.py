@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from turnout.engines.memory import PREFILL_CHUNK
 from turnout.engines.paged.chosen import ChosenPages
+from turnout.engines.paged.kinds import Adapted
 from turnout.engines.paged.pages import PAGE, pages_for
 from turnout.engines.paged.plan import Watch
 from turnout.engines.paged.policy import AttentionPolicy, grid_of
@@ -59,7 +60,7 @@ class KvSequence:
 
     Args:
         root: what its keys and values may be found under again, see `Residency`.
-        adapted: read with the model's adapter, where it has one that can be switched.
+        adapted: which adapter reads, where the model has one that can be switched.
         policy: what a prompt's tokens look at, in whole chunks, and new tokens, where it chooses pages for them; what
             is appended otherwise looks at everything.
         owner: the thread in which all is done; the caller's by default.
@@ -77,7 +78,7 @@ class KvSequence:
         residency: Residency,
         root: str = "",
         *,
-        adapted: bool = True,
+        adapted: Adapted = True,
         chunk: int = PREFILL_CHUNK,
         policy: AttentionPolicy | None = None,
         owner: Owner | None = None,

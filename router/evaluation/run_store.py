@@ -25,13 +25,13 @@ Row = dict[str, Any]
 Key = tuple[str, str]
 
 MUST_AGREE = (
-    "schema", "turnout", "model", "prices", "embedder", "ldar", "device", "seed", "cache", "parallel", "set", "limit",
-    "budget", "over_window", "inputs",
+    "schema", "turnout", "model", "prices", "embedder", "ldar", "cite", "device", "seed", "cache", "parallel", "set",
+    "limit", "budget", "over_window", "inputs",
 )  # fmt: skip
 """What all rows of one run have in common. Strategies may be added to a run, nothing else may change."""
 
-BEFORE = {"over_window": "cut"}
-"""What a run.json means that does not say: earlier versions cut what was over the window."""
+BEFORE = {"over_window": "cut", "cite": "words"}
+"""What a run.json means that does not say: earlier versions cut what was over the window, and cited by words."""
 
 
 class RunStore:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from turnout.router.request import Request
 
 _OF_OUR_ENGINES = (
-    "model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft", "server_window",
-    "server_takes", "server_timeout_s", "server_retries", "cache_namespace",
+    "model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft", "chunkfree",
+    "server_window", "server_takes", "server_timeout_s", "server_retries", "cache_namespace",
 )  # fmt: skip
 
 
@@ -40,8 +40,7 @@ class Turnout(Shelf, Logbook):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
-        model: packaged name, folder, Hugging Face id, the base URL of an OpenAI-compatible server, or a chat model of
-            LangChain.
+        model: packaged name, folder, Hugging Face id, URL of an OpenAI-compatible server, or a chat model of LangChain.
         model_name: which model of the server; its first one by default.
         adapter: folder of an adapter for a local model, or "none"; the one that comes with the model by default.
         home: data directory (TURNOUT_HOME).
@@ -55,9 +54,11 @@ class Turnout(Shelf, Logbook):
         attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
         soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
         ldar: folder of a policy for `rag:ldar` (docs/models.md); none by default.
+        chunkfree: folder of an adapter for `rag:chunkfree` (docs/models.md); the model as it is by default.
         late_chunking: segments are embedded with what stands around them (docs/documents.md); off by default.
         reranker: folder of a cross-encoder or pruner that puts the passages of a search in order; none by default.
         sat: folder of a SaT model, which says where the sentences of `extract` end; rules do by default.
+        cite: what finds a sentence for an answer without a quote (docs/answer.md): "words" by default, or "attention".
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         server_window: tokens of prompt and answer of a server's model; what the server says by default.
         server_takes: what a server takes beside OpenAI's fields: "cache_salt", "choices" (docs/scale.md).
@@ -90,9 +91,11 @@ class Turnout(Shelf, Logbook):
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
         ldar: str | os.PathLike[str] | None = None,
+        chunkfree: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
         sat: str | os.PathLike[str] | None = None,
+        cite: str | None = None,
         cache_url: str | None = None,
         server_window: int | None = None,
         server_takes: str | Collection[str] | None = None,
@@ -107,9 +110,10 @@ class Turnout(Shelf, Logbook):
             "home": home, "model": model if isinstance(model, str) else None, "model_name": model_name,
             "adapter": adapter, "log": log, "api_key": api_key, "device": device, "max_file_mb": max_file_mb,
             "kv_disk_mb": kv_disk_mb, "yarn": yarn, "int8": int8, "prices": prices, "passage_tokens": passage_tokens,
-            "attention": attention, "soft": soft, "ldar": ldar, "late_chunking": late_chunking, "reranker": reranker,
-            "sat": sat, "cache_url": cache_url, "server_window": server_window, "server_takes": server_takes,
-            "server_timeout_s": server_timeout_s, "server_retries": server_retries, "cache_namespace": cache_namespace,
+            "attention": attention, "soft": soft, "ldar": ldar, "chunkfree": chunkfree, "late_chunking": late_chunking,
+            "reranker": reranker, "sat": sat, "cite": cite, "cache_url": cache_url, "server_window": server_window,
+            "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
+            "cache_namespace": cache_namespace,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -218,8 +222,7 @@ class Turnout(Shelf, Logbook):
 
         Args:
             api_key: for another server. What this one and the environment know goes to this one's server alone, as
-                `server_takes` does, and an adapter, `soft`, `ldar`, `model_name` and `server_window` with this one's
-                model.
+                `server_takes` does, and adapters, `soft`, `ldar`, `model_name` and `server_window` with its model.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
@@ -227,8 +230,8 @@ class Turnout(Shelf, Logbook):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
         takes = self._options["server_takes"] if model == own else ()
-        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "ldar": "", "api_key": key}
-        other |= {"server_window": None, "server_takes": takes}
+        other = {"model": model, "model_name": model_name or "", "api_key": key, "server_window": None}
+        other |= {"server_takes": takes, **dict.fromkeys(("adapter", "soft", "ldar", "chunkfree"), "")}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ NO_ADAPTER = "none"
 DEFAULT_SOFT = "mean:2"
 CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
+CITE_WORDS, CITE_ATTENTION = "words", "attention"
+CITE = (CITE_WORDS, CITE_ATTENTION)
 SERVER_TAKES = ("cache_salt", "choices")
 SERVER_RETRIES = 2
 """How often a request is sent again that was refused for now or did not get through. The client of OpenAI does it: it
@@ -53,10 +55,12 @@ class Settings:
         soft: what makes soft tokens: "mean:RATE", the mean of so many token embeddings, or the folder of what
             `turnout train soft` wrote.
         ldar: folder of what `turnout train ldar` wrote, for `rag:ldar`; None for none.
+        chunkfree: folder of what `turnout train chunkfree` wrote, for `rag:chunkfree`; None for the model as it is.
         late_chunking: segments are embedded with what stands around them.
         reranker: folder of a cross-encoder that puts the passages of a search in order, or of a pruner that
             `turnout train pruner` made, which then judges sentences too; None for none.
         sat: folder of a SaT model, which says where sentences end that `extract` keeps or leaves; None for rules.
+        cite: what finds a sentence for an answer without a quote of its own, one of CITE.
         cache_url: Redis server that keeps what was computed of segments; None for the data directory.
         cache_mb: most of it, in megabytes.
         cache_ttl_s: seconds after which a server drops what was not used.
@@ -85,9 +89,11 @@ class Settings:
     attention: str = ATTENTION_AUTO
     soft: str = DEFAULT_SOFT
     ldar: Path | None = None
+    chunkfree: Path | None = None
     late_chunking: bool = False
     reranker: Path | None = None
     sat: Path | None = None
+    cite: str = CITE_WORDS
     cache_url: str | None = None
     cache_mb: float = 512.0
     cache_ttl_s: int = 30 * 86_400
@@ -136,9 +142,11 @@ class Settings:
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
         ldar: str | os.PathLike[str] | None = None,
+        chunkfree: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
         sat: str | os.PathLike[str] | None = None,
+        cite: str | None = None,
         cache_url: str | None = None,
         cache_mb: float | None = None,
         cache_ttl_s: int | None = None,
@@ -151,16 +159,19 @@ class Settings:
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_LATE_CHUNKING,
-        TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
-        TURNOUT_CACHE_REQUIRED,
-        TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and
-        TURNOUT_CACHE_NAMESPACE, which win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_CHUNKFREE,
+        TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CITE, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
+        TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
+        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and TURNOUT_CACHE_NAMESPACE, which win over the defaults. A
+        text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
         if level not in LOG_LEVELS:
             raise UnknownNameError("log level", level, LOG_LEVELS)
+        by = (env.get("TURNOUT_CITE") if cite is None else cite) or CITE_WORDS
+        if by not in CITE:
+            raise UnknownNameError("way to cite", by, CITE)
         limit = _number("TURNOUT_MAX_FILE_MB", max_file_mb, MAX_FILE_MB, example="500")
         if not 0 < limit < math.inf:
             raise ConfigurationError(f"the largest file is {limit:g} MB", hint="give a positive number of megabytes")
@@ -206,9 +217,11 @@ class Settings:
             attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
             soft=(env.get("TURNOUT_SOFT") if soft is None else os.fspath(soft)) or DEFAULT_SOFT,
             ldar=_path("TURNOUT_LDAR", ldar),
+            chunkfree=_path("TURNOUT_CHUNKFREE", chunkfree),
             late_chunking=(late_chunking if late_chunking is not None else _choice("TURNOUT_LATE_CHUNKING") is True),
             reranker=_path("TURNOUT_RERANKER", reranker),
             sat=_path("TURNOUT_SAT", sat),
+            cite=by,
             cache_url=shared,
             cache_mb=cached,
             cache_ttl_s=_whole("TURNOUT_CACHE_TTL_S", cache_ttl_s, "seconds", 86_400) or 30 * 86_400,

@@ -126,7 +126,9 @@ def run(
         # The router chooses among strategies that have rows.
         own = [strategy for strategy in index.strategies if strategy.name in store.facts["strategies"]]
         bench = runner.Bench(
-            machinery=Machinery(parts.engine, own, profile, index.ledger, index.retriever, parts.pricing),
+            machinery=Machinery(
+                parts.engine, own, profile, index.ledger, index.retriever, parts.pricing, cite=settings.cite
+            ),
             documents=given.documents,
             corpus=index.corpus,
             tokens=index.tokens,
@@ -177,6 +179,7 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
         "passage_tokens": parts.settings.passage_tokens,
         "embedder": parts.embedding,
         "ldar": LearnedBand(parts.settings.ldar).sha256 if parts.settings.ldar else None,
+        "cite": parts.settings.cite,
         "device": system.device(),
         "cores": psutil.cpu_count(),
         "versions": system.versions(),

@@ -283,6 +283,7 @@ class Parts:
             search=self.retriever,
             pricing=self.pricing,
             progress=self.progress,
+            cite=self.settings.cite,
         )
 
 

@@ -244,7 +244,8 @@ class Decision:
 class Citation:
     """A quote with its span. `found` says how it stands there; `support` (calibrated) that it bears the claim.
 
-    `origin` is "quoted" where the model gave the quote, "matched" where the sentence was attached afterwards.
+    `origin` is "quoted" where the model gave the quote, "matched" where the sentence was attached afterwards for its
+    words, and "attended" where it was for the model's attention.
     `start`, `end`, `page` and `line` are None where `found` is None.
     """
 
@@ -257,7 +258,7 @@ class Citation:
     line: int | None = None
     place: str = ""
     support: float | None = None
-    origin: Literal["quoted", "matched"] = "quoted"
+    origin: Literal["quoted", "matched", "attended"] = "quoted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,13 @@ def answer_lines(answer: Answer) -> list[str]:
 
 
 def citation_line(citation: Citation) -> str:
-    """Place, quote, and whether it was found there; "matched" where the program attached it."""
+    """Place, quote, and whether it was found there; "matched" or "attended" where the program attached it."""
     quote = f'"{_short(citation.quote, QUOTE_WIDTH)}"'
     if citation.found is None:
         return f"{quote}  not found in the text"
     how = "found" if citation.found == "exact" else f"found after {citation.found.removeprefix('normalised:')}"
-    if citation.origin == "matched":
-        how = "matched"
+    if citation.origin != "quoted":
+        how = citation.origin
     support = "" if citation.support is None else f", support {citation.support:.2f}"
     return f"{shown(citation.place)}  {quote}  {how}{support}"
 
@@ -194,11 +194,10 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
 
 def _cited(citations: Sequence[Mapping[str, Any]]) -> str:
     found = sum(1 for c in citations if c["found"] and c["origin"] == "quoted")
-    matched = sum(1 for c in citations if c["origin"] == "matched")
+    matched, attended = (sum(1 for c in citations if c["origin"] == origin) for origin in ("matched", "attended"))
     lost = sum(1 for c in citations if not c["found"])
-    parts = [
-        f"{n} {word}" for n, word in ((found, "quotes found"), (matched, "matched"), (lost, "quotes not found")) if n
-    ]
+    counted = ((found, "quotes found"), (matched, "matched"), (attended, "attended"), (lost, "quotes not found"))
+    parts = [f"{n} {word}" for n, word in counted if n]
     return ", ".join(parts) or "no citation"
 
 
