@@ -24,13 +24,18 @@ def together(asked: Sequence[Finished], last: Finished) -> Finished:
 
 def records(asked: Sequence[Finished], strategy: str) -> tuple[Mapping[str, Any], ...]:
     """The askings before the last, for `Usage.attempts`."""
-    return tuple(
-        {
-            "strategy": strategy,
-            "follow_up": number,
-            "prompt_tokens": each.prompt_tokens,
-            "cached_tokens": each.cached_tokens,
-            "completion_tokens": each.completion_tokens,
-        }
-        for number, each in enumerate(asked, 1)
-    )
+    return tuple({"strategy": strategy, "follow_up": number, **tokens(each)} for number, each in enumerate(asked, 1))
+
+
+def tokens(asked: Finished) -> dict[str, int]:
+    """Those of one asking."""
+    return {
+        "prompt_tokens": asked.prompt_tokens,
+        "cached_tokens": asked.cached_tokens,
+        "completion_tokens": asked.completion_tokens,
+    }
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a strategy that was given up, and not of a follow-up of the one that answered."""
+    return "given_up" in record or "failed" in record
