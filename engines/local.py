@@ -325,7 +325,8 @@ class LocalEngine(InParallel):
         try:
             yield from self._requests.follow(events, author.to_read, params.max_tokens)
         finally:
-            self._last.counts = author.counts
+            (refusal, *_) = self.tokenizer.encode_text(self.prompt_format.refusal)
+            self._last.counts, self._last.doubt = author.counts, author.doubt(refusal)
 
     def can_draft(self) -> bool:
         """Whether it answers a `DraftedContext` as one: keys and values lie in pages."""
@@ -334,6 +335,11 @@ class LocalEngine(InParallel):
     def drafted(self) -> Counts:
         """What was proposed for the last answer of `generate` in this thread, and what of it was accepted."""
         found: Counts = getattr(self._last, "counts", Counts())
+        return found
+
+    def doubt(self) -> float | None:
+        """The probability that the last answer of `generate` in this thread begins with the refusal; None without."""
+        found: float | None = getattr(self._last, "doubt", None)
         return found
 
     @property

@@ -29,13 +29,19 @@ def records(asked: Sequence[tuple[str, Finished]], strategy: str) -> tuple[Mappi
     found: list[Mapping[str, Any]] = []
     for task, each in asked:
         numbers[task] += 1
-        found.append(
-            {
-                "strategy": strategy,
-                task: numbers[task],
-                "prompt_tokens": each.prompt_tokens,
-                "cached_tokens": each.cached_tokens,
-                "completion_tokens": each.completion_tokens,
-            }
-        )
+        found.append({"strategy": strategy, task: numbers[task], **tokens(each)})
     return tuple(found)
+
+
+def tokens(asked: Finished) -> dict[str, int]:
+    """Those of one asking."""
+    return {
+        "prompt_tokens": asked.prompt_tokens,
+        "cached_tokens": asked.cached_tokens,
+        "completion_tokens": asked.completion_tokens,
+    }
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a strategy that was given up, and not of a follow-up of the one that answered."""
+    return "given_up" in record or "failed" in record

@@ -20,6 +20,7 @@ from turnout.engines.speculative.plan import Counts
 from turnout.errors import UnknownNameError
 from turnout.record import summary, text_of
 from turnout.router.agreement import share
+from turnout.router.attempts import is_whole
 from turnout.router.feedback import with_feedback
 from turnout.router.profile import ModelProfile, by_task
 from turnout.types import Answer, ModelInfo
@@ -214,7 +215,7 @@ class Ledger:
                 continue
             for name in (chosen, by_task(chosen, known["task"])) if raw else ():
                 ratios.setdefault(name, []).append(first / raw)
-            if ttft is not None:
+            if ttft is not None and not any(map(is_whole, usage.get("attempts", ()))):
                 outside.setdefault(chosen, []).append(max(0.0, ttft - first - known.get("waited_s", 0.0)))
         return dataclasses.replace(
             profile,

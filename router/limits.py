@@ -50,6 +50,12 @@ def over(limit: str, allowed: float) -> EngineError:
     )
 
 
+def left_s(request: Request, clock: Clock) -> float | None:
+    """Seconds of `max_total_s` that are left; None without one."""
+    limit = request.budget.max_total_s
+    return None if limit is None else limit - clock.total_s() - clock.seconds("index")
+
+
 def _ends(
     request: Request, decision: Decision, machinery: Machinery, clock: Clock
 ) -> Mapping[str, tuple[float, float]]:

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from turnout.asking import Decoding
-from turnout.config import CITE_WORDS
+from turnout.config import CITE_WORDS, Escalate
 from turnout.contracts import Engine, Looks, Strategy
 from turnout.progress import Progress, silent
 from turnout.retrieval.corpus import Corpus
 from turnout.router.ledger import Ledger
 from turnout.router.prices import UNPRICED, Pricing
 from turnout.router.profile import ModelProfile
+from turnout.router.support_model import SupportModel
 from turnout.types import Budget, Question
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question with what it is asked over and within; `steady` shows no text that may have to be retracted, and
-    `waited_s` are seconds that it waited for its turn."""
+    `waited_s` are seconds that it waited for its turn. `escalate` and `max_regret` say when another strategy is asked
+    after the first (`turnout.router.escalation`)."""
 
     question: Question
     corpus: Corpus
@@ -30,6 +32,8 @@ class Request:
     decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
     waited_s: float = 0.0
+    escalate: Escalate = "off"
+    max_regret: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,4 @@ class Machinery:
     pricing: Pricing = UNPRICED
     progress: Progress = silent
     cite: str = CITE_WORDS
+    support: SupportModel | None = None

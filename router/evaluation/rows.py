@@ -73,10 +73,11 @@ class Row(TypedDict):
     decide_s: NotRequired[float | None]
     refused: NotRequired[str]
     left_out: NotRequired[LeftOut]
+    support: NotRequired[dict[str, Any]]
 
 
 # Not Row.__required_keys__: it does not see NotRequired where annotations are strings.
-_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused", "left_out"}
+_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused", "left_out", "support"}
 _NEEDED_FACTS = "turnout created finished command model device cores versions seed cache budget strategies documents"
 
 

@@ -180,7 +180,8 @@ def quality(
     progress: Progress = silent,
     **options: Any,
 ) -> dict[str, Any]:
-    """Learns from questions with known answers what each strategy scores with a model, and keeps it in its profile.
+    """Learns from questions with known answers what each strategy scores with a model, and how likely an outcome is
+    right by what the text bears of it, and keeps both in its profile.
 
     Args:
         model: as for `Turnout`; `options` are its other settings (model_name, home, device, adapter).
@@ -190,7 +191,8 @@ def quality(
         engine: an engine of your own instead of `model`.
 
     Returns:
-        See `turnout.router.calibration.quality_report.report`, and the `model`, the counts of `questions`, `datasets`
+        See `turnout.router.calibration.quality_report.report`, as `support` `turnout.router.calibration.support.
+        calibrate` with whether it `is_saved`, and the `model`, the counts of `questions`, `datasets`
         and `documents`, the `run` and where it is `saved`.
 
     Raises:
@@ -200,7 +202,7 @@ def quality(
     from turnout import evaluate
     from turnout.parts import Parts
     from turnout.router.calibration import quality as fitting
-    from turnout.router.calibration import quality_report, quality_store
+    from turnout.router.calibration import quality_report, quality_store, support
     from turnout.router.evaluation.rows import read_decisions, read_run
     from turnout.router.quality import BASE, prior
     from turnout.types import Budget
@@ -243,14 +245,17 @@ def quality(
         found = fitting.fit(before, observed)
         rows = {(row["question_id"], row["strategy"]): row for row in done.rows}
         limits = Budget(**done.facts["budget"])
+        borne = support.calibrate(done.rows)
         told = quality_report.report(before, found, observed, rows, decisions, parts.profile, limits)
         quality_store.save(
             parts.database,
             reader.fingerprint,
             found,
             quality_store.Made(parts.prompt_format, parts.embedding, (BASE, *found.others), len(observed), _today()),
+            borne.model,
         )
         return told | {
+            "support": borne.report | {"is_saved": borne.model is not None},
             "model": reader.full_name,
             "questions": len(observed),
             "datasets": len({each.dataset for each in observed}),

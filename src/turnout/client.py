@@ -8,22 +8,22 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from turnout.asking import Decoding, Excerpt
+from turnout.asking import Decoding
 from turnout.checks import History, check_decoding, messages
-from turnout.config import Settings, is_url
-from turnout.documents import Document, Text
+from turnout.config import Escalate, Settings, is_url
+from turnout.documents import Document
 from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
-from turnout.in_thread import in_thread
+from turnout.excerpting import Excerpting
 from turnout.inputs import Input
 from turnout.logbook import Logbook
-from turnout.progress import Progress, Watch, silent
+from turnout.progress import Progress, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
-from turnout.types import Answer, Budget, Decision, Done, ModelInfo, Reading, StreamEvent, TextDelta
+from turnout.types import Answer, Budget, Decided, Decision, Done, ModelInfo, Reading, StreamEvent, TextDelta
 
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine
@@ -36,7 +36,7 @@ _OF_OUR_ENGINES = (
 )  # fmt: skip
 
 
-class Turnout(Shelf, Logbook):
+class Turnout(Shelf, Excerpting, Logbook):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
@@ -267,6 +267,8 @@ class Turnout(Shelf, Logbook):
         instructions: str = "",
         decoding: Decoding | None = None,
         steady: bool = False,
+        escalate: Escalate | None = None,
+        max_regret: float | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> Generator[StreamEvent, None, None]:
         """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
@@ -280,13 +282,20 @@ class Turnout(Shelf, Logbook):
             decoding: how the answer is written: length, temperature, stop strings, seed, time.
             steady: text is held back until it is sure to stay, so that nothing is ever `Retracted`; short answers then
                 come as a whole.
+            escalate: when another strategy is asked where the text does not bear an answer (docs/escalation.md): "off";
+                "before_text", whose text is held back until its evidence is checked; or "always", which `Retracted`
+                tells of. TURNOUT_ESCALATE by default, and else "before_text" where a calibration found that it gains.
+                What is asked so is another `Decided`.
+            max_regret: the score that keeping an outcome may cost on average, by a calibration of support.
             stopped: asked between steps and tokens; True gives up with `Cancelled`.
         """
+        from turnout import escalating
         from turnout.router.clock import Clock
         from turnout.router.pipeline import answer
 
         clock = Clock()
         self._check(question, budget, strategy, decoding)
+        mode = escalating.mode(self._opened(), escalate, max_regret, strategy)
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
         self._opened().preload()
@@ -297,7 +306,8 @@ class Turnout(Shelf, Logbook):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
                 request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
-            request = dataclasses.replace(request, waited_s=round(clock.step_seconds("wait"), 2))
+            waited_s = round(clock.step_seconds("wait"), 2)
+            request = dataclasses.replace(request, waited_s=waited_s, escalate=mode, max_regret=max_regret)
             with clock.aside("load"):
                 machinery = self._opened().machinery()
             is_shared = "concurrent" in machinery.engine.capabilities
@@ -307,6 +317,8 @@ class Turnout(Shelf, Logbook):
                 if is_shared and isinstance(event, Reading | TextDelta):
                     gave_up.let_go()
                 yield event
+                if isinstance(event, Decided):
+                    gave_up.take_again()  # another strategy is to be prepared
 
     def ask(
         self,
@@ -318,6 +330,8 @@ class Turnout(Shelf, Logbook):
         history: History = (),
         instructions: str = "",
         decoding: Decoding | None = None,
+        escalate: Escalate | None = None,
+        max_regret: float | None = None,
     ) -> Answer:
         """Answers a question over documents; see `stream` for the arguments.
 
@@ -335,6 +349,8 @@ class Turnout(Shelf, Logbook):
                 history=history,
                 instructions=instructions,
                 decoding=decoding,
+                escalate=escalate,
+                max_regret=max_regret,
             )
         )
 
@@ -403,45 +419,6 @@ class Turnout(Shelf, Logbook):
         finally:
             gone.set()
             await ended.wait()
-
-    # --- texts that others have found --------------------------------------------------------------------------------
-
-    def compress(
-        self,
-        question: str,
-        texts: Sequence[str | Text],
-        *,
-        strategy: str = "extract",
-        threshold: float | None = None,
-        max_tokens: int | None = None,
-        stopped: Callable[[], bool] | None = None,
-    ) -> list[tuple[Excerpt, ...]]:
-        """What a question wants of each text, word for word; nothing of a text that it wants nothing of.
-
-        Args:
-            texts: a `Text` has a title, whose suffix tells the language of source code.
-            strategy: "extract", or what asks the model: "extract:exit", "extract:code", and "extract:draft", which cuts
-                inside sentences (docs/compression.md).
-            threshold: score, 0 to 1, from which a sentence is kept; the scorer's own by default.
-            max_tokens: most that is kept of all texts together, the best first, in the model's tokens (estimated where
-                it is not here); no limit by default.
-            stopped: asked between batches; True gives up with `Cancelled`. What was scored until then is kept.
-
-        Raises:
-            ConfigurationError: an option can't be meant, or the model can't do it.
-            Cancelled: `stopped` said so.
-        """
-        from turnout.excerpts import asks_model, excerpts
-
-        with contextlib.ExitStack() as stack:
-            if asks_model(strategy):
-                stopped = stack.enter_context(self._in_turn(stopped))
-            watch = Watch(stopped, self._progress)
-            return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens, watch)
-
-    async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
-        """`compress` without blocking the event loop; cancelling the task ends the work after its batch."""
-        return await in_thread(lambda stopped: self.compress(question, texts, stopped=stopped, **options))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

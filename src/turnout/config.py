@@ -13,6 +13,11 @@ import platformdirs
 
 from turnout.errors import ConfigurationError, StoreError, UnknownNameError
 
+Escalate = Literal["off", "before_text", "always"]
+ESCALATE: tuple[Escalate, ...] = ("off", "before_text", "always")
+"""When another strategy is asked where the text may not bear an answer: never; before any of its text is shown, which
+waits for the check of its evidence; or also after, with `Retracted`."""
+
 LogLevel = Literal["off", "decisions", "full"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
 
@@ -71,6 +76,7 @@ class Settings:
         server_retries: how often a request is sent again before the first word of its answer.
         cache_namespace: prompts that are read here find again only what was read under the same name; None for what
             was read under none.
+        escalate: when another strategy is asked after the first, of ESCALATE; None for where that was measured to gain.
     """
 
     home: Path
@@ -103,6 +109,7 @@ class Settings:
     server_timeout_s: float = SERVER_TIMEOUT_S
     server_retries: int = SERVER_RETRIES
     cache_namespace: str | None = None
+    escalate: Escalate | None = None
 
     @property
     def database(self) -> Path:
@@ -156,14 +163,15 @@ class Settings:
         server_timeout_s: float | None = None,
         server_retries: int | None = None,
         cache_namespace: str | None = None,
+        escalate: str | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_CHUNKFREE,
         TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CITE, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
         TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
-        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and TURNOUT_CACHE_NAMESPACE, which win over the defaults. A
-        text that is empty wins too, and means none."""
+        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE and TURNOUT_ESCALATE, which win over
+        the defaults. A text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -172,6 +180,9 @@ class Settings:
         by = (env.get("TURNOUT_CITE") if cite is None else cite) or CITE_WORDS
         if by not in CITE:
             raise UnknownNameError("way to cite", by, CITE)
+        mode = (env.get("TURNOUT_ESCALATE") if escalate is None else escalate) or None
+        if mode is not None and mode not in ESCALATE:
+            raise UnknownNameError("escalate mode", mode, ESCALATE)
         limit = _number("TURNOUT_MAX_FILE_MB", max_file_mb, MAX_FILE_MB, example="500")
         if not 0 < limit < math.inf:
             raise ConfigurationError(f"the largest file is {limit:g} MB", hint="give a positive number of megabytes")
@@ -234,6 +245,7 @@ class Settings:
             server_retries=SERVER_RETRIES if again is None else again,
             cache_namespace=(env.get("TURNOUT_CACHE_NAMESPACE") if cache_namespace is None else cache_namespace)
             or None,
+            escalate=mode,
         )
 
     def ensure_home(self) -> Path:

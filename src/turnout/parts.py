@@ -38,6 +38,7 @@ from turnout.router.prices import Prices, Pricing, pricing_of
 from turnout.router.profile import ModelProfile, load_or_measure
 from turnout.router.quality import QualityModel
 from turnout.router.request import Machinery
+from turnout.router.support_model import SupportModel
 from turnout.sentences import units
 
 CORPORA = 4
@@ -244,6 +245,13 @@ class Parts:
         return quality_store.load(self.database, self.engine.model.fingerprint, self.prompt_format, self.embedding)
 
     @cached_property
+    def support(self) -> SupportModel | None:
+        """What was measured of how well the text bears this model's answers; None where nothing was."""
+        return quality_store.load_support(
+            self.database, self.engine.model.fingerprint, self.prompt_format, self.embedding
+        )
+
+    @cached_property
     def prices(self) -> Prices | None:
         """What the price file holds; None without one.
 
@@ -284,6 +292,7 @@ class Parts:
             pricing=self.pricing,
             progress=self.progress,
             cite=self.settings.cite,
+            support=self.support,
         )
 
 

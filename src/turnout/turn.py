@@ -16,8 +16,8 @@ CLOSE_WAIT_S = 10.0
 class Taken:
     """A turn that was taken. Called, it says whether its holder is to stop."""
 
-    def __init__(self, gave_up: Callable[[], bool], let_go: Callable[[], None]) -> None:
-        self._gave_up, self._let_go = gave_up, let_go
+    def __init__(self, gave_up: Callable[[], bool], take: Callable[[], None], let_go: Callable[[], None]) -> None:
+        self._gave_up, self._take, self._let_go = gave_up, take, let_go
         self._is_held = True
 
     def __call__(self) -> bool:
@@ -28,6 +28,16 @@ class Taken:
         if self._is_held:
             self._is_held = False
             self._let_go()
+
+    def take_again(self) -> None:
+        """Waits for the turn anew, where it was let go. How long is for the holder to see afterwards.
+
+        Raises:
+            Cancelled: its holder is to stop.
+        """
+        if not self._is_held:
+            self._take()
+            self._is_held = True
 
 
 class Turn:
@@ -57,23 +67,27 @@ class Turn:
         def gave_up() -> bool:
             return self._closing.is_set() or (stopped is not None and stopped())
 
-        while not self._lock.acquire(timeout=0.1):
-            if self._owner == threading.get_ident():
-                raise ConfigurationError(
-                    "another answer of this Turnout is still being streamed in this thread",
-                    hint="read it to its end, or close() its iterator, before the next question",
-                )
-            if gave_up():
-                raise Cancelled("given up while another question was being answered")
-            if most_s is not None and time.monotonic() - begin > most_s:
-                raise EngineTimeoutError(
-                    f"the limit of {most_s:g} s was over while other questions were being answered",
-                    hint="ask again later, or allow more time",
-                )
-        self._owner = here = threading.get_ident()
+        def take(most_s: float | None = None) -> None:
+            while not self._lock.acquire(timeout=0.1):
+                if self._owner == threading.get_ident():
+                    raise ConfigurationError(
+                        "another answer of this Turnout is still being streamed in this thread",
+                        hint="read it to its end, or close() its iterator, before the next question",
+                    )
+                if gave_up():
+                    raise Cancelled("given up while another question was being answered")
+                if most_s is not None and time.monotonic() - begin > most_s:
+                    raise EngineTimeoutError(
+                        f"the limit of {most_s:g} s was over while other questions were being answered",
+                        hint="ask again later, or allow more time",
+                    )
+            self._owner = threading.get_ident()
+
+        take(most_s)
+        here = threading.get_ident()
         with self._idle:
             self._going.append(here)
-        held = Taken(gave_up, self._let_go)
+        held = Taken(gave_up, take, self._let_go)
         try:
             yield held
         finally:

@@ -294,7 +294,9 @@ class BudgetResult:
 class Answer:
     """Text, checked citations, usage and the decision. On abstention `text` holds the refusal sentence.
 
-    `notes` say what the caller should know besides: cut at the token limit, not recorded in the ledger.
+    `confidence` (calibrated) is the probability that the answer, or the abstention, is right. `notes` say what the
+    caller should know besides: cut at the token limit, not recorded in the ledger. `support` is what the text was seen
+    to bear of it (`turnout.router.support`).
     """
 
     id: str
@@ -310,6 +312,7 @@ class Answer:
     nearest: Citation | None = None
     trace: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    support: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --- stream events that a caller sees --------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ ALLOWED = {
     "progress": {"errors"},
     "record": {"documents", "types"},
     "asking": {"documents", "types"},
-    "checks": {"asking", "errors", "types"},
+    "checks": {"asking", "config", "errors", "types"},
     "entries": BASE | {"checks", "retrieval"},
     "inputs": BASE | {"checks", "retrieval"},
     "search": BASE | {"asking", "retrieval"},

@@ -12,12 +12,22 @@ from turnout.cli import render
 from turnout.cli.bars import Bars
 from turnout.cli.main import EXIT_NOT_IN_TEXT
 from turnout.cli.options import budget_options, model_options, take_budget
+from turnout.config import ESCALATE
 from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PATHS...] QUESTION")
 @click.option("--strategy", metavar="NAME", help="Insist on one (see `turnout strategies`).")
+@click.option(
+    "--escalate",
+    type=click.Choice(ESCALATE),
+    help="Ask another strategy where the text does not bear an answer: never, before any of it is shown, or also after "
+    "(TURNOUT_ESCALATE); by default before, where a calibration found that it gains.",
+)
+@click.option(
+    "--max-regret", type=float, metavar="SCORE", help="Keep an outcome only where that costs at most SCORE on average."
+)
 @click.option("--plan", is_flag=True, help="Show the decision and its estimates; generate nothing.")
 @click.option("--stream", is_flag=True, help="Print words as they come.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/answer.md).")
@@ -35,6 +45,7 @@ def ask(words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, 
 
     paths, question = _split(words)
     budget = take_budget(options)
+    escalation = {name: options.pop(name) for name in ("escalate", "max_regret")}
     with Bars() as bars, Turnout(progress=bars, **options) as t:
         documents: list[Any] = with_stdin(paths) if paths else list(t.documents())
         if not documents:
@@ -44,19 +55,21 @@ def ask(words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, 
         chosen: dict[str, Any] = {"budget": budget, "strategy": strategy}
         if plan:
             return _plan(t.plan(question, documents, **chosen), as_json)
-        return _ask(t, question, documents, chosen, bars, stream and not as_json, as_json)
+        return _ask(t, question, documents, chosen | escalation, bars, stream and not as_json, as_json)
 
 
 def _ask(
     t: Any, question: str, documents: list[Any], chosen: dict[str, Any], bars: Bars, stream: bool, as_json: bool
 ) -> int:
-    shown = False
+    shown = is_decided = False
     for event in t.stream(question, documents, **chosen):
         match event:
             case Decided(decision, read, read_s):
                 bars.clear()
-                lines = render.document_lines(read, decision, read_s)
-                click.echo("\n".join([*lines, render.decision_line(decision)]), err=True)
+                lines = [] if is_decided else render.document_lines(read, decision, read_s)
+                line = render.decision_line(decision)
+                click.echo("\n".join([*lines, f"asked instead: {line}" if is_decided else line]), err=True)
+                is_decided = True
             case Reading(done, total):
                 bars("prefill", done, total)
             case TextDelta(text):

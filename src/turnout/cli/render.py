@@ -183,6 +183,7 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
     tail = [
         ("measured", measured),
         ("outcome", f"{outcome}, {_cited(record['citations'])}"),
+        *(("attempt", attempt_line(each)) for each in usage.get("attempts", ()) if "follow_up" not in each),
         *(("because", text) for text in decision["because"]),
         *(("would flip", text) for text in decision["would_flip"]),
         ("steps", ", ".join(record["trace"])),
@@ -190,6 +191,17 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
     ]
     table = candidate_table(decision["candidates"], currency_of(signals))
     return [*(f"{name:12}{text}" for name, text in head), *table, *(f"{name:12}{text}" for name, text in tail)]
+
+
+def attempt_line(attempt: Mapping[str, Any]) -> str:
+    """What a strategy took that was asked and did not answer, and why it did not."""
+    took = f"{attempt['strategy']} {_seconds(attempt['total_s'])}"
+    if "failed" in attempt:
+        return f"{took}, failed: {attempt['failed']}"
+    support = attempt["support"]
+    likely = "" if support is None else f", support {support:.2f}"
+    tokens = f"{attempt['prompt_tokens']:,} prompt tokens + {attempt['completion_tokens']}"
+    return f"{took}, {tokens}{likely}, given up: {attempt['given_up']}"
 
 
 def _cited(citations: Sequence[Mapping[str, Any]]) -> str:
