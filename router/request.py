@@ -17,8 +17,12 @@ from turnout.types import Budget, Question
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within; `steady` shows no text that may have to be retracted, and
-    `waited_s` are seconds that it waited for its turn."""
+    """One question with what it is asked over and within.
+
+    `steady` shows no text that may have to be retracted, and `waited_s` are seconds that it waited for its turn.
+    `expected_questions` are to come over the same documents, this one included, as the caller says, and may take
+    `left_s` seconds together. In `shadow` mode that strategy is run, whatever the router chooses on paper.
+    """
 
     question: Question
     corpus: Corpus
@@ -29,11 +33,15 @@ class Request:
     decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
     waited_s: float = 0.0
+    expected_questions: int | None = None
+    left_s: float | None = None
+    shadow: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """What carries it out."""
+    """What carries it out. What is `lasting` is there for the next question too: what a local engine has read in this
+    process is not, where the process ends with the answer."""
 
     engine: Engine
     strategies: Sequence[Strategy]
@@ -42,3 +50,4 @@ class Machinery:
     search: Looks | None = None
     pricing: Pricing = UNPRICED
     progress: Progress = silent
+    lasting: bool = True

@@ -52,6 +52,11 @@ class Signals:
         kv_missing: the same of keys and values of segments.
         agreement: how often the whole text agreed with what its passages foretold, in earlier answers of `rapid` over
             these documents (`turnout.router.agreement`); None where there were too few.
+        keeps: the engine keeps what it reads, so that a later question finds it again.
+        expected_questions: over the same documents, this one included (`turnout.router.series`).
+        asked_lately: over the same documents, as the ledger has it.
+        from_lately: what is expected follows from that, and nobody said it.
+        left_s: seconds that all expected questions may take together; None where there is no such limit.
     """
 
     task: str
@@ -82,6 +87,11 @@ class Signals:
     soft_missing: int | None = None
     kv_missing: int | None = None
     agreement: float | None = None
+    keeps: bool = False
+    expected_questions: int = 1
+    asked_lately: int = 0
+    from_lately: bool = False
+    left_s: float | None = None
 
     @property
     def fill(self) -> float:
@@ -158,6 +168,7 @@ def gather(
         effective_window=windows.get(_MEASURED_AS.get(likeliest, "")),
         pricing=pricing,
         load=engine.in_flight() if isinstance(engine, TellsLoad) else None,
+        keeps=isinstance(engine, Remembers) and "prefix_cache" in engine.capabilities,
     )
 
 
