@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Any
@@ -16,15 +17,19 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
-def age_s(text: str) -> float:
-    """Seconds of an age such as "30d": a number with s, m, h, d or w.
+def age_s(age: str | float) -> float:
+    """Seconds of an age: as such, or "30d", a number with s, m, h, d or w.
 
     Raises:
         ConfigurationError: it is none.
     """
-    match = _AGE.fullmatch(text.strip().lower())
+    if isinstance(age, int | float):
+        if not 0 <= age < math.inf:
+            raise ConfigurationError(f"{age!r} is no age in seconds", hint="give a number of 0 or more")
+        return float(age)
+    match = _AGE.fullmatch(age.strip().lower())
     if match is None:
-        raise ConfigurationError(f"{text!r} is no age", hint="for example 30d, 12h or 8w")
+        raise ConfigurationError(f"{age!r} is no age", hint="for example 30d, 12h or 8w")
     return float(match[1]) * _UNITS[match[2]]
 
 

@@ -86,12 +86,13 @@ class Logbook(ABC):
         return drift.found([e.record for e in entries if e.model == model], parts.ledger.judged(model))
 
     def purge_log(
-        self, *, older_than_s: float | None = None, document: str | None = None, dry_run: bool = False
+        self, *, older_than: str | float | None = None, document: str | None = None, dry_run: bool = False
     ) -> int:
         """Deletes answers from the ledger, with their verdicts and all that stands beside them.
 
         Args:
-            older_than_s: those that were given longer ago; all of them without this and `document`.
+            older_than: those that were given longer ago: seconds, or "30d", "12h", "8w"; all of them without this and
+                `document`.
             document: those over one, by id, title or source; over one that is gone, by id or source.
             dry_run: nothing is deleted.
 
@@ -99,21 +100,19 @@ class Logbook(ABC):
             How many were, or would be.
 
         Raises:
-            ConfigurationError: both are given, or an age below 0.
+            ConfigurationError: both are given, or it is no age.
             UnknownNameError: nothing was ever asked over such a document.
         """
         from turnout.router import purging
 
-        if older_than_s is not None and (document is not None or not older_than_s >= 0):
+        if older_than is not None and document is not None:
             raise ConfigurationError(
-                f"older_than_s is {older_than_s}, document {document!r}", hint="give an age of 0 or more, or a document"
+                f"older_than {older_than!r} and document {document!r} exclude each other", hint="give one of the two"
             )
+        age = None if older_than is None else purging.age_s(older_than)
         parts = self._opened()
-        ids = purging.chosen(
-            parts.database,
-            older_than_s=older_than_s,
-            document=None if document is None else purging.document_of(document, parts.library, parts.database),
-        )
+        given = None if document is None else purging.document_of(document, parts.library, parts.database)
+        ids = purging.chosen(parts.database, older_than_s=age, document=given)
         return len(ids) if dry_run else purging.purge(parts.database, ids)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from turnout.background import Background
 from turnout.documents import Document
 from turnout.errors import ConfigurationError
 from turnout.inputs import Input
-from turnout.types import Answer
+from turnout.types import Answer, Candidate
 
 if TYPE_CHECKING:
     from turnout.parts import Parts
@@ -43,12 +43,13 @@ class Measures(ABC):
     @abstractmethod
     def _request(self, *asked: Any, **options: Any) -> Request: ...
 
-    def measure_regret(self, limit: int = 20) -> dict[str, Any]:
+    def measure_regret(self, limit: int = 20, *, answers: Sequence[str] | None = None) -> dict[str, Any]:
         """Lets the strategies that were not chosen answer the latest questions of the ledger now, as far as a day's
         caps allow. That works where the ledger keeps answers (log="full").
 
         Args:
             limit: most questions.
+            answers: ids of those that are meant; all by default.
 
         Returns:
             `questions` whose losers were run, `runs` that answered, `failed`, `stopped` ("" or which cap), and
@@ -56,6 +57,7 @@ class Measures(ABC):
 
         Raises:
             ConfigurationError: the limit can't be meant, nothing is logged, or tokens cost money without a limit.
+            UnknownNameError: the ledger has no such answer.
         """
         from turnout.router.losers import Given
 
@@ -66,20 +68,27 @@ class Measures(ABC):
             raise ConfigurationError("regret is measured of what the ledger keeps, and log is off", hint="set log=full")
         parts.check_regret()
         told: dict[str, Any] = {"questions": 0, "runs": 0, "failed": 0, "stopped": "", "left_out": {}}
-        for entry in parts.ledger.recent(None):
-            if entry.model != parts.engine.model.fingerprint:
-                continue
+        entries = parts.ledger.recent(None) if answers is None else map(parts.ledger.get, answers)
+        for entry in entries:
             if told["questions"] >= limit or told["stopped"]:
                 break
             given = Given.recorded(entry)
-            request, why = self._rebuilt(entry)
+            if entry.model != parts.engine.model.fingerprint or (given is not None and not self._waiting(given)):
+                continue
+            request, why = (None, WITHOUT_TEXT) if given is None else self._rebuilt(entry)
             if request is None or given is None:
-                left = why or WITHOUT_TEXT
-                told["left_out"][left] = told["left_out"].get(left, 0) + 1
+                told["left_out"][why] = told["left_out"].get(why, 0) + 1
                 continue
             with self._in_turn() as stopped:
                 self._run_losers(given, request, stopped, told)
         return told
+
+    def _waiting(self, given: Given) -> list[Candidate]:
+        """The losers of a question that were not run yet, the quickest first."""
+        from turnout.router.losers import losers
+
+        done = {each.strategy for each in self._opened().counterfactuals.of(given.id) if each.state != "given up"}
+        return [candidate for candidate in losers(given.decision) if candidate.strategy not in done]
 
     def _rebuilt(self, entry: Entry) -> tuple[Request | None, str]:
         """The request of an answer, or why it can't be had."""
@@ -113,10 +122,8 @@ class Measures(ABC):
 
         parts = self._opened()
         machinery, kept, caps = parts.machinery(), parts.counterfactuals, parts.regret_caps
-        done = {each.strategy for each in kept.of(given.id) if each.state != "given up"}
-        waiting = [candidate for candidate in losers.losers(given.decision) if candidate.strategy not in done]
         before = told.get("runs", 0)
-        for candidate in waiting:
+        for candidate in self._waiting(given):
             if not losers.affordable(candidate, losers.left(kept, caps)):
                 told["stopped"] = "what a day may take (regret_max_s, regret_max_cost) is used up"
                 break

@@ -13,6 +13,7 @@ import click
 
 from turnout.cli import regret_text, render
 from turnout.cli.bars import Bars
+from turnout.cli.main import EXIT_FAILED
 from turnout.cli.options import model_options
 
 if TYPE_CHECKING:
@@ -102,19 +103,19 @@ def purge(older_than: str | None, document: str | None, everything: bool, yes: b
     What decisions have learned from them is gone too: corrections of seconds, and feedback.
     """
     from turnout.client import Turnout
-    from turnout.router.purging import age_s
 
     if sum((older_than is not None, document is not None, everything)) != 1:
         raise click.UsageError("what is to go? Give one of --older-than AGE, --document NAME and --all")
-    which: dict[str, Any] = {"older_than_s": None if older_than is None else age_s(older_than), "document": document}
+    which: dict[str, Any] = {"older_than": older_than, "document": document}
     with Turnout(**options) as t:
         number = t.purge_log(**which, dry_run=True)
         if number == 0:
             click.echo("no such answers in the ledger", err=True)
             return 0
         answers = f"{number:,} answer{'' if number == 1 else 's'}"
-        if not yes:
-            click.confirm(f"delete {answers} from the ledger?", abort=True, err=True)
+        if not yes and not _confirmed(f"delete {answers} from the ledger?"):
+            click.echo("nothing was deleted", err=True)
+            return EXIT_FAILED
         gone = t.purge_log(**which)
     click.echo(f"deleted {gone:,} answer{'' if gone == 1 else 's'}", err=True)
     return 0
@@ -151,6 +152,15 @@ def regret(days: float | None, measure: int | None, as_json: bool, **options: An
     click.echo("\n".join(regret_text.lines(found, run)))
     _warn(drifts)
     return 0
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the user says yes; an input that ends does not."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
 
 
 def _warn(drifts: Sequence[Drift]) -> None:
