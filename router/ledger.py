@@ -37,6 +37,9 @@ MOST_OUTSIDE_S = 600.0
 ENOUGH_TO_SPREAD = 10
 """Answers that are needed before they tell how far apart they lie."""
 
+LATELY_S = 3600.0
+"""How long a question tells of others to come over the same documents: about a sitting. Ours, not measured."""
+
 ENOUGH = 3
 """Answers that are needed before they correct anything."""
 
@@ -60,7 +63,7 @@ class Ledger:
     """Writes answers at the level that the user chose: off, decisions (no answer text), full."""
 
     def __init__(self, database: Database, level: LogLevel) -> None:
-        self._database = database
+        self.database = database
         self._level = level
 
     def record(
@@ -84,7 +87,7 @@ class Ledger:
         if drafted is not None:
             record |= {"drafted": dataclasses.asdict(drafted)}
         content = json.dumps(text_of(answer)) if self._level == "full" else None
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(
                 sa.text(
                     "INSERT INTO answers (id, created, model, chosen, question, record, content)"
@@ -115,7 +118,7 @@ class Ledger:
         Raises:
             UnknownNameError: no such row, or several; the hint names recent ids.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(
                 sa.text(f"{_COLUMNS} WHERE substr(id, 1, :size) = :id ORDER BY created DESC LIMIT 2"),
                 {"id": answer_id, "size": len(answer_id)},
@@ -132,11 +135,35 @@ class Ledger:
                 return _entry(rows[0], named)
         raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5)])
 
-    def recent(self, limit: int = 20) -> list[Entry]:
-        """The newest rows first."""
-        with self._database.read() as connection:
-            rows = connection.execute(sa.text(f"{_COLUMNS} ORDER BY created DESC LIMIT :limit"), {"limit": limit}).all()
+    def recent(self, limit: int | None = 20, since: float = 0.0) -> list[Entry]:
+        """The newest rows first.
+
+        Args:
+            limit: most rows; None for all.
+            since: seconds of the epoch.
+        """
+        query = f"{_COLUMNS} WHERE created >= :since ORDER BY created DESC LIMIT :limit"
+        with self.database.read() as connection:
+            rows = connection.execute(sa.text(query), {"limit": -1 if limit is None else limit, "since": since}).all()
         return [_entry(row) for row in rows]
+
+    def documents_of(self, answer_id: str) -> tuple[str, ...]:
+        """The ids of the documents that an answer is over, in the order in which they were given."""
+        query = "SELECT document_id FROM answer_documents WHERE answer_id = :id ORDER BY rowid"
+        with self.database.read() as connection:
+            return tuple(connection.execute(sa.text(query), {"id": answer_id}).scalars())
+
+    def groups(self) -> dict[str, str]:
+        """What tells the documents of each answer from those of others, by its id."""
+        query = "SELECT answer_id, MIN(document_id) AS low, MAX(document_id) AS high FROM answer_documents GROUP BY 1"
+        with self.database.read() as connection:
+            return {row.answer_id: f"{row.low}-{row.high}" for row in connection.execute(sa.text(query))}
+
+    def verdicts(self) -> dict[str, bool]:
+        """What the user said of answers, by their ids."""
+        with self.database.read() as connection:
+            rows = connection.execute(sa.text("SELECT answer_id, good FROM feedback")).all()
+        return {answer: bool(good) for answer, good in rows}
 
     def judge(self, answer_id: str, *, good: bool) -> Entry:
         """Keeps what the user says of an answer, in the place of what was said before.
@@ -145,7 +172,7 @@ class Ledger:
             UnknownNameError: no such answer.
         """
         entry = self.get(answer_id)
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(
                 sa.text("INSERT OR REPLACE INTO feedback (answer_id, good, created) VALUES (:id, :good, :now)"),
                 {"id": entry.id, "good": int(good), "now": time.time()},
@@ -155,7 +182,7 @@ class Ledger:
     def judged(self, model_fingerprint: str) -> list[tuple[Mapping[str, Any], bool]]:
         """The decisions of a model's answers that the user has judged, each with whether the answer was good; the
         latest JUDGED of them."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(
                 sa.text(
                     "SELECT record, good FROM feedback JOIN answers ON answers.id = answer_id WHERE model = :model"
@@ -170,7 +197,7 @@ class Ledger:
         some documents; None where too little was drafted. Steered answers don't count: they agree by design."""
         asked = {document.id for document in documents}
         found: dict[str, Counts] = {}
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(
                 sa.text(
                     f"SELECT latest.id, record, document_id FROM ({_COLUMNS} WHERE model = :model AND chosen = 'rapid'"
@@ -184,6 +211,24 @@ class Ledger:
                 found[row.id] = _drafted(json.loads(row.record))
         return share(found.values())
 
+    def asked_lately(self, documents: Sequence[Document]) -> int:
+        """How many questions over just these documents were answered in the last LATELY_S seconds."""
+        ids = sorted(document.id for document in documents)
+        if not ids:
+            return 0
+        with self.database.read() as connection:
+            # As many documents with the same first and last hash are the same ones: no need to compare them all.
+            found = connection.execute(
+                sa.text(
+                    "SELECT COUNT(*) FROM (SELECT 1 FROM answer_documents WHERE answer_id IN"
+                    " (SELECT answer_id FROM answer_documents JOIN answers ON answers.id = answer_id"
+                    " WHERE document_id = :first AND answers.created > :since) GROUP BY answer_id"
+                    " HAVING COUNT(*) = :number AND MIN(document_id) = :first AND MAX(document_id) = :last) AS alike"
+                ),
+                {"first": ids[0], "last": ids[-1], "number": len(ids), "since": time.time() - LATELY_S},
+            )
+            return int(found.scalar() or 0)
+
     def corrected(self, profile: ModelProfile, model: ModelInfo) -> ModelProfile:
         """The profile with what this model's answers say.
 
@@ -196,7 +241,7 @@ class Ledger:
         outside: dict[str, list[float]] = {}
         lengths: dict[str, list[float]] = {}
         drafts: dict[str, list[Counts]] = {}
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             rows = connection.execute(
                 sa.text("SELECT chosen, record FROM answers WHERE model = :model ORDER BY created DESC LIMIT :limit"),
                 {"model": model.fingerprint, "limit": 4 * RECENT},

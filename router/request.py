@@ -19,9 +19,13 @@ from turnout.types import Budget, Question
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within; `steady` shows no text that may have to be retracted, and
-    `waited_s` are seconds that it waited for its turn. `escalate` and `max_regret` say when another strategy is asked
-    after the first (`turnout.router.escalation`)."""
+    """One question with what it is asked over and within.
+
+    `steady` shows no text that may have to be retracted, and `waited_s` are seconds that it waited for its turn.
+    `escalate` and `max_regret` say when another strategy is asked after the first (`turnout.router.escalation`).
+    `expected_questions` are to come over the same documents, this one included, as the caller says, and may take
+    `left_s` seconds together. In `shadow` mode that strategy is run, whatever the router chooses on paper.
+    """
 
     question: Question
     corpus: Corpus
@@ -34,11 +38,16 @@ class Request:
     waited_s: float = 0.0
     escalate: Escalate = "off"
     max_regret: float | None = None
+    expected_questions: int | None = None
+    left_s: float | None = None
+    shadow: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Machinery:
-    """What carries it out; `cite` is what finds a sentence where an answer has no quote."""
+    """What carries it out; `cite` is what finds a sentence where an answer has no quote. What is `lasting` is there for
+    the next question too: what a local engine has read in this process is not, where the process ends with the
+    answer."""
 
     engine: Engine
     strategies: Sequence[Strategy]
@@ -49,3 +58,4 @@ class Machinery:
     progress: Progress = silent
     cite: str = CITE_WORDS
     support: SupportModel | None = None
+    lasting: bool = True

@@ -53,6 +53,11 @@ class Signals:
         piece_tokens: of a prompt, where the reader reads long texts in pieces, each alone; None where it reads whole.
         agreement: how often the whole text agreed with what its passages foretold, in earlier answers of `rapid` over
             these documents (`turnout.router.agreement`); None where there were too few.
+        keeps: the engine keeps what it reads, so that a later question finds it again.
+        expected_questions: over the same documents, this one included (`turnout.router.series`).
+        asked_lately: over the same documents, as the ledger has it.
+        from_lately: what is expected follows from that, and nobody said it.
+        left_s: seconds that all expected questions may take together; None where there is no such limit.
     """
 
     task: str
@@ -84,6 +89,11 @@ class Signals:
     kv_missing: int | None = None
     agreement: float | None = None
     piece_tokens: int | None = None
+    keeps: bool = False
+    expected_questions: int = 1
+    asked_lately: int = 0
+    from_lately: bool = False
+    left_s: float | None = None
 
     @property
     def fill(self) -> float:
@@ -163,6 +173,7 @@ def gather(
         pricing=pricing,
         load=engine.in_flight() if isinstance(engine, TellsLoad) else None,
         piece_tokens=None if piece is None else piece + overhead,
+        keeps=isinstance(engine, Remembers) and "prefix_cache" in engine.capabilities,
     )
 
 

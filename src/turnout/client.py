@@ -7,19 +7,22 @@ import contextlib
 import dataclasses
 import os
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from turnout.asking import Decoding
+from turnout.awaiting import Awaits
+from turnout.background import Background
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Escalate, Settings, is_url
 from turnout.documents import Document
-from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
+from turnout.errors import Cancelled, ConfigurationError, ModelError, UnknownNameError
 from turnout.excerpting import Excerpting
 from turnout.inputs import Input
 from turnout.logbook import Logbook
+from turnout.many import Asks
+from turnout.measuring import Measures
 from turnout.progress import Progress, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
@@ -36,7 +39,7 @@ _OF_OUR_ENGINES = (
 )  # fmt: skip
 
 
-class Turnout(Shelf, Excerpting, Logbook):
+class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
@@ -65,6 +68,11 @@ class Turnout(Shelf, Excerpting, Logbook):
         server_timeout_s: seconds that a server may say nothing; 600 by default.
         server_retries: how often a request to a server is sent again before the answer begins; 2 by default.
         cache_namespace: prompts find again only what was read under the same name; `Decoding` has one for a question.
+        shadow: the strategy that you run now: it answers, and the router decides on paper (docs/decision.md).
+        regret: share of questions, 0 by default, that the strategies which were not chosen answer too, when nothing is
+            asked; in a day at most `regret_max_s` seconds, 600 by default, and `regret_max_cost`.
+        lasting: False where this process ends with its next answer, so that what a local model reads in it serves none
+            to come.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -102,6 +110,11 @@ class Turnout(Shelf, Excerpting, Logbook):
         server_timeout_s: float | None = None,
         server_retries: int | None = None,
         cache_namespace: str | None = None,
+        shadow: str | None = None,
+        regret: float | None = None,
+        regret_max_s: float | None = None,
+        regret_max_cost: float | None = None,
+        lasting: bool = True,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -113,7 +126,8 @@ class Turnout(Shelf, Excerpting, Logbook):
             "attention": attention, "soft": soft, "ldar": ldar, "chunkfree": chunkfree, "late_chunking": late_chunking,
             "reranker": reranker, "sat": sat, "cite": cite, "cache_url": cache_url, "server_window": server_window,
             "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
-            "cache_namespace": cache_namespace,
+            "cache_namespace": cache_namespace, "shadow": shadow, "regret": regret, "regret_max_s": regret_max_s,
+            "regret_max_cost": regret_max_cost,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -122,6 +136,8 @@ class Turnout(Shelf, Excerpting, Logbook):
         self._parts: Parts | None = None
         self._opening = threading.Lock()
         self._turn = Turn()
+        self._lasting = lasting
+        self._background = Background(self._turn)
 
     # --- life cycle --------------------------------------------------------------------------------------------------
 
@@ -135,6 +151,7 @@ class Turnout(Shelf, Excerpting, Logbook):
 
         The object can be used again; it opens anew.
         """
+        self._background.close()
         with self._turn.closing(), self._opening:
             if self._parts is not None:
                 self._parts.close()
@@ -160,13 +177,19 @@ class Turnout(Shelf, Excerpting, Logbook):
                 from turnout.parts import Parts
 
                 settings = Settings.load(**self._options)
-                self._parts = Parts(settings, self._own_engine(), self._embedder, self._progress)
+                self._parts = Parts(settings, self._own_engine(), self._embedder, self._tell)
+                self._parts.lasting = self._lasting
             return self._parts
 
     def _in_turn(
         self, stopped: Callable[[], bool] | None = None
     ) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         return self._turn.taken(stopped)
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        """Long work tells how far it is, and makes way where it is done for nobody."""
+        self._turn.make_way()
+        self._progress(stage, done, total)
 
     def _own_engine(self) -> Engine | None:
         """The engine that the caller gave, itself or as a chat model."""
@@ -232,6 +255,7 @@ class Turnout(Shelf, Excerpting, Logbook):
         takes = self._options["server_takes"] if model == own else ()
         other = {"model": model, "model_name": model_name or "", "api_key": key, "server_window": None}
         other |= {"server_takes": takes, **dict.fromkeys(("adapter", "soft", "ldar", "chunkfree"), "")}
+        other |= {"lasting": self._lasting}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------
@@ -246,14 +270,17 @@ class Turnout(Shelf, Excerpting, Logbook):
         history: History = (),
         instructions: str = "",
         decoding: Decoding | None = None,
+        expected_questions: int | None = None,
     ) -> Decision:
-        """The decision for a question without answering it: candidates, estimates, limits, reasons."""
+        """The decision for a question without answering it: candidates, estimates, limits, reasons. See `stream` for
+        the arguments."""
         from turnout.router.deciding import plan
 
-        self._check(question, budget, strategy, decoding)
+        self._check(question, budget, strategy, decoding, expected_questions)
         read = self.read(documents)
         with self._turn.taken():
             request = self._request(question, read, budget, strategy, history, instructions, decoding)
+            request = dataclasses.replace(request, expected_questions=expected_questions)
             return plan(request, self._opened().machinery())
 
     def stream(
@@ -266,6 +293,8 @@ class Turnout(Shelf, Excerpting, Logbook):
         history: History = (),
         instructions: str = "",
         decoding: Decoding | None = None,
+        expected_questions: int | None = None,
+        left_s: float | None = None,
         steady: bool = False,
         escalate: Escalate | None = None,
         max_regret: float | None = None,
@@ -280,6 +309,9 @@ class Turnout(Shelf, Excerpting, Logbook):
             documents: documents, paths or texts; never the whole library by accident.
             instructions: what you want of every answer: a language, a form, a role.
             decoding: how the answer is written: length, temperature, stop strings, seed, time.
+            expected_questions: how many are to come over these documents, this one included: what is dear once and
+                cheap afterwards is compared by the mean. By default as many again as were asked of late.
+            left_s: seconds that all of them may take together; no such limit by default.
             steady: text is held back until it is sure to stay, so that nothing is ever `Retracted`; short answers then
                 come as a whole.
             escalate: when another strategy is asked where the text does not bear an answer (docs/escalation.md): "off";
@@ -294,7 +326,7 @@ class Turnout(Shelf, Excerpting, Logbook):
         from turnout.router.pipeline import answer
 
         clock = Clock()
-        self._check(question, budget, strategy, decoding)
+        self._check(question, budget, strategy, decoding, expected_questions)
         mode = escalating.mode(self._opened(), escalate, max_regret, strategy)
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
@@ -307,7 +339,10 @@ class Turnout(Shelf, Excerpting, Logbook):
             with clock.aside("index"):
                 request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
             waited_s = round(clock.step_seconds("wait"), 2)
-            request = dataclasses.replace(request, waited_s=waited_s, escalate=mode, max_regret=max_regret)
+            request = dataclasses.replace(
+                request, waited_s=waited_s, expected_questions=expected_questions, left_s=left_s
+            )
+            request = dataclasses.replace(request, escalate=mode, max_regret=max_regret)
             with clock.aside("load"):
                 machinery = self._opened().machinery()
             is_shared = "concurrent" in machinery.engine.capabilities
@@ -316,6 +351,8 @@ class Turnout(Shelf, Excerpting, Logbook):
                 # What is prepared is prepared in turn: strategies and indexes are not made for several at once.
                 if is_shared and isinstance(event, Reading | TextDelta):
                     gave_up.let_go()
+                if isinstance(event, Done):
+                    self._sample(request, event.answer)
                 yield event
                 if isinstance(event, Decided):
                     gave_up.take_again()  # another strategy is to be prepared
@@ -332,6 +369,7 @@ class Turnout(Shelf, Excerpting, Logbook):
         decoding: Decoding | None = None,
         escalate: Escalate | None = None,
         max_regret: float | None = None,
+        expected_questions: int | None = None,
     ) -> Answer:
         """Answers a question over documents; see `stream` for the arguments.
 
@@ -351,91 +389,36 @@ class Turnout(Shelf, Excerpting, Logbook):
                 decoding=decoding,
                 escalate=escalate,
                 max_regret=max_regret,
+                expected_questions=expected_questions,
             )
         )
-
-    def ask_many(
-        self, questions: Iterable[str], documents: Input | Iterable[Input], *, budget: Budget | None = None
-    ) -> Iterator[Answer]:
-        """Answers questions one after the other, lazily. `max_total_s` is for all of them together."""
-        read = self.read(documents)
-        started, limit = time.monotonic(), budget.max_total_s if budget else None
-        for question in questions:
-            each = budget
-            if budget is not None and limit is not None:
-                left = limit - (time.monotonic() - started)
-                if left <= 0:
-                    raise BudgetError(
-                        f"max_total_s of {limit:g} s is used up before {question!r}",
-                        hint="ask the rest with a new budget",
-                    )
-                each = dataclasses.replace(budget, max_total_s=left)
-            yield self.ask(question, read, budget=each)
-
-    async def aplan(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Decision:
-        """`plan` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.plan(question, documents, **options))
-
-    async def aask(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Answer:
-        """`ask` without blocking the event loop; cancelling the task stops the engine."""
-        async with contextlib.aclosing(self.astream(question, documents, **options)) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    return event.answer
-        raise Cancelled("the stream ended without an answer")
-
-    async def astream(
-        self, question: str, documents: Input | Iterable[Input], **options: Any
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """`stream` for async callers: the same events; leaving the loop or cancelling the task stops the engine."""
-        loop, gone = asyncio.get_running_loop(), threading.Event()
-        queue: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
-        ended = asyncio.Event()
-
-        def send(item: StreamEvent | BaseException | None) -> None:
-            try:
-                loop.call_soon_threadsafe(queue.put_nowait, item)
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                gone.set()
-
-        def work() -> None:
-            try:
-                for event in self.stream(question, documents, stopped=gone.is_set, **options):
-                    send(event)
-                send(None)
-            except BaseException as error:
-                send(error)
-            finally:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(ended.set)
-
-        # A thread of its own: in a shared pool a question that waits its turn would keep others from being cancelled.
-        threading.Thread(target=work, name="turnout", daemon=True).start()
-        try:
-            while (item := await queue.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            gone.set()
-            await ended.wait()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _check(
-        self, question: str, budget: Budget | None, strategy: str | None, decoding: Decoding | None = None
+        self,
+        question: str,
+        budget: Budget | None,
+        strategy: str | None,
+        decoding: Decoding | None = None,
+        expected_questions: int | None = None,
     ) -> None:
         """Refuses what can't be meant before any document is read."""
-        from turnout.router import policy, strategies
+        from turnout.router import policy, series, strategies
 
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="ask something about the documents")
         policy.check(budget or Budget())
+        series.check(expected_questions)
         known = [entry.name for entry in strategies.STRATEGIES]
-        if strategy is not None and strategy not in known:
-            raise UnknownNameError("strategy", strategy, known)
+        parts = self._opened()
+        for name in (strategy, parts.settings.shadow):
+            if name is not None and name not in known:
+                raise UnknownNameError("strategy", name, known)
         check_decoding(decoding or Decoding())
-        _ = self._opened().prices
+        _ = parts.prices
+        if parts.settings.regret:
+            parts.check_regret()
 
     def _request(
         self,
@@ -461,6 +444,7 @@ class Turnout(Shelf, Excerpting, Logbook):
             cache_namespace=decoding.cache_namespace or parts.settings.cache_namespace,
             decoding=decoding,
             steady=steady,
+            shadow=parts.settings.shadow,
         )
 
 

@@ -37,6 +37,9 @@ waits as long as the server asks for, else 0.5 s and then twice as long, less a 
 SERVER_TIMEOUT_S = 600.0
 """A server that is connected and says nothing for so long is given up: long prompts are read in silence."""
 
+REGRET_MAX_S = 600.0
+"""Seconds a day that strategies may run which were not chosen, where that is asked for."""
+
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
 
@@ -77,6 +80,10 @@ class Settings:
         cache_namespace: prompts that are read here find again only what was read under the same name; None for what
             was read under none.
         escalate: when another strategy is asked after the first, of ESCALATE; None for where that was measured to gain.
+        shadow: the strategy that is run whatever the router chooses on paper; None for the router's choice.
+        regret: share of questions that the strategies which were not chosen answer too, when nothing else is asked.
+        regret_max_s: seconds of a day that they may take.
+        regret_max_cost: most that they may cost in a day; None for no limit, which prices don't allow.
     """
 
     home: Path
@@ -110,6 +117,10 @@ class Settings:
     server_retries: int = SERVER_RETRIES
     cache_namespace: str | None = None
     escalate: Escalate | None = None
+    shadow: str | None = None
+    regret: float = 0.0
+    regret_max_s: float = REGRET_MAX_S
+    regret_max_cost: float | None = None
 
     @property
     def database(self) -> Path:
@@ -164,14 +175,19 @@ class Settings:
         server_retries: int | None = None,
         cache_namespace: str | None = None,
         escalate: str | None = None,
+        shadow: str | None = None,
+        regret: float | None = None,
+        regret_max_s: float | None = None,
+        regret_max_cost: float | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_CHUNKFREE,
         TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CITE, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
         TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
-        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE and TURNOUT_ESCALATE, which win over
-        the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE, TURNOUT_ESCALATE, TURNOUT_SHADOW,
+        TURNOUT_REGRET, TURNOUT_REGRET_MAX_S and TURNOUT_REGRET_MAX_COST, which win over the defaults. A text that is
+        empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -204,6 +220,19 @@ class Settings:
             raise ConfigurationError(
                 f"a server can't be given up after {patience:g} s", hint="give a number of seconds above 0"
             )
+        share = _number("TURNOUT_REGRET", regret, 0.0, example="0.05")
+        if not 0 <= share <= 1:
+            raise ConfigurationError(f"regret is {share:g}", hint="give the share of questions to measure, 0 to 1")
+        if share and level == "off":
+            raise ConfigurationError(
+                f"regret {share:g} measures what the ledger keeps, and log is off", hint="set log to decisions or full"
+            )
+        regret_s = _number("TURNOUT_REGRET_MAX_S", regret_max_s, REGRET_MAX_S, example="600")
+        given_cost = os.environ.get("TURNOUT_REGRET_MAX_COST") or None if regret_max_cost is None else regret_max_cost
+        regret_cost = None if given_cost is None else _number("TURNOUT_REGRET_MAX_COST", regret_max_cost, 0.0, "0.5")
+        for name, most in (("regret_max_s", regret_s), ("regret_max_cost", regret_cost)):
+            if most is not None and not 0 < most < math.inf:
+                raise ConfigurationError(f"{name} is {most:g}", hint="give a number above 0; regret=0 measures nothing")
         again = _whole("TURNOUT_SERVER_RETRIES", server_retries, "retries", 5, least=0)
         shared = (env.get("TURNOUT_CACHE_URL") if cache_url is None else cache_url) or None
         if shared is not None and not shared.startswith(CACHE_SCHEMES):
@@ -246,6 +275,10 @@ class Settings:
             cache_namespace=(env.get("TURNOUT_CACHE_NAMESPACE") if cache_namespace is None else cache_namespace)
             or None,
             escalate=mode,
+            shadow=(env.get("TURNOUT_SHADOW") if shadow is None else shadow) or None,
+            regret=share,
+            regret_max_s=regret_s,
+            regret_max_cost=regret_cost,
         )
 
     def ensure_home(self) -> Path:

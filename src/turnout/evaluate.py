@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from turnout import __version__
 from turnout.config import Settings
 from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
+from turnout.labelling import Labelling
 from turnout.progress import Progress, silent
 from turnout.types import Budget
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from turnout.router.evaluation.items import Malformed
     from turnout.router.evaluation.run_store import RunStore
     from turnout.router.quality import QualityModel
+
+
+__all__ = ["LABELS", "Labelling", "compare", "report", "report_lines", "routing", "run"]
+
+LABELS = ("1", "2", "both", "none")
+"""The verdicts of `Labelling.keep`."""
 
 
 def run(
@@ -83,7 +90,7 @@ def run(
         ConfigurationError: nothing to ask, a folder of another run, or, if `strict`, a malformed row.
     """
     from turnout.parts import Parts
-    from turnout.router.evaluation import inputs, runner
+    from turnout.router.evaluation import inputs, labels, runner
     from turnout.router.evaluation.arms import OVER_WINDOW
     from turnout.router.evaluation.run_store import RunStore
     from turnout.router.policy import check
@@ -112,6 +119,7 @@ def run(
             | {"budget": dataclasses.asdict(limits), "over_window": over_window, "strategies": names},
             other_limits=decide_again,
         )
+        labels.keep_questions(store.folder, given.items)
         apart = dataclasses.replace(settings, home=store.index.absolute(), log="off")
         index = stack.enter_context(contextlib.closing(Parts(apart, parts.engine, parts.embedder, progress)))
         began = time.perf_counter()

@@ -59,4 +59,15 @@ _TITLES = (
     "ALTER TABLE sources ADD COLUMN title TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA, _TITLES)
+_COUNTERFACTUALS = (
+    # What strategies that were not chosen took and answered. `seconds` and `cost` are all that was spent on a row, runs
+    # that were given up included; `record` is what the last one took, `content` its text, NULL below log=full; `good`
+    # is what the user says of it.
+    """CREATE TABLE counterfactuals (
+        answer_id TEXT NOT NULL REFERENCES answers(id) ON DELETE CASCADE, strategy TEXT NOT NULL,
+        created REAL NOT NULL, seconds REAL NOT NULL, cost REAL, record TEXT NOT NULL, content TEXT, good INTEGER,
+        PRIMARY KEY (answer_id, strategy))""",
+    "CREATE INDEX counterfactuals_by_time ON counterfactuals(created)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA, _TITLES, _COUNTERFACTUALS)

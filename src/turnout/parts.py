@@ -33,7 +33,10 @@ from turnout.retrieval.library import Library
 from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
+from turnout.router.counterfactuals import Counterfactuals
 from turnout.router.ledger import Ledger
+from turnout.router.losers import Caps
+from turnout.router.losers import check as check_caps
 from turnout.router.prices import Prices, Pricing, pricing_of
 from turnout.router.profile import ModelProfile, load_or_measure
 from turnout.router.quality import QualityModel
@@ -58,6 +61,8 @@ class Parts:
         self.embedder = embedder or default_embedder(settings)
         self.library = Library(self.database, settings.home, self.embedder)
         self.ledger = Ledger(self.database, settings.log)
+        self.counterfactuals = Counterfactuals(self.database, settings.log)
+        self.lasting = True
         self.caches = Caches(settings)
         self._given_engine = engine
         self._corpora: dict[tuple[DocumentInfo | str, ...], _Made] = {}
@@ -266,6 +271,15 @@ class Parts:
         return pricing_of(self.engine.model.name, self.prices)
 
     @property
+    def regret_caps(self) -> Caps:
+        """What strategies that were not chosen may take in a day."""
+        return Caps(self.settings.regret_max_s, self.settings.regret_max_cost)
+
+    def check_regret(self) -> None:
+        """Refuses to measure regret where that costs money without a limit."""
+        check_caps(self.regret_caps, self.prices.currency if self.prices else "")
+
+    @property
     def prompt_format(self) -> str:
         """Name of the reader's prompt format, "" where the engine's wording is not known."""
         return self.engine.prompt_format.name if isinstance(self.engine, AsksInWords) else ""
@@ -293,6 +307,7 @@ class Parts:
             progress=self.progress,
             cite=self.settings.cite,
             support=self.support,
+            lasting=self.lasting or self.settings.kv_disk_mb > 0,
         )
 
 

@@ -49,6 +49,9 @@ class Turn:
         self._closing = threading.Event()
         self._idle = threading.Condition()
         self._going: list[int] = []
+        self._asking = 0
+        self._spare: int | None = None
+        self._last = time.monotonic()
 
     @contextmanager
     def taken(self, stopped: Callable[[], bool] | None = None, most_s: float | None = None) -> Iterator[Taken]:
@@ -62,6 +65,10 @@ class Turn:
             EngineTimeoutError: the turn did not come in `most_s`.
             ConfigurationError: this very thread is in the middle of another answer, so the turn would never come.
         """
+        with self._asked():
+            yield from self._taken(stopped, most_s)
+
+    def _taken(self, stopped: Callable[[], bool] | None, most_s: float | None) -> Iterator[Taken]:
         begin = time.monotonic()
 
         def gave_up() -> bool:
@@ -95,6 +102,49 @@ class Turn:
             with self._idle:
                 self._going.remove(here)
                 self._idle.notify_all()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """While a question waits or is answered, nothing else is done."""
+        with self._idle:
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._asking -= 1
+                self._last = time.monotonic()
+
+    def quiet_s(self) -> float:
+        """Seconds since the last question was answered; 0 while one waits or is answered."""
+        with self._idle:
+            return 0.0 if self._asking else time.monotonic() - self._last
+
+    @contextmanager
+    def spare(self) -> Iterator[Callable[[], bool] | None]:
+        """The turn where nobody else wants it, for work that nobody waits for; None where somebody does. What it gives
+        is true as soon as somebody wants the turn, or it closes."""
+        if not self._lock.acquire(blocking=False):
+            yield None
+            return
+        self._owner = self._spare = threading.get_ident()
+        try:
+            yield self._is_wanted
+        finally:
+            self._spare = None
+            self._let_go()
+
+    def make_way(self) -> None:
+        """Called between the steps of any work: ends what has only a spare turn.
+
+        Raises:
+            Cancelled: this thread has one, and somebody wants the turn.
+        """
+        if self._spare == threading.get_ident() and self._is_wanted():
+            raise Cancelled("made way for a question")
+
+    def _is_wanted(self) -> bool:
+        return self._closing.is_set() or self._asking > 0
 
     def _let_go(self) -> None:
         self._owner = None

@@ -190,6 +190,8 @@ class Candidate:
 
     `ttft_s`, `total_s` and `cost` are the middle of what is expected; between their low and their high lie 80%. Of the
     high seconds `late_s` are waiting for others. `scanned_tokens` are read besides the prompt, to choose what is in it.
+    `later_s` and `later_cost` are what a later question over the same documents takes, once what the strategy keeps of
+    them is there.
     """
 
     strategy: str
@@ -212,11 +214,14 @@ class Candidate:
     cost_high: float | None = None
     scanned_tokens: int = 0
     late_s: tuple[float, float] = (0.0, 0.0)
+    later_s: float | None = None
+    later_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All candidates and the chosen one: reproducible from this record alone."""
+    """All candidates and the chosen one: reproducible from this record alone. `on_paper` is what the router would have
+    chosen where shadow mode runs another strategy, None everywhere else."""
 
     id: str
     chosen: str
@@ -226,6 +231,7 @@ class Decision:
     signals: Mapping[str, Any] = field(default_factory=dict)
     because: tuple[str, ...] = ()
     would_flip: tuple[str, ...] = ()
+    on_paper: str | None = None
 
     def __getitem__(self, strategy: str) -> Candidate:
         for candidate in self.candidates:

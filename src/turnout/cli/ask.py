@@ -28,6 +28,17 @@ from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 @click.option(
     "--max-regret", type=float, metavar="SCORE", help="Keep an outcome only where that costs at most SCORE on average."
 )
+@click.option(
+    "--expected-questions",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many are to come over these documents, this one included; by default as many again as were asked lately.",
+)
+@click.option(
+    "--shadow",
+    metavar="NAME",
+    help="Answer by this strategy, which you use now, and let the router decide on paper (TURNOUT_SHADOW).",
+)
 @click.option("--plan", is_flag=True, help="Show the decision and its estimates; generate nothing.")
 @click.option("--stream", is_flag=True, help="Print words as they come.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/answer.md).")
@@ -35,7 +46,15 @@ from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 @click.option("--max-file-mb", type=float, metavar="MB", help="Largest file to read (TURNOUT_MAX_FILE_MB).")
 @budget_options
 @model_options
-def ask(words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, as_json: bool, **options: Any) -> int:
+def ask(
+    words: tuple[str, ...],
+    strategy: str | None,
+    expected_questions: int | None,
+    plan: bool,
+    stream: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Answer QUESTION over PATHS: files, folders, globs, or - for standard input. Without PATHS: over the library.
 
     Answer and citations go to stdout, everything else to stderr. Exit code 3: not in the text.
@@ -44,15 +63,17 @@ def ask(words: tuple[str, ...], strategy: str | None, plan: bool, stream: bool, 
     from turnout.inputs import with_stdin
 
     paths, question = _split(words)
+    if strategy is not None and options["shadow"] is not None:
+        raise click.UsageError("--strategy and --shadow both name what answers: leave one out")
     budget = take_budget(options)
     escalation = {name: options.pop(name) for name in ("escalate", "max_regret")}
-    with Bars() as bars, Turnout(progress=bars, **options) as t:
+    with Bars() as bars, Turnout(progress=bars, lasting=False, **options) as t:
         documents: list[Any] = with_stdin(paths) if paths else list(t.documents())
         if not documents:
             raise click.UsageError(
                 'the library is empty: turnout ask PATH "question", or fill it with turnout add PATHS...'
             )
-        chosen: dict[str, Any] = {"budget": budget, "strategy": strategy}
+        chosen = {"budget": budget, "strategy": strategy, "expected_questions": expected_questions}
         if plan:
             return _plan(t.plan(question, documents, **chosen), as_json)
         return _ask(t, question, documents, chosen | escalation, bars, stream and not as_json, as_json)

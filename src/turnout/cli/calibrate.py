@@ -143,6 +143,8 @@ def _quality_lines(found: Mapping[str, Any]) -> list[str]:
         f"{found['model']}  {found['questions']} questions  {found['datasets']} sets  {found['documents']} documents",
         f"{'':12}{'score [95%]':24}{'s/question':>12}{'full':>8}",
     ]
+    if found["labelled"]:
+        lines.insert(1, f"{found['labelled']} rows are scored by the verdicts of turnout eval label")
     for name, policy in found["policies"].items():
         score = policy["score"]
         shown = f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"

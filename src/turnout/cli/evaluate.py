@@ -20,6 +20,7 @@ class EvalGroup(LazyGroup):
 
     modules: ClassVar[dict[str, str]] = {
         "compare": "eval_report",
+        "label": "eval_label",
         "report": "eval_report",
         "routing": "eval_routing",
         "run": "evaluate",

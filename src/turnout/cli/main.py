@@ -35,6 +35,7 @@ class Commands(LazyGroup):
         "log": "ledger",
         "ls": "library",
         "models": "models",
+        "regret": "ledger",
         "rm": "library",
         "show": "library",
         "strategies": "doctor",
