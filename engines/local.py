@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL, DEFAULT_SOFT
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
-from turnout.engines import apart, loading, prompt
 from turnout.engines import folder as folders
+from turnout.engines import loading, prompt
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
 from turnout.engines.authors import Authors
@@ -27,10 +27,8 @@ from turnout.engines.paged import lean
 from turnout.engines.paged.kinds import MODEL_TYPES, Adapted, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
-from turnout.engines.parallel.engine import InParallel
-from turnout.engines.parallel.kind import ParallelContext
+from turnout.engines.prompts import AsPrompts
 from turnout.engines.scheduler.shares import AT_ONCE, SHARED
-from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.plan import Counts
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
@@ -58,7 +56,7 @@ WAITING = 256
 """Requests that may wait for their turn."""
 
 
-class LocalEngine(InParallel):
+class LocalEngine(AsPrompts):
     """Runs a decoder-only model of transformers: llama, qwen2, qwen3, mistral and their kin.
 
     Any thread may ask it for anything: one thread of its own has the model, and does a step of each request after the
@@ -264,35 +262,6 @@ class LocalEngine(InParallel):
 
             torch.cuda.empty_cache()
 
-    def encode(self, context: Context) -> list[int]:
-        """The token ids that `generate` feeds for this context, one prompt after the other; those of soft tokens and of
-        segments that were read before no tokenizer has."""
-        return [token for ids in self.prompts(context) for token in ids]
-
-    def prompts(self, context: Context) -> list[list[int]]:
-        """Token ids of the prompt for a context, or of several, where it is read apart."""
-        if isinstance(context, SoftContext):
-            from turnout.engines.soft.reading import ids_of
-
-            return [ids_of(self.soft_prompt(context))]
-        if isinstance(context, ParallelContext):
-            return [self.parallel_prompt(context).ids]
-        found: Sequence[Context] = ()
-        if (most := self.piece_tokens(context)) is not None:
-            found = apart.excerpts(context, self.count_text, most)
-        return [self.tokenizer.encode(prompt.pieces(one, self.prompt_format)) for one in found or [context]]
-
-    def piece_tokens(self, context: Context) -> int | None:
-        """See `ReadsInPieces`."""
-        is_apart = prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged
-        return apart.PIECE_TOKENS if is_apart else None
-
-    def count(self, context: Context) -> int:
-        return len(self.encode(context))
-
-    def count_text(self, text: str) -> int:
-        return self.tokenizer.count_text(text)
-
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
         """Weights and request, in the memory of the device, without the libraries themselves."""
         footprint = self.admission.footprint
@@ -429,10 +398,6 @@ class LocalEngine(InParallel):
             adapted: read with the adapter, if there is one; it can be left out only where keys and values lie in pages.
         """
         return self._opened().sequence(namespace, adapted=adapted, policy=self.attention)
-
-    def is_adapted(self, context: Context) -> bool:
-        """Whether a context is read with the adapter: where it asks for what adapters are trained to give."""
-        return prompt.asks_for_facts(context, self.prompt_format)
 
     @property
     def admission(self) -> Admission:
