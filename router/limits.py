@@ -13,8 +13,9 @@ from turnout.router.request import Machinery, Request
 from turnout.router.signals import Signals
 from turnout.types import Budget, BudgetResult, Cut, Decision, Finished, GenerationParams, Usage
 
-ENDING_S = 0.02
-"""Seconds between an answer's last token and its record: it is ended that much before a limit, and a token earlier."""
+ENDING_S = 0.05
+"""Seconds between an answer's last token and its record: it is ended that much before a limit, and two tokens
+earlier."""
 
 
 def within(
@@ -74,7 +75,7 @@ def params(request: Request, decision: Decision, machinery: Machinery, clock: Cl
     """How to decode: at most the task's new tokens and those that `max_cost` pays for, and no longer than `max_total_s`
     or a `max_cost` in seconds and the caller's time leave."""
     known, chosen, decoding = Signals.from_record(decision.signals), decision[decision.chosen], request.decoding
-    ending = ENDING_S + machinery.profile.decode_seconds(min(chosen.prompt_tokens or 0, known.window), 1)
+    ending = ENDING_S + machinery.profile.decode_seconds(min(chosen.prompt_tokens or 0, known.window), 2)
     ends = _ends(request, decision, machinery, clock).values()
     times = [max(end - clock.total_s() - ending, 1e-3) for end, _ in ends]
     return GenerationParams(

@@ -31,6 +31,9 @@ BALANCED_PER_DOUBLING = 0.03
 SEARCH_MOVES = 0.03
 """A search moves the expected scores apart by no more than this in nine of ten of LaRA's questions."""
 
+MEMORY_HIGH = 1.06
+"""Peak memory over the predicted, at most: 1.05 in benchmarks/results/engine_memory.json."""
+
 TIER = "tier"
 NOT_MEASURED = "not measured with this model: taken only where it is asked for by name"
 
@@ -170,6 +173,8 @@ _HIGH = {"total_s": "total_high_s", "ttft_s": "ttft_high_s", "cost": "cost_high"
 def _needed(candidate: Candidate, limit: str) -> float | None:
     """What a limit is held against. Limits are hard: of an interval it is the high end."""
     needed: float | None = getattr(candidate, LIMITS[limit])
+    if limit == "max_memory_bytes" and needed is not None:
+        return math.ceil(MEMORY_HIGH * needed)
     high = getattr(candidate, _HIGH[LIMITS[limit]]) if LIMITS[limit] in _HIGH else None
     return needed if high is None else high
 

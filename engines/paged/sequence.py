@@ -206,6 +206,25 @@ class KvSequence:
         """
         return step(self._runner, [(self, fragments, logits)], columns, is_prompt=is_prompt)
 
+    @on_owner
+    def pretend(self, tokens: int) -> None:
+        """Goes on as if `tokens` more had been read, with keys and values of those that were: what is read after them
+        takes the time that it would take, and means nothing. Nobody finds them again.
+
+        Raises:
+            ValueError: nothing was read before.
+            MemoryLimitError: so many pages are not to be had; nothing is changed.
+        """
+        before = self.length
+        if not before:
+            raise ValueError("there are no keys and values to go on with")
+        self._make_room(tokens)
+        self.ids += [0] * tokens
+        self._residency.pool.move(
+            [self._slot(token % before) for token in range(before, self.length)],
+            [self._slot(token) for token in range(before, self.length)],
+        )
+
     def attention_rows(self, layer: int, *fragments: Fragment) -> torch.Tensor:
         """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
         return self.observe([layer], *fragments)[0][layer]
