@@ -155,12 +155,19 @@ def test_wrong_budgets_are_refused(options, said):
         select_pages(torch.zeros(1, 2, 5), options.pop("seq_lens"), **options)
 
 
-def test_it_compiles_for_sm_90_without_spills():
-    signature = {"q": "*bf16", "stats": "*bf16", "tables": "*i32", "lengths": "*i32", "scores": "*fp32"}
+def build(group, dim, kind):
+    signature = {"q": f"*{kind}", "stats": "*bf16", "tables": "*i32", "lengths": "*i32", "scores": "*fp32"}
     signature |= dict.fromkeys(("width", "count", "stride_item", "stride_head", "stride_table"), "i32")
-    builds = []
-    for group, dim in ((4, 128), (3, 64)):
-        constants = {"KV_HEADS": 8, "GROUP": group, "ROWS": triton.tile_rows(group), "DIM": dim, "SUBS": 4, "SUB": 16}
-        constants |= {"PAGES": triton.PAGES, "UPCAST": False}
-        builds.append(Build("turnout.kernels.page_scores.triton", "_bounds", signature, constants, triton.config()))
-    assert all(built.fits and built.matrix for built in compiled(builds))
+    rows, upcast = triton.tile_rows(group), kind != "bf16"
+    constants = {"KV_HEADS": 8, "GROUP": group, "ROWS": rows, "DIM": dim, "SUBS": 4, "SUB": 16, "UPCAST": upcast}
+    constants |= {"PAGES": triton.tile_pages(rows, dim, upcast)}
+    module = "turnout.kernels.page_scores.triton"
+    return Build(module, "_bounds", signature, constants, triton.config(rows, upcast))
+
+
+def test_it_compiles_for_sm_90_without_spills():
+    """The largest group is that of 16 drafted tokens of 8 query heads each."""
+    builds = [build(4, 128, "bf16"), build(3, 64, "bf16"), build(128, 256, "bf16"), build(4, 128, "fp16")]
+    for wanted, built in zip(builds, compiled(builds), strict=True):
+        assert built.fits, (wanted.constants, built)
+        assert built.matrix or wanted.constants["UPCAST"], "in full precision there are no matrix instructions"
