@@ -7,6 +7,7 @@ the network; attention alone is in attention.py.
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +117,7 @@ def opened(whole: Whole, length: int) -> Session | None:
     # A layer's keys and values repeated to all query heads, as torch's dense attention wants them.
     repeated = 2 * length * whole.heads * whole.dim * whole.dtype.itemsize
     if whole.device == "cuda":
+        gc.collect()  # the layers and pages of the piece of work before
         torch.cuda.empty_cache()
         if pool + 2 * repeated + SPARE_BYTES > torch.cuda.mem_get_info()[0]:
             return None

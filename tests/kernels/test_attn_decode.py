@@ -191,6 +191,8 @@ WRONG = {
     "must be int32": lambda q, k, v, t, n: (q, k, v, t.long(), n),
     "not of 2 sequences": lambda q, k, v, t, n: (q, k, v, t[:1], n),
     "over 128 rows": lambda q, k, v, t, n: (q.repeat(1, 65, 1, 1), k, v, t, n),
+    "several devices": lambda q, k, v, t, n: (q, k, v, t, n.to("meta")),
+    "heads of 24 numbers": lambda q, k, v, t, n: (q[..., :24], k[..., :24], v[..., :24], t, n),
     "together in memory": lambda q, k, v, t, n: (q, k.transpose(0, 2).contiguous().transpose(0, 2), v, t, n),
 }
 

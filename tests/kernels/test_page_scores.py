@@ -118,6 +118,21 @@ def test_a_planted_key_is_read_and_enough_pages_are_dense_attention():
     assert (again - whole).abs().max() < 1e-6 < (sparse - whole).abs().max()
 
 
+def test_where_the_keys_of_a_page_are_alike_the_bound_is_their_score_and_the_choice_exact():
+    random = torch.Generator().manual_seed(3)
+    k = torch.randn(9, 2, 16, generator=random).bfloat16().float()
+    pages, stats = torch.zeros(9, 2, 2, PAGE, 16), torch.zeros(9, 2, 2, 2, 16, dtype=torch.bfloat16)
+    each = k.repeat_interleave(PAGE, 0)
+    kv_write(each, each, pages, torch.arange(9 * PAGE), stats)
+    q = torch.randn(1, 4, 16, generator=random)
+    seq_lens = torch.tensor([9 * PAGE], dtype=torch.int32)
+    found = page_scores(q, stats, torch.arange(9, dtype=torch.int32)[None], seq_lens)
+    exact = torch.einsum("hgd,phd->hgp", q[0].view(2, 2, 16), k).amax(1)
+    assert (found[0] - exact).abs().max() < 1e-5
+    chosen = select_pages(found, seq_lens, page=PAGE, budget=3, first=0, last=0)
+    assert torch.equal(chosen[0].long(), exact.topk(3, 1).indices.sort(1).values)
+
+
 WRONG = {
     "do not fit together": lambda q, s, t, n: (q[..., :8], s, t, n),
     "not of 2 sequences": lambda q, s, t, n: (q, s, t[:1], n),
