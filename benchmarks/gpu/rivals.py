@@ -65,14 +65,22 @@ def flex(rows: Rows, index: BlockIndex) -> Callable[[], torch.Tensor]:
     heads, device = rows.query.shape[1], rows.query.device
     attend: Any = torch.compile(flex_attention, dynamic=False) if device.type == "cuda" else flex_attention
     past = rows.past
+    full, part = (tiles.repeat_interleave(heads // index.heads, 0)[None] for tiles in _tiles(index, len(rows.key)))
+    listed = (full | part)[0]
 
     def seen(batch: Any, head: Any, row: Any, key: Any) -> Any:
         return row + past >= key
 
-    full, part = (tiles.repeat_interleave(heads // index.heads, 0)[None] for tiles in _tiles(index, len(rows.key)))
+    def seen_of_lists(batch: Any, head: Any, row: Any, key: Any) -> Any:
+        """Without being compiled it goes by the mask alone, not by the lists."""
+        return listed[head, row // index.block_m, key // index.block_n] & (row + past >= key)
+
     lists = (*_listed(part), *_listed(full))
     mask = BlockMask.from_kv_blocks(
-        *lists, BLOCK_SIZE=(index.block_m, index.block_n), mask_mod=seen, seq_lengths=(len(rows.query), len(rows.key))
+        *lists,
+        BLOCK_SIZE=(index.block_m, index.block_n),
+        mask_mod=seen if device.type == "cuda" else seen_of_lists,
+        seq_lengths=(len(rows.query), len(rows.key)),
     )
     q, k, v = (tensor.transpose(0, 1)[None] for tensor in rows[:3])
 
