@@ -133,7 +133,7 @@ class ChosenPages:
         known = self._bounds.get(layer)
         new = pages if known is None else pages[len(known) :]
         if len(new):
-            parts = [bounds_of(keys, some) for some in new.split(BOUNDED_AT_ONCE)]
+            parts = [bounds_of(keys, some) for some in torch.split(new, BOUNDED_AT_ONCE)]
             self._bounds[layer] = torch.cat(parts if known is None else [known, *parts])
         return self._bounds[layer]
 
