@@ -10,7 +10,8 @@ dense attention and torch SDPA, in turn, --repeats times; a chunk's time is the 
 chunks time, recall and density go in a straight line. Recall is the share of the dense softmax on the keys that are
 looked at, density the share of the keys. --policies takes those whose names hold one of some texts.
 
-Rows are kept in runs/ one document at a time; --minutes ends a run between two of them, and the same command goes on.
+Rows are kept in runs/, of a document and some policies at a time; --minutes ends a run between two of them, and the
+same command goes on; so does one with other --policies or more --lengths and --limit.
 Beside the result, runs/attention-MODEL.json holds the fastest policy that kept --min-recall at the longest length, for
 `--attention FILE` and attention_quality.py.
 """
@@ -44,6 +45,8 @@ from turnout.router.calibration.attention import candidates, decoding
 SEED, STEPS = 1, 16
 RUNS = Path(__file__).parents[1] / "runs"
 DATASETS = ("squality", "lara", "qmsum", "evidence_inference", "leval", "legalbench_rag", "financebench", "covidqa")
+AT_ONCE = 8
+"""Policies that are measured in one reading of a document: what is kept of a run that is stopped."""
 CHARS_A_TOKEN = 8
 """A text is cut to so many before it is counted."""
 
@@ -62,40 +65,22 @@ def main(given: argparse.Namespace) -> None:
     RUNS.mkdir(exist_ok=True)
     state = RUNS / f"attention_curves_{name}_{engine.dtype}_{given.chunks}_{given.repeats}.jsonl"
     rows, until = results_file.rows(state), time.monotonic() + 60 * given.minutes
-    names = {policy.name for policy in tried}
-    for length in given.lengths:
-        for document, ids in documents(engine, length, given.limit):
-            if any(
-                (row["length"], row["document"]) == (length, document) and names <= set(row["policies"]) for row in rows
-            ):
-                continue
-            if time.monotonic() > until:
-                break
-            rows.append(
-                {"length": length, "document": document} | read(engine, ids, tried, given.chunks, given.repeats)
-            )
-            with state.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-            print(f"{length} {document} {rows[-1]['wall_s']:.0f} s", flush=True)
+    for length, document, ids, some in left(engine, given, tried, rows):
+        if time.monotonic() > until:
+            break
+        rows.append({"length": length, "document": document} | read(engine, ids, some, given.chunks, given.repeats))
+        with state.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        print(f"{length} {document}: {len(some)} policies, {rows[-1]['wall_s']:.0f} s", flush=True)
     lengths = {
         length: of_length(mine, engine.chunk, given.min_recall)
         for length in given.lengths
-        if (mine := [row for row in rows if row["length"] == length and names <= set(row["policies"])])
+        if (mine := [row for row in rows if row["length"] == length])
     }
     if not lengths:
         raise SystemExit("nothing was measured: allow more --minutes")
     longest = max(lengths)
-    best = lengths[longest]["fastest"]
-    if best is not None:
-        policy = next(one for one in tried if one.name == best)
-        file = RUNS / f"attention-{name}.json"
-        kept = {
-            "version": calibrated.VERSION,
-            "policy": policy.to_dict(),
-            "tokens": longest,
-            **lengths[longest]["policies"][best],
-        }
-        file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    keep(RUNS / f"attention-{name}.json", policies(engine.chunk), longest, lengths[longest])
     results_file.write(
         f"attention_curves_{name}",
         SEED,
@@ -110,6 +95,30 @@ def main(given: argparse.Namespace) -> None:
             "lengths": {str(length): found for length, found in lengths.items()},
         },
     )
+
+
+def left(
+    engine: LocalEngine, given: argparse.Namespace, tried: Sequence[AttentionPolicy], rows: Sequence[dict[str, Any]]
+) -> Iterator[tuple[int, str, list[int], list[AttentionPolicy]]]:
+    """(length, document, its tokens, policies) that are not measured yet, a few policies at a time."""
+    for length in given.lengths:
+        for document, ids in documents(engine, length, given.limit):
+            mine = [row for row in rows if (row["length"], row["document"]) == (length, document)]
+            known = {name for row in mine for name in row["policies"]}
+            missing = [policy for policy in tried if policy.name not in known]
+            for at in range(0, len(missing), AT_ONCE):
+                yield length, document, ids, missing[at : at + AT_ONCE]
+
+
+def keep(file: Path, known: Sequence[AttentionPolicy], tokens: int, found: dict[str, Any]) -> None:
+    """The fastest policy that kept enough, as a calibration's file."""
+    best = found["fastest"]
+    if best is None:
+        print(f"no policy kept enough of {tokens:,} tokens: none is written", flush=True)
+        return
+    policy = next(one for one in known if one.name == best)
+    kept = {"version": calibrated.VERSION, "policy": policy.to_dict(), "tokens": tokens, **found["policies"][best]}
+    file.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def policies(chunk: int) -> list[AttentionPolicy]:
@@ -264,8 +273,9 @@ def sdpa(rows: sparse.Rows) -> Callable[[], Any]:
 
 
 def of_length(rows: Sequence[dict[str, Any]], chunk: int, min_recall: float) -> dict[str, Any]:
-    """Means over documents; of times the median, and the median of each document's own ratio to the faster of both
-    dense ways. `fastest` is the fastest of the policies that kept enough, None where none did."""
+    """Means over the documents that a policy was measured on; of times the median, and the median of each document's
+    own ratio to the faster of both dense ways beside it. `fastest` and `sparsest` are those of the policies that kept
+    enough of as many documents as any, None where none did."""
     count = rows[0]["length"] // chunk
     weights = np.arange(count) + 0.5  # keys that a chunk's rows may look at
 
@@ -273,26 +283,29 @@ def of_length(rows: Sequence[dict[str, Any]], chunk: int, min_recall: float) -> 
         """[chunks] of a document."""
         return np.interp(np.arange(count) * chunk, row["places"], values)
 
-    dense = [min(filled(row, row["dense_s"]).sum(), filled(row, row["sdpa_s"]).sum()) for row in rows]
-    found: dict[str, Any] = {}
-    for name in set.intersection(*(set(row["policies"]) for row in rows)):
-        each = [row["policies"][name] for row in rows]
-        seconds = [float(filled(row, one["seconds"]).sum()) for row, one in zip(rows, each, strict=True)]
-        density = [
-            np.average(filled(row, one["density"]), weights=weights) for row, one in zip(rows, each, strict=True)
-        ]
+    def whole(row: dict[str, Any], values: Sequence[float]) -> float:
+        return float(filled(row, values).sum())
+
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted({name for row in rows for name in row["policies"]}):
+        each = [(row, row["policies"][name]) for row in rows if name in row["policies"]]
+        seconds = [whole(row, one["seconds"]) for row, one in each]
+        dense = [min(whole(row, row["dense_s"]), whole(row, row["sdpa_s"])) for row, _ in each]
+        density = [np.average(filled(row, one["density"]), weights=weights) for row, one in each]
         found[name] = {
-            "recall": float(np.mean([filled(row, one["recall"]).mean() for row, one in zip(rows, each, strict=True)])),
-            "worst_recall": min(min(one["worst"]) for one in each),
+            "documents": len(each),
+            "recall": float(np.mean([filled(row, one["recall"]).mean() for row, one in each])),
+            "worst_recall": min(min(one["worst"]) for _, one in each),
             "density": float(np.mean(density)),
             "seconds": statistics.median(seconds),
             "speedup": statistics.median(base / own for base, own in zip(dense, seconds, strict=True)),
         }
-    able = [name for name, one in found.items() if one["recall"] >= min_recall]
+    most = max(one["documents"] for one in found.values())
+    able = [name for name, one in found.items() if one["recall"] >= min_recall and one["documents"] == most]
     return {
-        "documents": len(rows),
-        "dense_s": statistics.median(float(filled(row, row["dense_s"]).sum()) for row in rows),
-        "sdpa_s": statistics.median(float(filled(row, row["sdpa_s"]).sum()) for row in rows),
+        "documents": len({row["document"] for row in rows}),
+        "dense_s": statistics.median(whole(row, row["dense_s"]) for row in rows),
+        "sdpa_s": statistics.median(whole(row, row["sdpa_s"]) for row in rows),
         "fastest": max(able, key=lambda name: found[name]["speedup"], default=None),
         "sparsest": min(able, key=lambda name: found[name]["density"], default=None),
         "policies": dict(sorted(found.items(), key=lambda each: each[1]["density"])),

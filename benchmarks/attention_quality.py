@@ -60,6 +60,8 @@ class Alike:
 def main(given: argparse.Namespace) -> None:
     dev_data.require()
     policy = calibrated.policy_of(given.attention)
+    if policy.is_dense:
+        raise SystemExit(f"{given.attention} holds a policy that is dense: there is nothing to compare")
     settings = Settings.load(model=given.model, adapter=NO_ADAPTER)
     name = Path(settings.model).name
     chosen = asked(given.set, given.limit)

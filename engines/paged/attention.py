@@ -118,7 +118,7 @@ class Layer:
             return self._in_parallel(piece, piece.parallel)[0].to(self._query.dtype)
         if self._window is not None and self.is_windowed(piece):
             return self._windowed(piece, self._window)
-        if piece.chosen is not None:
+        if piece.chosen is not None and piece.table is not None:
             return piece.chosen.attended(self, piece, piece.table)[0].to(self._query.dtype)
         band = None if piece.policy is None else piece.policy.at(piece.past)
         found = self.dense(piece) if band is None else sparse.attended(self, piece, band)

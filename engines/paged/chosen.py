@@ -70,8 +70,9 @@ class ChosenPages:
         """The sequence has forgotten all but its first `length` tokens."""
         whole = length // PAGE
         if any(len(bounds) > whole for bounds in self._bounds.values()):
-            self._bounds = {layer: bounds[:whole] for layer, bounds in self._bounds.items()}
-            self._choices = {}
+            # A view would hold on to the memory of all.
+            kept = {layer: bounds[:whole].clone() for layer, bounds in self._bounds.items()}
+            self._bounds, self._choices = kept if whole else {}, {}
 
     def attended(self, layer: Layer, piece: Piece, table: torch.Tensor) -> Partial:
         """A step's rows over what is chosen for them; see `pages` and `read`."""
@@ -132,7 +133,7 @@ class ChosenPages:
         known = self._bounds.get(layer)
         new = pages if known is None else pages[len(known) :]
         if len(new):
-            parts = [bounds_of(keys, some) for some in new.split(BOUNDED_AT_ONCE)]
+            parts = [bounds_of(keys, some) for some in torch.split(new, BOUNDED_AT_ONCE)]
             self._bounds[layer] = torch.cat(parts if known is None else [known, *parts])
         return self._bounds[layer]
 

@@ -71,7 +71,7 @@ def measure(
         repeats: how often each is timed.
         progress: called with the tokens of each chunk.
         decoding: policies whose pages for new tokens are measured: on the last tokens of the prompt, `steps` of them,
-            read once more one by one.
+            read once more one by one; the first of them takes the bounds of all pages, which counts.
 
     Returns:
         Chunk after chunk, in each the policies in their order; then those of `decoding`.

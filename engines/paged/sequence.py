@@ -430,7 +430,7 @@ def watched(runner: Runner, sequence: KvSequence, ids: Sequence[int], watch: Wat
     """Reads tokens in one step, as of a prompt, and shows each layer's attention, see `Runner.step`."""
     sequence._make_room(len(ids))
     # A policy, though one that is dense: its chunks know where all of their keys lie.
-    feed = replace(sequence._feed([ids], ()), policy=AttentionPolicy())
+    feed = replace(sequence._feed([ids], ()), policy=AttentionPolicy(), chosen=None)
     runner.step([feed], is_prompt=True, watch=watch)
     sequence._has_read([ids], exactly=True)
 

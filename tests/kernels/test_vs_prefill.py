@@ -95,10 +95,16 @@ def test_half_precision():
     both(q, k, v, index(), kv_len=100, error=2e-3)
 
 
-def test_planted_lines_are_found_and_hold_nearly_all_mass():
+def planted():
+    """Queries that look at two keys and 33 tokens back."""
     q, k, v = case(256, 256, heads=1, dim=64)
     k = torch.nn.functional.normalize(k, dim=-1)
     q[:, 0] = 80 * k[7, 0] + 80 * k[120, 0] + 78 * k[:, 0].roll(33, 0)
+    return q, k, v
+
+
+def test_planted_lines_are_found_and_hold_nearly_all_mass():
+    q, k, v = planted()
     sums = vs_probe(q[-64:], torch.arange(192, 256, dtype=torch.int32), k, scale=1.0)
     slashes, columns = chosen_lines(*sums, n_vert=6, n_slash=6, sinks=4, newest=4)
     assert {7, 120} <= set(columns[0]) and 33 in slashes[0] and {0, 1, 2, 3} <= set(slashes[0]) & set(columns[0])
@@ -108,6 +114,23 @@ def test_planted_lines_are_found_and_hold_nearly_all_mass():
         dense.attn_prefill(q, k, v, scale=1.0, kv_len=256),
     )
     assert (sparse - full).exp()[0, 64:].min() > 0.999
+
+
+def test_lines_of_each_chunk_keep_what_it_looks_at():
+    """They differ from those of the whole prompt, which no chunk but the last could know; what counts is kept."""
+    q, k, v = planted()
+    _, full = dense.attn_prefill(q, k, v, scale=1.0, kv_len=256)
+    found = []
+    for end in (64, 128, 192, 256):
+        probes = torch.arange(end - 32, end, dtype=torch.int32)
+        sums = vs_probe(q[end - 32 : end], probes, k[:end], scale=1.0)
+        slashes, columns = chosen_lines(*sums, n_vert=6, n_slash=6, sinks=4, newest=4)
+        found.append((set(columns[0]), set(slashes[0])))
+        lines = vs_index(slashes, columns, reach=end)
+        _, sparse = vs_prefill(q[end - 64 : end], k[:end], v[:end], lines, scale=1.0, q_start=end - 64)
+        assert (sparse - full[:, end - 64 : end]).exp()[0, 40:].min() > 0.999
+    assert 120 not in found[0][0] and all({7, 120} <= columns for columns, _ in found[1:])
+    assert all(33 in slashes for _, slashes in found)
 
 
 def test_lines_of_each_head_by_their_own_number():
