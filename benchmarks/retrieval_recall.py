@@ -4,7 +4,8 @@
         [--retrievers hybrid words chunkfree attention ...] [--reranker FOLDER] [--ldar FOLDER] [--chunkfree FOLDER]
         [--questions N] [--minutes M]
 
-Retrievers: `hybrid`, the baseline (words and meaning, fused); `words` and `meaning`, its halves; `late`, hybrid with
+Retrievers: `hybrid`, the baseline (words and meaning, fused); `hybrid:N`, over segments of at most N estimated tokens
+instead of 300, to tune their size; `words` and `meaning`, its halves; `late`, hybrid with
 late chunking; `rerank`, hybrid with a cross-encoder; `chunkfree` (with --chunkfree by a trained adapter) and
 `attention`, for which the model reads everything; `ldar`, a learned band, which may read less than it is allowed. Their
 passages are cut to each of --tokens of the model's own and joined as `rag` does. Recall is the share of the evidence's
@@ -50,7 +51,9 @@ from turnout.retrieval.learned_band import LearnedBand
 from turnout.retrieval.library import Library
 from turnout.retrieval.merge import in_document_order
 from turnout.retrieval.rerank import CrossEncoderRanker
+from turnout.retrieval.segment import segment
 from turnout.retrieval.similarity import similarities
+from turnout.retrieval.vectors import checked
 from turnout.router.evaluation import inputs
 from turnout.router.evaluation.items import cluster
 from turnout.router.evaluation.schema import Item
@@ -64,6 +67,37 @@ PASSAGES = 60
 """Asked of a retriever: enough for the largest budget."""
 
 RUNS = Path(__file__).parents[1] / "runs"
+
+
+class Sized:
+    """The baseline over segments of another size; those of the last documents are kept."""
+
+    name = "sized"
+
+    def __init__(self, embedder: Embedder, tokens: int) -> None:
+        self._embedder, self._tokens = embedder, tokens
+        self._search = HybridRetriever(embedder)
+        self._kept: tuple[Corpus | None, Corpus | None] = (None, None)
+
+    def warm(self, corpus: Corpus) -> None:
+        self._search.warm(self._cut(corpus))
+
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
+        return self._search.retrieve(question, self._cut(corpus), limit, watch)
+
+    def _cut(self, corpus: Corpus) -> Corpus:
+        of, own = self._kept
+        if own is None or of is None or of.documents != corpus.documents:
+            segments = [each for document in corpus.documents for each in segment(document, self._tokens)]
+            texts = [corpus.text(each.span) for each in segments]
+            own = Corpus(
+                corpus.documents,
+                segments,
+                fingerprint=self._embedder.fingerprint,
+                vectors=lambda: checked(self._embedder.embed(texts), len(texts), self._embedder.dimension),
+            )
+            self._kept = corpus, own
+        return own
 
 
 class ByMeaning:
@@ -137,6 +171,8 @@ def made(name: str, engine: Engine, embedder: SentenceEmbedder, given: argparse.
             return HybridRetriever()
         case "meaning":
             return ByMeaning(embedder)
+        case _ if name.startswith("hybrid:") and name[7:].isdecimal() and int(name[7:]) > 1:
+            return Sized(embedder, int(name[7:]))
         case "late":
             return HybridRetriever(embedder, late=LateVectors(embedder, MemoryCache()))
         case "rerank" if given.reranker:
@@ -159,7 +195,7 @@ def label(name: str, given: argparse.Namespace) -> str:
         return f"rerank-{given.reranker.name}"
     if name == "chunkfree" and given.chunkfree:
         return f"chunkfree-{adapter.read(given.chunkfree, adapter.CHUNKFREE).sha256[:8]}"
-    return f"ldar-{LearnedBand(given.ldar).sha256[:8]}" if name == "ldar" else name
+    return f"ldar-{LearnedBand(given.ldar).sha256[:8]}" if name == "ldar" else name.replace(":", "-")
 
 
 def measured(

@@ -65,7 +65,11 @@ def pointed(
 
 
 def _looked_at(engine: Attends, asked: str, context: Context, corpus: Corpus, watch: Watch) -> Citation | None:
-    read = [Document(str(number), "", part.text, "", "text") for number, part in enumerate(context.parts)]
+    kinds = (corpus.document(part.span.document_id).kind for part in context.parts)
+    read = [
+        Document(str(number), "", part.text, "", kind)
+        for number, (part, kind) in enumerate(zip(context.parts, kinds, strict=True))
+    ]
     for passage in AttentionRetriever(engine, top_tokens=1).retrieve(asked, Corpus(read, []), 1, watch):
         part = context.parts[int(passage.span.document_id)]
         start = part.span.start + passage.span.start + len(passage.text) - len(passage.text.lstrip())

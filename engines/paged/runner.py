@@ -138,9 +138,10 @@ class Runner:
         self._cache.follow(step)
         try:
             with memory_of(self._device, f"for a step of {len(positions):,} tokens"), torch.inference_mode():
-                rows = [feed.adapted for feed in feeds for _ in range(feed.new)]
-                for switch in self._switches:
-                    switch.set(rows, self._network.get_input_embeddings().weight)
+                if self._switches:
+                    rows = [feed.adapted for feed in feeds for _ in range(feed.new)]
+                    for switch in self._switches:
+                        switch.set(rows, self._network.get_input_embeddings().weight)
                 lean = None if is_prompt and self.int8 else self._lean
                 hidden = self._hidden(feeds, positions, step, lean)[keep]
                 logits = self._logits(hidden, columns, lean)

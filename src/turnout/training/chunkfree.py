@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -97,19 +98,20 @@ def chunkfree(
         "recipe": dataclasses.asdict(recipe),
     }
     agree(target / PLAN, json.loads(json.dumps(plan)))
-    valid = list(islice(_asked(read, engine, ends[0], recipe), limit))
-    if not (target / WEIGHTS).is_dir():
-        _prepare(read, valid, engine, ends[0], recipe, target, progress)
-        with loading.quiet():
-            _train(engine, recipe, target, pick_device(settings.device), progress)
-    if not (target / SCORES).is_file():
-        _score(valid, engine, settings.device, target, progress)
+    if not (target / WEIGHTS).is_dir() or not (target / SCORES).is_file():
+        valid = list(islice(_asked(read, engine, ends[0], recipe), limit))
+        if not (target / WEIGHTS).is_dir():
+            _prepare(read, valid, engine, ends[0], recipe, target, progress)
+            with loading.quiet():
+                _train(engine, recipe, target, pick_device(settings.device), progress)
+        if not (target / SCORES).is_file():
+            _score(valid, engine, settings.device, target, progress)
     scores: dict[str, Any] = read_json(target / SCORES)
     card.complete(target / WEIGHTS, read_json(target / COUNTS), target / fitting.CURVE, scores)
     return scores
 
 
-def _asked(read: TrainingData, engine: LocalEngine, end: int, recipe: ChunkFreeRecipe) -> Any:
+def _asked(read: TrainingData, engine: LocalEngine, end: int, recipe: ChunkFreeRecipe) -> Iterator[Lesson]:
     """Questions of the valid fold, each over a text of its own, that are short enough to be answered."""
     alone = chain.from_iterable(sheets(read, "valid", recipe, together=1))
     return (each for each in alone if any(pairs_of(each, engine.tokenizer, end, recipe.max_tokens)))

@@ -12,7 +12,8 @@ from support import adapters, tiny_models, training_data
 from turnout import Turnout, train
 from turnout.cli.train import train as command
 from turnout.documents import Document, Text
-from turnout.engines import locating
+from turnout.engines import adapter, loading, locating
+from turnout.engines import folder as model_folders
 from turnout.engines.local import LocalEngine
 from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.chunkfree import ChunkFreeRetriever
@@ -116,10 +117,14 @@ def test_the_adapter_is_on_where_the_model_points_and_off_where_it_answers(folde
     assert [each.score for each in again] == pytest.approx([each.score for each in found])
 
 
-def test_it_lies_beside_a_readers_adapter(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    from turnout.engines import adapter, loading
-    from turnout.engines import folder as model_folders
+def test_for_the_default_model_it_is_under_15_megabytes() -> None:
+    """A reader's adapter is on the same layers, in the same number format."""
+    folder = adapter.SHIPPED / "smollm2-135m"
+    assert json.loads((folder / adapter.CONFIG).read_text())["r"] == ChunkFreeRecipe().rank
+    assert (folder / adapter.WEIGHTS).stat().st_size < 15_000_000
 
+
+def test_it_lies_beside_a_readers_adapter(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
     model, _, run = folders
     read = model_folders.read(model)
     network = loading.load(read, "cpu", "float32", None)
