@@ -294,8 +294,9 @@ class LocalEngine(AsPrompts):
         try:
             yield from self._requests.follow(events, author.to_read, params.max_tokens)
         finally:
-            (refusal, *_) = self.tokenizer.encode_text(self.prompt_format.refusal)
-            self._last.counts, self._last.doubt = author.counts, author.doubt(refusal)
+            refusal = next(iter(self.tokenizer.encode_text(self.prompt_format.refusal)), None)
+            self._last.counts = author.counts
+            self._last.doubt = None if refusal is None else author.doubt(refusal)
 
     def can_draft(self) -> bool:
         """Whether it answers a `DraftedContext` as one: keys and values lie in pages."""

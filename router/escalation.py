@@ -94,11 +94,21 @@ class Given:
     checked: Checked
 
 
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """An attempt after the first that came to no end; what it read before is in `watch`."""
+
+    decision: Decision
+    why: str
+    watch: Watch
+    total_s: float
+
+
 class Course:
     """Goes along with the attempts of one question, the first of which comes decided.
 
     Attributes:
-        tried: what was carried out, with what is made of each; nothing where nobody judges.
+        tried: what was carried out, with what is made of each; None where nobody judges.
     """
 
     def __init__(self, decision: Decision, request: Request, machinery: Machinery, clock: Clock) -> None:
@@ -111,7 +121,7 @@ class Course:
         self._began_s = self._attempt_s = clock.total_s()
         self._texts: list[Visible] = []
         self._watches: list[Watch] = []
-        self._failed: list[tuple[Decision, TurnoutError, float]] = []
+        self._failed: list[_Failed] = []
         self._is_spent = False
         self.tried: list[tuple[Attempt, Judgement | None]] = []
 
@@ -152,7 +162,8 @@ class Course:
 
     def failed(self, decision: Decision, error: TurnoutError) -> None:
         """An attempt after the first failed: what there was before still stands."""
-        self._failed.append((decision, error, self._clock.total_s() - self._attempt_s))
+        seconds = self._clock.total_s() - self._attempt_s
+        self._failed.append(_Failed(decision, error.message, self._watches[-1], seconds))
 
     def next(self) -> Decision | None:
         """What to ask now; None where an outcome is kept or nothing is left to ask."""
@@ -176,7 +187,7 @@ class Course:
         judgement = self._judge.judge(attempt.support)
         settles = self._judge.settles(judged)
         told = [f"{other.strategy} was asked too: {why}" for other, why in self._others(attempt)]
-        told += [f"{decision.chosen} failed: {error.message}" for decision, error, _ in self._failed]
+        told += [f"{each.decision.chosen} failed: {each.why}" for each in self._failed]
         how = "a rule, not calibrated" if judgement.probability is None else "calibrated"
         kept = f"{attempt.strategy} {'was kept' if settles else 'is the best there is'}: {judgement.why} ({how})"
         decision = replace(attempt.decision, because=(*attempt.decision.because, *told, kept))
@@ -225,8 +236,10 @@ class Course:
                         "total_s": attempt.total_s,
                     }
                 )
-        for decision, error, seconds in self._failed:
-            found.append({"strategy": decision.chosen, "failed": error.message, "total_s": seconds})
+        for each in self._failed:
+            name = each.decision.chosen
+            found += attempts.records(each.watch.asked, name)
+            found.append({"strategy": name, "failed": each.why, "total_s": each.total_s})
         return tuple(found)
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -236,7 +249,7 @@ class Course:
         attempt, judgement = self.tried[-1]
         if attempt.text is self._texts[-1] and judgement is not None:
             return judgement.why
-        return self._failed[-1][1].message if self._failed else "another strategy answers"
+        return self._failed[-1].why if self._failed else "another strategy answers"
 
     def _judged(self) -> list[tuple[str, Judgement]]:
         return [(attempt.checked.text, judgement) for attempt, judgement in self.tried if judgement is not None]
@@ -276,7 +289,7 @@ class Course:
         first = self.tried[0][0].decision
         known = replace(Signals.from_record(first.signals), waited_s=0.0)
         why = {attempt.strategy: (attempt.decision, j.why) for attempt, j in self.tried if j is not None}
-        why |= {decision.chosen: (decision, error.message) for decision, error, _ in self._failed}
+        why |= {each.decision.chosen: (each.decision, each.why) for each in self._failed}
         gone = [
             replace(
                 decision[name],

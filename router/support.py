@@ -125,11 +125,19 @@ def gather(
 
 
 def overlap(question: str, answer: str, found: Sequence[Citation]) -> tuple[float | None, float]:
-    """(held, asked) as in `Support`: what some citations hold together of answer and question."""
+    """(held, asked) as in `Support`: what some citations hold together of answer and question. An answer that stands in
+    one of them word for word is held, in whatever way its script parts words."""
     wanted = content_words(question)
     new = content_words(answer) - wanted
     words = frozenset[str]().union(*(content_words(cited.quote) for cited in found))
-    return (len(new & words) / len(new) if new else None), len(wanted & words) / (len(wanted) or 1)
+    whole = _plain(answer)
+    is_copied = bool(whole) and any(whole in _plain(cited.quote) for cited in found)
+    held = None if not new else 1.0 if is_copied else len(new & words) / len(new)
+    return held, len(wanted & words) / (len(wanted) or 1)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).strip(" .!?。\"'“”").casefold()
 
 
 def alone(support: Support, question: str, answer: str, cited: Citation) -> Support:

@@ -73,10 +73,10 @@ def cases(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Case], dict[str, int]
             chosen[row["question_id"]] = row["chosen"]
         if not is_single(row["strategy"]) or not _is_answered(row):
             continue
-        if not row.get("support"):
+        if (support := _support(row)) is None:
             lacking[row["strategy"]] += 1
             continue
-        by_question.setdefault(row["question_id"], {})[row["strategy"]] = row
+        by_question.setdefault(row["question_id"], {})[row["strategy"]] = {**row, "support": support}
     found = []
     for question_id, own in by_question.items():
         first = chosen.get(question_id, FIRST)
@@ -132,6 +132,14 @@ def _unlike(rows: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
         has_read_all |= reads_all
 
 
+def _support(row: Mapping[str, Any]) -> Support | None:
+    """The signals of a row; None where it has none, or those of another version."""
+    try:
+        return Support.from_record(row.get("support") or {})
+    except TypeError:
+        return None
+
+
 def _outcome(row: Mapping[str, Any]) -> Outcome:
-    support = Support.from_record(row["support"])
-    return Outcome(row["strategy"], support, row["answer"], row["score"], row["usage"].get("total_s") or 0.0)
+    seconds = row["usage"].get("total_s") or 0.0
+    return Outcome(row["strategy"], row["support"], row["answer"], row["score"], seconds)

@@ -61,7 +61,8 @@ def check_escalation(escalate: str | None, max_regret: float | None, strategy: s
         )
     if max_regret is None:
         return
-    if isinstance(max_regret, bool) or not isinstance(max_regret, numbers.Real) or not 0 < max_regret < 1:
+    given: object = max_regret
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < 1:
         raise ConfigurationError(
             f"max_regret is {max_regret!r}", hint="give the score, above 0 and below 1, that keeping may cost at most"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from support.embedders import WordEmbedder
 from support.library import BOOK
 
-from turnout import Answer, Budget, Decided, Decoding, Done, Retracted, Text, TextDelta, Turnout
+from turnout import Answer, Budget, Decided, Decoding, Done, Reading, Retracted, Text, TextDelta, Turnout
 from turnout.cli import render
 from turnout.engines.fake import FakeEngine
 from turnout.errors import Cancelled, ConfigurationError, EngineError, UnknownNameError
@@ -201,13 +203,36 @@ def test_giving_up_between_attempts_stops_the_second(home: Path) -> None:
 
 def test_engines_that_answer_several_prepare_later_attempts_in_turn_too(home: Path) -> None:
     engine = engine_of(REFUSED, BORNE, capabilities=frozenset({"concurrent"}))
+    held, asked = threading.Event(), []
     with opened(engine) as t:
         events = t.stream(QUESTION, LONG, escalate="before_text")
-        while not isinstance(next(events), TextDelta):
+        while not isinstance(next(events), Reading):
             pass
-        with t._turn.taken(most_s=5):
-            rest = list(events)
-    assert isinstance(rest[-1], Done) and rest[-1].answer.text == "Marta Lindqvist"
+
+        def other() -> None:
+            with t._turn.taken():
+                held.set()
+                time.sleep(0.2)
+                asked.append(len(engine.contexts))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert held.wait(5)
+        *_, last = events
+        thread.join()
+    assert asked == [1] and last.answer.text == "Marta Lindqvist"
+
+
+def test_what_was_escalated_teaches_nothing_of_times_to_the_first_word(home: Path) -> None:
+    with opened(engine_of(REFUSED, BORNE)) as t:
+        for _ in range(3):
+            t.ask(QUESTION, LONG, escalate="before_text")
+        parts = t._opened()
+        known = parts.ledger.corrected(parts.profile, t.model)
+        assert "full" not in known.outside_s
+        for _ in range(3):
+            t.ask(QUESTION, LONG, strategy="full")
+        assert "full" in parts.ledger.corrected(parts.profile, t.model).outside_s
 
 
 def test_the_models_own_time_is_that_of_all_attempts(home: Path) -> None:

@@ -41,6 +41,7 @@ def test_what_citations_hold_is_counted_beyond_the_questions_words() -> None:
     cited = Citation(None, "Marta Lindqvist repaired the lamp in 1893", "exact")
     assert overlap("Who repaired the lamp?", "Marta Lindqvist, of Osterholm", [cited]) == (pytest.approx(2 / 3), 1.0)
     assert overlap("Is the lamp red?", "Yes", [])[1] == 0.0
+    assert overlap("谁修了灯?", "玛尔塔", [Citation(None, "玛尔塔修了灯塔的灯。", "exact")])[0] == 1.0
     assert overlap("Who repaired the lamp?", "repaired", [cited])[0] is None
 
 
