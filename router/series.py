@@ -40,12 +40,14 @@ def expected(said: int | None, lately: int) -> int:
 
 
 def after_the_first(signals: Signals) -> Signals:
-    """The signals of a later question like this one: what strategies keep of the documents is there."""
+    """The signals of a later question like this one: what strategies keep of the documents is there, and nobody is in
+    the way."""
     resident, sure = signals.resident_tokens, signals.surely_resident_tokens
     if signals.keeps:
         resident = max(resident, signals.full_tokens - signals.overhead_tokens)
         sure = None
-    return replace(signals, resident_tokens=resident, surely_resident_tokens=sure, soft_missing=0, kv_missing=0)
+    alone = replace(signals, waited_s=0.0, load=None, wait_s=(0.0, 0.0, 0.0))
+    return replace(alone, resident_tokens=resident, surely_resident_tokens=sure, soft_missing=0, kv_missing=0)
 
 
 def with_later(candidate: Candidate, later: Candidate) -> Candidate:
