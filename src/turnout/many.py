@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from turnout.documents import Document
@@ -146,8 +147,8 @@ class Answers(Iterator[Answer]):
             self.order, planned = _planned([_pair(asked, documents) for asked in questions])
             self._source: Iterator[_Next] = iter(planned)
         else:
-            # One by one, so that a question that is refused does not end the others.
-            self._source = map(lambda asked: _Next(*_pair(asked, documents)), iter(questions))
+            # Not a generator: one that refuses a question would end there.
+            self._source = map(partial(_unplanned, documents), questions)
 
     def __next__(self) -> Answer:
         answer = self.following()
@@ -253,6 +254,10 @@ class Answers(Iterator[Answer]):
             head = {name: self._options[name] for name in ("strategy", "instructions")}
             self._file = JobFile(self._job_path, {"model": self._asks.model.full_name} | head)
         return self._file.taken()
+
+
+def _unplanned(shared: list[Input] | None, asked: Asked) -> _Next:
+    return _Next(*_pair(asked, shared))
 
 
 def _pair(asked: Asked, shared: list[Input] | None) -> tuple[str, Sequence[Input]]:

@@ -75,7 +75,7 @@ class Measures(ABC):
             given = Given.recorded(entry)
             if entry.model != parts.engine.model.fingerprint or (given is not None and not self._waiting(given)):
                 continue
-            found = WITHOUT_TEXT if given is None else self._rebuilt(entry)
+            found = self._rebuilt(entry) if given is not None else GONE if entry.question is None else WITHOUT_TEXT
             if given is None or isinstance(found, str):
                 told["left_out"][found] = told["left_out"].get(found, 0) + 1
                 continue

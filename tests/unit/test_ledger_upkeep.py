@@ -62,7 +62,9 @@ def test_all_answers_are_read_in_order_a_few_at_a_time(home: Path, monkeypatch: 
     monkeypatch.setattr(ledger, "BATCH", 2)
     with Turnout(engine=FakeEngine()) as t:
         ids = asked(t, *[MINE] * 5)
-        changed(home, ("UPDATE answers SET created = 1000",), ("UPDATE answers SET created = 2000 WHERE id = ?", ids[2]))
+        changed(
+            home, ("UPDATE answers SET created = 1000",), ("UPDATE answers SET created = 2000 WHERE id = ?", ids[2])
+        )
         found = [entry.id for entry in t._opened().ledger.each()]
         assert found == [ids[2], *sorted(set(ids) - {ids[2]}, reverse=True)]
         assert [entry.id for entry in t._opened().ledger.each(since=1500)] == [ids[2]]
