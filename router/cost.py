@@ -37,6 +37,7 @@ def candidate(
     scanned_tokens: int = 0,
     speedup: float = 1.0,
     before_tokens: tuple[int, int] = (0, 0),
+    once_s: float = 0.0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -49,9 +50,11 @@ def candidate(
             cost what new tokens of a prompt do.
         speedup: tokens that are written in the time of one.
         before_tokens: (prompt tokens, new tokens) of what it asks the reader before, in prompts no larger.
+        once_s: seconds of what is made of these documents for this question and all later ones; the ledger, which sees
+            other documents, does not correct them.
     """
     correction = learned(profile.corrections, strategy, signals.task, 1.0)
-    outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
+    outside = once_s + profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
     piece = signals.piece_tokens
     prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens, piece)
     sure_tokens = resident_tokens if surely_resident_tokens is None else surely_resident_tokens

@@ -101,12 +101,12 @@ class Counterfactuals:
     ) -> None:
         names = ("state", "agreement", "abstained", "seconds", "cost")
         with self._database.write() as connection:
-            # The answer may have been purged meanwhile: then there is nothing to stand beside.
+            # The answer may have been purged meanwhile, or its text erased with a document: then so is this.
             connection.execute(
                 sa.text(
                     "INSERT INTO counterfactuals (answer_id, strategy, created, seconds, cost, record, content)"
-                    " SELECT :id, :strategy, :now, :seconds, :cost, :record, :content"
-                    " WHERE EXISTS (SELECT 1 FROM answers WHERE id = :id)"
+                    " SELECT id, :strategy, :now, :seconds, :cost, :record,"
+                    " CASE WHEN content IS NULL THEN NULL ELSE :content END FROM answers WHERE id = :id"
                     " ON CONFLICT (answer_id, strategy) DO UPDATE SET created = excluded.created,"
                     " seconds = counterfactuals.seconds + excluded.seconds,"
                     " cost = counterfactuals.cost + excluded.cost,"

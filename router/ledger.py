@@ -6,7 +6,7 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,12 @@ ENOUGH_TO_SPREAD = 10
 
 LATELY_S = 3600.0
 """How long a question tells of others to come over the same documents: about a sitting. Ours, not measured."""
+
+BATCH = 200
+"""Rows that are read at once."""
+
+END_OF_TIME = 1e15
+"""Seconds of the epoch, after all that was answered."""
 
 ENOUGH = 3
 """Answers that are needed before they correct anything."""
@@ -135,17 +141,27 @@ class Ledger:
                 return _entry(rows[0], named)
         raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5)])
 
-    def recent(self, limit: int | None = 20, since: float = 0.0) -> list[Entry]:
-        """The newest rows first.
-
-        Args:
-            limit: most rows; None for all.
-            since: seconds of the epoch.
-        """
-        query = f"{_COLUMNS} WHERE created >= :since ORDER BY created DESC LIMIT :limit"
+    def recent(self, limit: int = 20) -> list[Entry]:
+        """The newest rows first."""
         with self.database.read() as connection:
-            rows = connection.execute(sa.text(query), {"limit": -1 if limit is None else limit, "since": since}).all()
+            rows = connection.execute(sa.text(f"{_COLUMNS} ORDER BY created DESC LIMIT :limit"), {"limit": limit}).all()
         return [_entry(row) for row in rows]
+
+    def each(self, since: float = 0.0) -> Iterator[Entry]:
+        """All rows since a time in seconds of the epoch, the newest first. They are read as they are taken: a ledger of
+        years is never in memory whole."""
+        query = (
+            f"{_COLUMNS} WHERE created >= :since AND (created < :at OR (created = :at AND id < :id))"
+            " ORDER BY created DESC, id DESC LIMIT :limit"
+        )
+        at: dict[str, Any] = {"since": since, "limit": BATCH, "at": END_OF_TIME, "id": ""}
+        while True:
+            with self.database.read() as connection:
+                rows = connection.execute(sa.text(query), at).all()
+            yield from map(_entry, rows)
+            if len(rows) < BATCH:
+                return
+            at |= {"at": rows[-1].created, "id": rows[-1].id}
 
     def documents_of(self, answer_id: str) -> tuple[str, ...]:
         """The ids of the documents that an answer is over, in the order in which they were given."""
@@ -260,7 +276,8 @@ class Ledger:
                 continue
             for name in (chosen, by_task(chosen, known["task"])) if raw else ():
                 ratios.setdefault(name, []).append(first / raw)
-            if ttft is not None and not any(map(is_whole, usage.get("attempts", ()))):
+            is_one = not any(map(is_whole, usage.get("attempts", ())))
+            if ttft is not None and is_one and not known.get(_MADE_ONCE.get(chosen, "")):
                 outside.setdefault(chosen, []).append(max(0.0, ttft - first - known.get("waited_s", 0.0)))
         return dataclasses.replace(
             profile,
@@ -272,6 +289,9 @@ class Ledger:
             quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint)),
         )
 
+
+# Where something was made of the documents for all later questions too, that was part of the seconds outside.
+_MADE_ONCE = {"soft": "soft_missing", "soft:ape": "kv_missing"}
 
 _COLUMNS = "SELECT id, created, model, chosen, question, record, content FROM answers"
 

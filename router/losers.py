@@ -19,6 +19,7 @@ from turnout.router.clock import Clock
 from turnout.router.counterfactuals import DAY_S, Counterfactuals, Spent, State
 from turnout.router.ledger import Entry, Ledger
 from turnout.router.pipeline import carry_out
+from turnout.router.policy import FORCED
 from turnout.router.request import Machinery, Request
 from turnout.types import Answer, Budget, Candidate, Decision, Done
 
@@ -66,7 +67,9 @@ def check(caps: Caps, currency: str) -> None:
 
 
 def losers(decision: Decision) -> list[Candidate]:
-    """Those that could have been chosen, the quickest first."""
+    """Those that could have been chosen, the quickest first; none where the caller chose by name."""
+    if decision.policy.endswith(FORCED):
+        return []
     found = [c for c in decision if not c.chosen and c.excluded_by is None]
     return sorted(found, key=lambda c: (c.total_s is None, c.total_s or 0.0, c.strategy))
 
@@ -104,12 +107,13 @@ def run(
     name, began = candidate.strategy, time.perf_counter()
     try:
         found = _answer(_instead(given.decision, name), request, machinery, stopped)
-    except TurnoutError as error:
+    except Exception as error:  # whatever breaks in a run that nobody asked for breaks nothing else
         state: State = "given up" if isinstance(error, Cancelled) else "failed"
         seconds = time.perf_counter() - began
         # What tokens a broken run took is not known: it counts as the whole.
         cost = (candidate.cost or 0.0) if machinery.pricing.currency else seconds
-        kept.ended(given.id, name, state, Spent(seconds, cost), error.message)
+        why = error.message if isinstance(error, TurnoutError) else f"{type(error).__name__}: {error}"
+        kept.ended(given.id, name, state, Spent(seconds, cost), why)
         if isinstance(error, Cancelled | StoreError):
             raise
         return None

@@ -8,6 +8,7 @@ which bounds it from above. A verdict on an answer counts for all that are the s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Measured:
     Attributes:
         kind: its likeliest kind, of `turnout.router.kinds.KINDS`.
         group: the documents that it was asked over.
-        seconds: that its answer took.
+        seconds: that its answer took once it had its turn.
         good: what the user says of it; None where nothing was said.
     """
 
@@ -67,35 +68,76 @@ def kind_of(signals: Mapping[str, Any]) -> str:
     return KINDS[list(shares).index(max(shares))] if shares else OTHER
 
 
-def measured(
-    entries: Sequence[Entry],
-    outcomes: Mapping[str, Sequence[Outcome]],
-    verdicts: Mapping[str, bool],
-    groups: Mapping[str, str],
-) -> list[Measured]:
-    """Those of the ledger's entries whose losers answered.
+class Found:
+    """What the ledger's entries tell of the choices, taken in one by one.
 
     Args:
         outcomes: what other strategies answered, by the answer's id, as all the rest.
         verdicts: of the answers that were given.
         groups: names of the documents that they are over.
+
+    Attributes:
+        answers: entries that were taken in.
+        measured: those whose losers answered.
     """
-    found = []
-    for entry in entries:
-        answered = tuple(each for each in outcomes.get(entry.id, ()) if each.state == "answered")
+
+    def __init__(
+        self, outcomes: Mapping[str, Sequence[Outcome]], verdicts: Mapping[str, bool], groups: Mapping[str, str]
+    ) -> None:
+        self.answers = 0
+        self.measured: list[Measured] = []
+        self._outcomes, self._verdicts, self._groups = outcomes, verdicts, groups
+        self._choices: dict[str, Counter[str]] = {}
+        self._scores: list[float] = []
+        self._seconds: list[float] = []
+
+    def add(self, entry: Entry) -> None:
+        """Takes one in."""
+        self.answers += 1
+        decision = entry.record["decision"]
+        if decision.get("on_paper") is not None:
+            self._on_paper(decision)
+        answered = tuple(each for each in self._outcomes.get(entry.id, ()) if each.state == "answered")
         if answered:
-            found.append(
+            signals = decision["signals"]
+            self.measured.append(
                 Measured(
                     id=entry.id,
-                    kind=kind_of(entry.record["decision"]["signals"]),
-                    group=groups.get(entry.id, entry.id),
+                    kind=kind_of(signals),
+                    group=self._groups.get(entry.id, entry.id),
                     chosen=entry.chosen,
-                    seconds=entry.record["usage"]["total_s"],
-                    good=verdicts.get(entry.id),
+                    seconds=entry.record["usage"]["total_s"] - signals.get("waited_s", 0.0),
+                    good=self._verdicts.get(entry.id),
                     outcomes=answered,
                 )
             )
-    return found
+
+    def _on_paper(self, decision: Mapping[str, Any]) -> None:
+        run, paper = decision["chosen"], decision["on_paper"]
+        self._choices.setdefault(run, Counter())[paper] += 1
+        by_name = {candidate["strategy"]: candidate for candidate in decision["candidates"]}
+        for values, name in ((self._scores, "quality"), (self._seconds, "total_s")):
+            one, other = by_name[paper][name], by_name[run][name]
+            values.append(0.0 if one is None or other is None else one - other)
+
+    def shadow(self) -> dict[str, Any] | None:
+        """What would have changed where the router decided on paper alone; None where it never did.
+
+        Returns:
+            `answers`, how often the router would have `changed` the strategy, `choices` (run -> on paper -> how often),
+            and what it expected of that on average over all answers: `score` and `total_s`, on paper minus run.
+        """
+        if not self._scores:
+            return None
+        number = len(self._scores)
+        same = sum(papers[run] for run, papers in self._choices.items())
+        return {
+            "answers": number,
+            "changed": number - same,
+            "choices": {run: dict(papers) for run, papers in self._choices.items()},
+            "score": round(sum(self._scores) / number, 4),
+            "total_s": round(sum(self._seconds) / number, 4),
+        }
 
 
 def report(found: Sequence[Measured]) -> list[dict[str, Any]]:
@@ -133,32 +175,3 @@ def _interval(values: Sequence[float], groups: Sequence[str]) -> dict[str, float
         return None
     found = macro_interval(values, groups, ["all"] * len(values))
     return {name: round(getattr(found, name), 4) for name in ("mean", "low", "high")}
-
-
-def shadow(entries: Sequence[Entry]) -> dict[str, Any] | None:
-    """What would have changed where the router decided on paper alone; None where it never did.
-
-    Returns:
-        `answers`, how often the router would have `changed` the strategy, `choices` (run -> on paper -> how often), and
-        what it expected of that on average over all answers: `score` and `total_s`, on paper minus run.
-    """
-    decided = [e.record["decision"] for e in entries if e.record["decision"].get("on_paper") is not None]
-    if not decided:
-        return None
-    choices: dict[str, dict[str, int]] = {}
-    scores, seconds = [], []
-    for decision in decided:
-        run, paper = decision["chosen"], decision["on_paper"]
-        among = choices.setdefault(run, {})
-        among[paper] = among.get(paper, 0) + 1
-        by_name = {candidate["strategy"]: candidate for candidate in decision["candidates"]}
-        for values, name in ((scores, "quality"), (seconds, "total_s")):
-            one, other = by_name[paper][name], by_name[run][name]
-            values.append(0.0 if one is None or other is None else one - other)
-    return {
-        "answers": len(decided),
-        "changed": sum(decision["chosen"] != decision["on_paper"] for decision in decided),
-        "choices": choices,
-        "score": round(sum(scores) / len(scores), 4),
-        "total_s": round(sum(seconds) / len(seconds), 4),
-    }

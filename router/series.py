@@ -18,6 +18,9 @@ from turnout.errors import ConfigurationError
 from turnout.router.signals import Signals
 from turnout.types import Candidate
 
+SEEN = 0.05
+"""Seconds below this show as 0.0 or 0.1."""
+
 MOST_LATELY = 50
 """Most questions that are expected because as many were asked."""
 
@@ -40,12 +43,14 @@ def expected(said: int | None, lately: int) -> int:
 
 
 def after_the_first(signals: Signals) -> Signals:
-    """The signals of a later question like this one: what strategies keep of the documents is there."""
+    """The signals of a later question like this one: what strategies keep of the documents is there, and nobody is in
+    the way."""
     resident, sure = signals.resident_tokens, signals.surely_resident_tokens
     if signals.keeps:
         resident = max(resident, signals.full_tokens - signals.overhead_tokens)
         sure = None
-    return replace(signals, resident_tokens=resident, surely_resident_tokens=sure, soft_missing=0, kv_missing=0)
+    alone = replace(signals, waited_s=0.0, load=None, wait_s=(0.0, 0.0, 0.0))
+    return replace(alone, resident_tokens=resident, surely_resident_tokens=sure, soft_missing=0, kv_missing=0)
 
 
 def with_later(candidate: Candidate, later: Candidate) -> Candidate:
@@ -111,9 +116,10 @@ def in_time(candidates: Sequence[Candidate], signals: Signals) -> list[Candidate
 
 
 def told(signals: Signals, best: Candidate, inside: Sequence[Candidate]) -> tuple[str, ...]:
-    """What the number of questions does to the decision; nothing where one is expected."""
+    """What the number of questions does to the decision; nothing where one is expected, or where nobody said how many
+    and later ones take no less."""
     number = signals.expected_questions
-    if number < 2:
+    if number < 2 or (signals.from_lately and not any(map(_saves, inside))):
         return ()
     said = f", as many again as were asked lately ({signals.asked_lately})" if signals.from_lately else ""
     lines = [f"{number:,} questions over these documents are expected{said}"]
@@ -121,6 +127,12 @@ def told(signals: Signals, best: Candidate, inside: Sequence[Candidate]) -> tupl
     if signals.left_s is not None and (needed := seconds(best, number)) is not None:
         lines.append(f"{best.strategy} takes about {needed:.1f} s for all of them, of {signals.left_s:.1f} s left")
     return tuple(lines)
+
+
+def _saves(candidate: Candidate) -> bool:
+    """Whether a later question takes less, by what can be seen."""
+    now, later = candidate.total_s, candidate.later_s
+    return now is not None and later is not None and now - later >= SEEN
 
 
 def _pays(dear: Candidate, best: Candidate, inside: Sequence[Candidate]) -> str:

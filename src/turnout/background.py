@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from turnout.errors import Cancelled, TurnoutError
+from turnout.errors import Cancelled
 from turnout.turn import Turn
 
 QUIET_S = 3.0
@@ -14,8 +14,8 @@ QUIET_S = 3.0
 
 POLL_S = 0.25
 
-MOST = 32
-"""Pieces of work that may wait; the oldest ones are dropped."""
+MOST = 8
+"""Pieces of work that may wait, each with its documents; the oldest ones are dropped."""
 
 TRIES = 3
 """How often a piece of work is begun that had to make way."""
@@ -46,8 +46,11 @@ class Background:
         with self._changed:
             self._waiting.append((work, 1))
             if self._thread is None:
-                self._closed.clear()
-                self._thread = threading.Thread(target=self._run, name="turnout regret", daemon=True)
+                # An event of its own: a thread that was closed stays so, whoever offers work meanwhile.
+                self._closed = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._closed,), name="turnout regret", daemon=True
+                )
                 self._thread.start()
             self._changed.notify_all()
 
@@ -66,28 +69,28 @@ class Background:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
+    def _run(self, closed: threading.Event) -> None:
+        while not closed.is_set():
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting) or self._closed.is_set())
-            if self._turn.quiet_s() < self.quiet_s or not self._did():
-                self._closed.wait(POLL_S)
+                self._changed.wait_for(lambda: bool(self._waiting) or closed.is_set())
+            if self._turn.quiet_s() < self.quiet_s or not self._did(closed):
+                closed.wait(POLL_S)
 
-    def _did(self) -> bool:
+    def _did(self, closed: threading.Event) -> bool:
         """Whether there was a turn to do the first piece of work in."""
         with self._turn.spare() as is_wanted:
             with self._changed:
-                if is_wanted is None or not self._waiting:
+                if is_wanted is None or closed.is_set() or not self._waiting:
                     return False
                 work, tries = self._waiting.popleft()
                 self._is_doing = True
             again = False
             try:
-                work(lambda: is_wanted() or self._closed.is_set())
+                work(lambda: is_wanted() or closed.is_set())
             except Cancelled:
-                again = tries < TRIES and not self._closed.is_set()
-            except TurnoutError as error:
-                self.failed = error.message
+                again = tries < TRIES and not closed.is_set()
+            except Exception as error:  # told to whoever asks, and the next piece of work is done all the same
+                self.failed = str(error)
             finally:
                 with self._changed:
                     self._is_doing = False

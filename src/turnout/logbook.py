@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from turnout.background import Background
     from turnout.parts import Parts
     from turnout.router.counterfactuals import Outcome
     from turnout.router.drift import Drift
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 class Logbook(ABC):
     """The part of `Turnout` that reads its ledger."""
+
+    _background: Background
 
     @abstractmethod
     def _opened(self) -> Parts:
@@ -55,8 +58,8 @@ class Logbook(ABC):
             days: of answers of the last days; of all by default.
 
         Returns:
-            `kinds` as in `turnout.router.regret.report`, `shadow` as there, `answers` of the ledger, and what measuring
-            took: `spent_s` in the last 24 hours and `cap_s`.
+            `kinds` as in `turnout.router.regret.report`, `shadow` as there, `answers` of the ledger, what measuring
+            took in the last 24 hours, `spent_s` of `cap_s`, and what stopped it last in this process (`error`).
         """
         from turnout.router import regret
         from turnout.router.counterfactuals import DAY_S
@@ -64,14 +67,17 @@ class Logbook(ABC):
         if days is not None and not days > 0:
             raise ConfigurationError(f"days is {days}", hint="give a number above 0, or leave it out for all")
         parts, now = self._opened(), time.time()
-        entries = parts.ledger.recent(None, 0.0 if days is None else now - days * DAY_S)
-        found = regret.measured(entries, parts.counterfactuals.all(), parts.ledger.verdicts(), parts.ledger.groups())
+        since = 0.0 if days is None else now - days * DAY_S
+        found = regret.Found(parts.counterfactuals.all(), parts.ledger.verdicts(), parts.ledger.groups())
+        for entry in parts.ledger.each(since):
+            found.add(entry)
         return {
-            "answers": len(entries),
-            "kinds": regret.report(found),
-            "shadow": regret.shadow(entries),
+            "answers": found.answers,
+            "kinds": regret.report(found.measured),
+            "shadow": found.shadow(),
             "spent_s": parts.counterfactuals.spent(now - DAY_S).seconds,
             "cap_s": parts.settings.regret_max_s,
+            "error": self._background.failed,
         }
 
     def drift(self) -> list[Drift]:

@@ -8,7 +8,8 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from turnout.documents import Document
@@ -100,7 +101,7 @@ class Asks(ABC):
         self, questions: Iterable[Asked], documents: Input | Iterable[Input] | None = None, **options: Any
     ) -> AsyncGenerator[Answer, None]:
         """`ask_many` without blocking the event loop; cancelling the task stops the engine."""
-        answers = self.ask_many(questions, documents, **options)
+        answers = await in_thread(lambda _: self.ask_many(questions, documents, **options))
         while True:
             answer = await in_thread(answers.following)
             if answer is None:
@@ -137,15 +138,17 @@ class Answers(Iterator[Answer]):
         self._asked: Counter[tuple[Any, ...]] = Counter()
         self._read: tuple[tuple[Any, ...], list[Document]] | None = None
         self._now: _Next | None = None
+        self._began = 0.0
         self.order: tuple[int, ...] = ()
         self.spent_s = 0.0
         if isinstance(questions, Sequence):
             if isinstance(questions, str):
                 raise ConfigurationError("questions are one text", hint="give a list of questions, or call ask")
             self.order, planned = _planned([_pair(asked, documents) for asked in questions])
-            self._source = iter(planned)
+            self._source: Iterator[_Next] = iter(planned)
         else:
-            self._source = (_Next(*_pair(asked, documents)) for asked in questions)
+            # Not a generator: one that refuses a question would end there.
+            self._source = map(partial(_unplanned, documents), questions)
 
     def __next__(self) -> Answer:
         answer = self.following()
@@ -160,11 +163,11 @@ class Answers(Iterator[Answer]):
             stopped: asked between steps and tokens; True gives up with `Cancelled`.
         """
         while (asked := self._upcoming()) is not None:
-            began = time.monotonic()
+            self._began = time.monotonic()
             try:
                 answer = self._answered(asked, stopped)
             finally:
-                self.spent_s += time.monotonic() - began
+                self.spent_s += time.monotonic() - self._began
             self._now = None
             if answer is not None:
                 return answer
@@ -200,38 +203,40 @@ class Answers(Iterator[Answer]):
             return answer
 
     def _ask(self, asked: _Next, documents: list[Document], stopped: _Stopped) -> Answer:
-        budget, left_s = self._left(asked)
         group = _group(asked.documents)
-        to_come = [asked.left or 1, (self._expected or 1) - self._asked[group]]
         known = asked.left is not None or self._expected is not None
+        to_come = max(asked.left or 1, (self._expected or 1) - self._asked[group])
+        budget, left_s = self._left(asked, to_come)
         events = self._asks.stream(
             asked.question,
             documents,
             budget=budget,
-            expected_questions=max(to_come) if known else None,
+            expected_questions=to_come if known else None,
             left_s=left_s,
             stopped=stopped,
             **self._options,
         )
-        for event in events:
-            if isinstance(event, Done):
-                self._asked[group] += 1
-                return event.answer
+        with closing(events):
+            for event in events:
+                if isinstance(event, Done):
+                    self._asked[group] += 1
+                    return event.answer
         raise Cancelled("the stream ended without an answer")
 
-    def _left(self, asked: _Next) -> tuple[Budget | None, float | None]:
-        """The budget of a question, and the seconds of it that are for the questions over its documents."""
+    def _left(self, asked: _Next, to_come: int) -> tuple[Budget | None, float | None]:
+        """The budget of a question, and the seconds that so many questions over its documents may take, by what is left
+        for each of the job."""
         budget, limit = self._budget, self._budget.max_total_s if self._budget else None
         if budget is None or limit is None:
             return budget, None
-        left = limit - self.spent_s
+        left = limit - self.spent_s - (time.monotonic() - self._began)
         if left <= 0:
             raise BudgetError(
                 f"max_total_s of {limit:g} s is used up before {asked.question!r}",
                 hint="ask the rest with a new budget: allow() goes on with it, as the same call with a job file does",
             )
         first = None if budget.max_ttft_s is None else min(budget.max_ttft_s, left)
-        share = left * (asked.left / asked.all_left) if asked.left and asked.all_left else None
+        share = left / asked.all_left * to_come if asked.all_left else None
         return dataclasses.replace(budget, max_total_s=left, max_ttft_s=first), share
 
     def _documents(self, given: Sequence[Input]) -> list[Document]:
@@ -249,6 +254,10 @@ class Answers(Iterator[Answer]):
             head = {name: self._options[name] for name in ("strategy", "instructions")}
             self._file = JobFile(self._job_path, {"model": self._asks.model.full_name} | head)
         return self._file.taken()
+
+
+def _unplanned(shared: list[Input] | None, asked: Asked) -> _Next:
+    return _Next(*_pair(asked, shared))
 
 
 def _pair(asked: Asked, shared: list[Input] | None) -> tuple[str, Sequence[Input]]:

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from turnout.background import Background
-from turnout.documents import Document
+from turnout.documents import Document, DocumentInfo
 from turnout.errors import ConfigurationError
 from turnout.inputs import Input
-from turnout.types import Answer, Candidate
+from turnout.types import Answer, Candidate, Context
 
 if TYPE_CHECKING:
     from turnout.parts import Parts
@@ -68,19 +68,19 @@ class Measures(ABC):
             raise ConfigurationError("regret is measured of what the ledger keeps, and log is off", hint="set log=full")
         parts.check_regret()
         told: dict[str, Any] = {"questions": 0, "runs": 0, "failed": 0, "stopped": "", "left_out": {}}
-        entries = parts.ledger.recent(None) if answers is None else map(parts.ledger.get, answers)
+        entries = parts.ledger.each() if answers is None else map(parts.ledger.get, answers)
         for entry in entries:
             if told["questions"] >= limit or told["stopped"]:
                 break
             given = Given.recorded(entry)
             if entry.model != parts.engine.model.fingerprint or (given is not None and not self._waiting(given)):
                 continue
-            request, why = (None, WITHOUT_TEXT) if given is None else self._rebuilt(entry)
-            if request is None or given is None:
-                told["left_out"][why] = told["left_out"].get(why, 0) + 1
+            found = self._rebuilt(entry) if given is not None else GONE if entry.question is None else WITHOUT_TEXT
+            if given is None or isinstance(found, str):
+                told["left_out"][found] = told["left_out"].get(found, 0) + 1
                 continue
             with self._in_turn() as stopped:
-                self._run_losers(given, request, stopped, told)
+                self._run_losers(given, found, stopped, told)
         return told
 
     def _waiting(self, given: Given) -> list[Candidate]:
@@ -90,22 +90,20 @@ class Measures(ABC):
         done = {each.strategy for each in self._opened().counterfactuals.of(given.id) if each.state != "given up"}
         return [candidate for candidate in losers(given.decision) if candidate.strategy not in done]
 
-    def _rebuilt(self, entry: Entry) -> tuple[Request | None, str]:
+    def _rebuilt(self, entry: Entry) -> Request | str:
         """The request of an answer, or why it can't be had."""
-        from turnout.documents import DocumentInfo
-        from turnout.router.deciding import signals
-
         parts = self._opened()
         ids = parts.ledger.documents_of(entry.id)
         held = {document.id: document for document in parts.library.stored(ids)}
         if entry.question is None or not ids or set(held) != set(ids):
-            return None, GONE
+            return GONE
         infos = [DocumentInfo(id_, held[id_].title, held[id_].source) for id_ in ids]
         request = self._request(entry.question, self.read(infos), budget=None, strategy=None, history=())
-        known = signals(request, parts.machinery())
-        if known.overhead_tokens != entry.record["decision"]["signals"]["overhead_tokens"]:
-            return None, LED
-        return request, ""
+        asked = request.question
+        overhead = parts.engine.count(Context((), asked.text, asked.history, asked.task))
+        if overhead != entry.record["decision"]["signals"]["overhead_tokens"]:
+            return LED
+        return request
 
     def _sample(self, request: Request, answer: Answer) -> None:
         """Has the losers of an answer run later, where it is drawn."""

@@ -11,6 +11,7 @@ from turnout import Text, Turnout
 from turnout.engines.fake import FakeEngine
 from turnout.errors import ConfigurationError, StoreError, UnknownNameError
 from turnout.migrations import MIGRATIONS
+from turnout.router import ledger
 
 LAMP = "Who repaired the lighthouse lamp?"
 LONG = Text(BOOK * 6, "book.md", "shelf/book.md")
@@ -55,6 +56,18 @@ def test_a_ledger_of_a_newer_version_is_refused_with_what_to_do(home: Path) -> N
     with pytest.raises(StoreError, match="written by a newer turnout") as caught, Turnout(engine=FakeEngine()) as t:
         t.log()
     assert "upgrade turnout" in caught.value.hint
+
+
+def test_all_answers_are_read_in_order_a_few_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    with Turnout(engine=FakeEngine()) as t:
+        ids = asked(t, *[MINE] * 5)
+        changed(
+            home, ("UPDATE answers SET created = 1000",), ("UPDATE answers SET created = 2000 WHERE id = ?", ids[2])
+        )
+        found = [entry.id for entry in t._opened().ledger.each()]
+        assert found == [ids[2], *sorted(set(ids) - {ids[2]}, reverse=True)]
+        assert [entry.id for entry in t._opened().ledger.each(since=1500)] == [ids[2]]
 
 
 def test_answers_are_purged_by_age_by_document_or_all(home: Path) -> None:

@@ -67,6 +67,15 @@ def test_of_an_iterator_no_more_is_taken_than_is_asked(home: Path) -> None:
         assert list(t.ask_many(iter(()), Text(BOOK))) == []
 
 
+def test_a_question_that_is_refused_does_not_end_those_after_it(home: Path) -> None:
+    with Turnout(engine=FakeEngine()) as t:
+        answers = t.ask_many(iter([LAMP, " ", FERRY]), Text(BOOK))
+        assert "Marta" in next(answers).text
+        with pytest.raises(ConfigurationError, match="a question is empty"):
+            next(answers)
+        assert "four crowns" in next(answers).text
+
+
 def test_the_limit_for_all_is_what_is_left_of_it_for_each(home: Path) -> None:
     with Turnout(engine=FakeEngine(token_s=0.01)) as t:
         first, second = t.ask_many([LAMP, FERRY], Text(BOOK), budget=Budget(max_total_s=60, max_ttft_s=60))

@@ -10,9 +10,9 @@ from support.library import BOOK
 from turnout import EngineError, Text, Turnout
 from turnout.config import Settings
 from turnout.engines.fake import FakeEngine
-from turnout.errors import ConfigurationError, UnknownNameError
+from turnout.errors import ConfigurationError, StoreError, UnknownNameError
 from turnout.measuring import GONE, LED, WITHOUT_TEXT, is_drawn
-from turnout.router.counterfactuals import Outcome
+from turnout.router.counterfactuals import Counterfactuals, Outcome
 from turnout.router.losers import Caps, affordable, check
 from turnout.router.regret import Measured, report
 from turnout.types import Answer, Candidate, Context
@@ -105,6 +105,43 @@ def test_a_loser_that_fails_is_written_down_and_not_tried_again(home: Path) -> N
         assert [each.state for each in t.beside(answer.id)] == ["failed"]
         assert t.measure_regret()["runs"] == 0
         assert t.regret()["kinds"] == []
+
+
+def test_a_database_that_cannot_be_written_is_told_and_breaks_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("no space left")
+
+    with measuring(FakeEngine()) as t:
+        monkeypatch.setattr(Counterfactuals, "_put", full)
+        assert t.ask(LAMP, LONG).text
+        assert t._background.settled(10)
+        assert t.regret()["error"] == "no space left"
+        monkeypatch.undo()
+        answer = t.ask(LAMP, LONG)
+        assert t._background.settled(10)
+        assert t.beside(answer.id)[0].same, "the next question is measured all the same"
+
+
+def test_what_a_removed_document_said_is_not_kept_by_a_run_that_comes_later(home: Path) -> None:
+    slow = FakeEngine(["Marta Lindqvist repaired it. " * 20], token_s=0.002)
+    with measuring(slow) as t:
+        answer = t.ask(LAMP, LONG)
+        while len(slow.contexts) < 2:
+            time.sleep(0.002)
+        t.remove(t.read(LONG)[0].id)
+        assert t._background.settled(10)
+        assert t.beside(answer.id)[0].state == "answered"
+        assert t.beside(answer.id)[0].text is None
+
+
+def test_what_was_chosen_by_name_has_no_regret(home: Path) -> None:
+    engine = FakeEngine()
+    with measuring(engine) as t:
+        t.ask(LAMP, LONG, strategy="full")
+        assert t._background.settled(10)
+    assert len(engine.contexts) == 1
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

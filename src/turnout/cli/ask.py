@@ -73,7 +73,7 @@ def ask(
             raise click.UsageError(
                 'the library is empty: turnout ask PATH "question", or fill it with turnout add PATHS...'
             )
-        chosen = {"budget": budget, "strategy": strategy, "expected_questions": expected_questions}
+        chosen: dict[str, Any] = {"budget": budget, "strategy": strategy, "expected_questions": expected_questions}
         if plan:
             return _plan(t.plan(question, documents, **chosen), as_json)
         return _ask(t, question, documents, chosen | escalation, bars, stream and not as_json, as_json)

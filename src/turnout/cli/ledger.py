@@ -63,7 +63,7 @@ def feedback(answer_id: str, verdict: str, strategy: str | None, **options: Any)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per answer.")
 @_HOME
 @click.pass_context
-def log(context: click.Context, limit: int, as_json: bool, **options: Any) -> int:
+def log(context: click.Context, /, limit: int, as_json: bool, **options: Any) -> int:
     """List the newest answers in the ledger: predicted beside measured seconds to the first word."""
     from turnout.client import Turnout
 
