@@ -147,11 +147,12 @@ class Turnout(Shelf, Logbook, Asks, Awaits, Measures):
 
         The object can be used again; it opens anew.
         """
-        self._background.close()
-        with self._turn.closing(), self._opening:
-            if self._parts is not None:
-                self._parts.close()
-                self._parts = None
+        with self._turn.closing():
+            self._background.close()  # while nothing more can be offered, and before what it works with is gone
+            with self._opening:
+                if self._parts is not None:
+                    self._parts.close()
+                    self._parts = None
 
     def __enter__(self) -> Self:
         return self.open()
