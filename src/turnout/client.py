@@ -319,9 +319,10 @@ class Turnout(Shelf, Logbook, Asks, Awaits, Measures):
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
         self._opened().preload()
-        with clock.aside("index"):
-            read = self.read(documents)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._turn.asked())
+            with clock.aside("index"):
+                read = self.read(documents)
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
