@@ -127,13 +127,15 @@ def _instead(decision: Decision, strategy: str) -> Decision:
 
 
 def _answer(decision: Decision, request: Request, machinery: Machinery, stopped: Stopper | None) -> Answer:
-    # How long it takes is what is measured: limits of time would cut it.
-    apart = replace(
-        request,
-        budget=Budget(max_prompt_tokens=request.budget.max_prompt_tokens),
+    # The question alone, and none of the caller's other wishes. How long it takes is what is measured: limits of time
+    # would cut it.
+    apart = Request(
+        request.question,
+        request.corpus,
+        request.document_tokens,
+        Budget(max_prompt_tokens=request.budget.max_prompt_tokens),
         cache_namespace=f"regret/{decision.id}/{decision.chosen}",
-        waited_s=0.0,
-        steady=False,
+        decoding=request.decoding,
     )
     unheard = replace(machinery, ledger=Ledger(machinery.ledger.database, "off"), progress=silent)
     for event in carry_out(decision, apart, unheard, Clock(), stopped):

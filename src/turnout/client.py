@@ -151,11 +151,12 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
 
         The object can be used again; it opens anew.
         """
-        self._background.close()
-        with self._turn.closing(), self._opening:
-            if self._parts is not None:
-                self._parts.close()
-                self._parts = None
+        with self._turn.closing():
+            self._background.close()  # while nothing more can be offered, and before what it works with is gone
+            with self._opening:
+                if self._parts is not None:
+                    self._parts.close()
+                    self._parts = None
 
     def __enter__(self) -> Self:
         return self.open()
@@ -331,9 +332,10 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
         self._opened().preload()
-        with clock.aside("index"):
-            read = self.read(documents)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._turn.asked())
+            with clock.aside("index"):
+                read = self.read(documents)
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):

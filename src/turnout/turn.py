@@ -65,7 +65,7 @@ class Turn:
             EngineTimeoutError: the turn did not come in `most_s`.
             ConfigurationError: this very thread is in the middle of another answer, so the turn would never come.
         """
-        with self._asked():
+        with self.asked():
             yield from self._taken(stopped, most_s)
 
     def _taken(self, stopped: Callable[[], bool] | None, most_s: float | None) -> Iterator[Taken]:
@@ -104,8 +104,8 @@ class Turn:
                 self._idle.notify_all()
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
-        """While a question waits or is answered, nothing else is done."""
+    def asked(self) -> Iterator[None]:
+        """While a question is here, waits or is answered, nothing is done that nobody waits for."""
         with self._idle:
             self._asking += 1
         try:

@@ -74,6 +74,7 @@ def test_closing_does_not_wait_for_them(home: Path) -> None:
     begun = time.perf_counter()
     t.close()
     assert time.perf_counter() - begun < 1.0
+    assert t._background.settled(0) and t._parts is None, "nothing goes on, and nothing opens it anew"
 
 
 def test_nothing_is_run_unasked_nor_beyond_the_caps_of_a_day(home: Path) -> None:
