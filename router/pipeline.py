@@ -12,7 +12,6 @@ from turnout.engines.speculative.plan import Counts
 from turnout.errors import Cancelled, EngineError, StoreError
 from turnout.progress import Watch
 from turnout.record import CUT
-from turnout.retrieval.corpus import Corpus
 from turnout.router import agreement, attempts, limits, policy
 from turnout.router.check import is_settled
 from turnout.router.checked import Checked, compare
@@ -127,7 +126,7 @@ def carry_out(
     drafted = agreement.drafted(engine, context, params)
     checked = replace(checked, notes=(*checked.notes, *agreement.notes(drafted)))
     result = _answer(request, machinery, decision, finished, clock, checked, watch, soft_tokens)
-    yield Done(_recorded(result, corpus, machinery, finished.prompt_tokens, drafted))
+    yield Done(_recorded(result, request, machinery, finished.prompt_tokens, drafted))
 
 
 NOTHING_READ = Finished("stop", 0, 0)
@@ -187,7 +186,7 @@ def _accepted(engine: Engine, finished: Finished) -> float | None:
 
 
 def _recorded(
-    result: Answer, corpus: Corpus, machinery: Machinery, prompt_tokens: int, drafted: Counts | None
+    result: Answer, request: Request, machinery: Machinery, prompt_tokens: int, drafted: Counts | None
 ) -> Answer:
     """The answer, written to the ledger; a ledger that can't be written never costs the answer.
 
@@ -195,7 +194,8 @@ def _recorded(
         prompt_tokens: that the answer itself was written from.
     """
     try:
-        machinery.ledger.record(result, corpus.documents, machinery.profile.prefill_seconds(prompt_tokens), drafted)
+        raw_s = machinery.profile.prefill_seconds(prompt_tokens)
+        machinery.ledger.record(result, request.corpus.documents, raw_s, drafted, request.collection)
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result

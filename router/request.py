@@ -17,7 +17,7 @@ from turnout.types import Budget, Question
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within; `steady` shows no text that may have to be retracted, and
+    """One question with what it is asked over and within; `collection` is the one that was named, `steady` shows no text that may have to be retracted, and
     `waited_s` are seconds that it waited for its turn."""
 
     question: Question
@@ -26,6 +26,7 @@ class Request:
     budget: Budget
     strategy: str | None = None
     cache_namespace: str | None = None
+    collection: str = ""
     decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
     waited_s: float = 0.0

@@ -8,11 +8,12 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from turnout.asking import Decoding, Excerpt
+from turnout.awaited import Awaited
 from turnout.checks import History, check_decoding, messages
 from turnout.config import Settings, is_url
 from turnout.documents import Document, Text
@@ -36,7 +37,7 @@ _OF_OUR_ENGINES = (
 )  # fmt: skip
 
 
-class Turnout(Shelf, Logbook):
+class Turnout(Awaited, Shelf, Logbook):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
@@ -64,6 +65,7 @@ class Turnout(Shelf, Logbook):
         server_timeout_s: seconds that a server may say nothing; 600 by default.
         server_retries: how often a request to a server is sent again before the answer begins; 2 by default.
         cache_namespace: prompts find again only what was read under the same name; `Decoding` has one for a question.
+        share_collections: new collections share what is computed of equal texts, instead of being kept apart.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -99,6 +101,7 @@ class Turnout(Shelf, Logbook):
         server_timeout_s: float | None = None,
         server_retries: int | None = None,
         cache_namespace: str | None = None,
+        share_collections: bool | None = None,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -110,6 +113,7 @@ class Turnout(Shelf, Logbook):
             "attention": attention, "soft": soft, "ldar": ldar, "late_chunking": late_chunking, "reranker": reranker,
             "sat": sat, "cache_url": cache_url, "server_window": server_window, "server_takes": server_takes,
             "server_timeout_s": server_timeout_s, "server_retries": server_retries, "cache_namespace": cache_namespace,
+            "share_collections": share_collections,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -233,11 +237,12 @@ class Turnout(Shelf, Logbook):
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def plan(
+    def plan(  # type: ignore[override]  # its options by name
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -248,16 +253,17 @@ class Turnout(Shelf, Logbook):
         from turnout.router.deciding import plan
 
         self._check(question, budget, strategy, decoding)
-        read = self.read(documents)
+        read = self.read(documents, collection)
         with self._turn.taken():
-            request = self._request(question, read, budget, strategy, history, instructions, decoding)
-            return plan(request, self._opened().machinery())
+            request = self._request(question, read, collection, budget, strategy, history, instructions, decoding)
+            return plan(request, self._opened().machinery(collection or ""))
 
-    def stream(
+    def stream(  # type: ignore[override]  # its options by name
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -273,6 +279,8 @@ class Turnout(Shelf, Logbook):
 
         Args:
             documents: documents, paths or texts; never the whole library by accident.
+            collection: ask over this instead, or over documents as of it: none of others is found, and neither what was
+                read for them is found again nor theirs learned from (docs/collections.md).
             instructions: what you want of every answer: a language, a form, a role.
             decoding: how the answer is written: length, temperature, stop strings, seed, time.
             steady: text is held back until it is sure to stay, so that nothing is ever `Retracted`; short answers then
@@ -288,15 +296,17 @@ class Turnout(Shelf, Logbook):
             raise Cancelled("given up before anything was read")
         self._opened().preload()
         with clock.aside("index"):
-            read = self.read(documents)
+            read = self.read(documents, collection)
         with contextlib.ExitStack() as stack:
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
-                request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
+                request = self._request(
+                    question, read, collection, budget, strategy, history, instructions, decoding, steady
+                )
             request = dataclasses.replace(request, waited_s=round(clock.step_seconds("wait"), 2))
             with clock.aside("load"):
-                machinery = self._opened().machinery()
+                machinery = self._opened().machinery(collection or "")
             is_shared = "concurrent" in machinery.engine.capabilities
             events = stack.enter_context(contextlib.closing(answer(request, machinery, clock, gave_up)))
             for event in events:
@@ -308,8 +318,9 @@ class Turnout(Shelf, Logbook):
     def ask(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -327,6 +338,7 @@ class Turnout(Shelf, Logbook):
             self.stream(
                 question,
                 documents,
+                collection=collection,
                 budget=budget,
                 strategy=strategy,
                 history=history,
@@ -336,10 +348,15 @@ class Turnout(Shelf, Logbook):
         )
 
     def ask_many(
-        self, questions: Iterable[str], documents: Input | Iterable[Input], *, budget: Budget | None = None
+        self,
+        questions: Iterable[str],
+        documents: Input | Iterable[Input] | None = None,
+        *,
+        collection: str | None = None,
+        budget: Budget | None = None,
     ) -> Iterator[Answer]:
         """Answers questions one after the other, lazily. `max_total_s` is for all of them together."""
-        read = self.read(documents)
+        read = self.read(documents, collection)
         started, limit = time.monotonic(), budget.max_total_s if budget else None
         for question in questions:
             each = budget
@@ -351,55 +368,7 @@ class Turnout(Shelf, Logbook):
                         hint="ask the rest with a new budget",
                     )
                 each = dataclasses.replace(budget, max_total_s=left)
-            yield self.ask(question, read, budget=each)
-
-    async def aplan(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Decision:
-        """`plan` without blocking the event loop."""
-        return await asyncio.to_thread(lambda: self.plan(question, documents, **options))
-
-    async def aask(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Answer:
-        """`ask` without blocking the event loop; cancelling the task stops the engine."""
-        async with contextlib.aclosing(self.astream(question, documents, **options)) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    return event.answer
-        raise Cancelled("the stream ended without an answer")
-
-    async def astream(
-        self, question: str, documents: Input | Iterable[Input], **options: Any
-    ) -> AsyncGenerator[StreamEvent, None]:
-        """`stream` for async callers: the same events; leaving the loop or cancelling the task stops the engine."""
-        loop, gone = asyncio.get_running_loop(), threading.Event()
-        queue: asyncio.Queue[StreamEvent | BaseException | None] = asyncio.Queue()
-        ended = asyncio.Event()
-
-        def send(item: StreamEvent | BaseException | None) -> None:
-            try:
-                loop.call_soon_threadsafe(queue.put_nowait, item)
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                gone.set()
-
-        def work() -> None:
-            try:
-                for event in self.stream(question, documents, stopped=gone.is_set, **options):
-                    send(event)
-                send(None)
-            except BaseException as error:
-                send(error)
-            finally:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(ended.set)
-
-        # A thread of its own: in a shared pool a question that waits its turn would keep others from being cancelled.
-        threading.Thread(target=work, name="turnout", daemon=True).start()
-        try:
-            while (item := await queue.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            gone.set()
-            await ended.wait()
+            yield self.ask(question, read, collection=collection, budget=each)
 
     # --- texts that others have found --------------------------------------------------------------------------------
 
@@ -461,6 +430,7 @@ class Turnout(Shelf, Logbook):
         self,
         question: str,
         documents: list[Document],
+        collection: str | None,
         budget: Budget | None,
         strategy: str | None,
         history: History,
@@ -474,11 +444,12 @@ class Turnout(Shelf, Logbook):
         parts, decoding = self._opened(), decoding or Decoding()
         return Request(
             question=read(question, messages(history), parts.engine.count_text, instructions, decoding.max_tokens),
-            corpus=parts.corpus(documents),
+            corpus=parts.corpus(documents, collection),
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,
-            cache_namespace=decoding.cache_namespace or parts.settings.cache_namespace,
+            cache_namespace=parts.namespace(documents, decoding.cache_namespace),
+            collection=collection or "",
             decoding=decoding,
             steady=steady,
         )

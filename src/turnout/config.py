@@ -67,6 +67,7 @@ class Settings:
         server_retries: how often a request is sent again before the first word of its answer.
         cache_namespace: prompts that are read here find again only what was read under the same name; None for what
             was read under none.
+        share_collections: new collections share what is computed of equal texts, instead of being kept apart.
     """
 
     home: Path
@@ -97,6 +98,7 @@ class Settings:
     server_timeout_s: float = SERVER_TIMEOUT_S
     server_retries: int = SERVER_RETRIES
     cache_namespace: str | None = None
+    share_collections: bool = False
 
     @property
     def database(self) -> Path:
@@ -148,14 +150,15 @@ class Settings:
         server_timeout_s: float | None = None,
         server_retries: int | None = None,
         cache_namespace: str | None = None,
+        share_collections: bool | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_LATE_CHUNKING,
         TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
         TURNOUT_CACHE_REQUIRED,
-        TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES and
-        TURNOUT_CACHE_NAMESPACE, which win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES,
+        TURNOUT_CACHE_NAMESPACE and TURNOUT_SHARE_COLLECTIONS, which win over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -221,6 +224,9 @@ class Settings:
             server_retries=SERVER_RETRIES if again is None else again,
             cache_namespace=(env.get("TURNOUT_CACHE_NAMESPACE") if cache_namespace is None else cache_namespace)
             or None,
+            share_collections=(
+                share_collections if share_collections is not None else _choice("TURNOUT_SHARE_COLLECTIONS") is True
+            ),
         )
 
     def ensure_home(self) -> Path:

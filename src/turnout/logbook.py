@@ -17,24 +17,25 @@ class Logbook(ABC):
     def _opened(self) -> Parts:
         """What is held open."""
 
-    def explain(self, answer_id: str) -> Entry:
-        """What was decided for an answer and why, predicted beside measured, from the ledger."""
-        return self._opened().ledger.get(answer_id)
+    def explain(self, answer_id: str, collection: str | None = None) -> Entry:
+        """What was decided for an answer and why, predicted beside measured, from the ledger; of a collection that was
+        named with the question, or of any."""
+        return self._opened().ledger.get(answer_id, collection)
 
-    def feedback(self, answer_id: str, *, good: bool) -> Entry:
+    def feedback(self, answer_id: str, *, good: bool, collection: str | None = None) -> Entry:
         """Says of an answer that it was good or bad. Later decisions expect more, or less, of its strategy on questions
-        like it; a later word replaces an earlier one.
+        like it, those of a collection that is kept apart only there; a later word replaces an earlier one.
 
         Raises:
             UnknownNameError: the ledger has no such answer.
         """
-        return self._opened().ledger.judge(answer_id, good=good)
+        return self._opened().ledger.judge(answer_id, good=good, collection=collection)
 
     @property
     def log_level(self) -> str:
         """What the ledger keeps: "off", "decisions" or "full"."""
         return self._opened().settings.log
 
-    def log(self, limit: int = 20) -> list[Entry]:
-        """The newest answers in the ledger."""
-        return self._opened().ledger.recent(limit)
+    def log(self, limit: int = 20, collection: str | None = None) -> list[Entry]:
+        """The newest answers in the ledger, or those of a collection."""
+        return self._opened().ledger.recent(limit, collection)

@@ -48,13 +48,14 @@ def feedback(answer_id: str, verdict: str, **options: Any) -> int:
 @click.command()
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many answers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per answer.")
+@click.option("--in", "collection", metavar="NAME", help="Only questions that were asked with --in NAME.")
 @_HOME
-def log(limit: int, as_json: bool, **options: Any) -> int:
+def log(limit: int, as_json: bool, collection: str | None, **options: Any) -> int:
     """List the newest answers in the ledger: predicted beside measured seconds to the first word."""
     from turnout.client import Turnout
 
     with Turnout(**options) as t:
-        entries = t.log(limit)
+        entries = t.log(limit, collection)
     for entry in entries:
         if as_json:
             record = {"id": entry.id, "created": entry.created, "question": entry.question, **entry.record}
