@@ -66,7 +66,9 @@ def salts(connection: Connection, documents: list[str]) -> list[str]:
     query = store.within(
         "SELECT DISTINCT salt FROM documents JOIN collections ON name = realm WHERE documents.id IN :ids AND salt <> ''"
     )
-    return sorted({salt for some in store.parts(documents) for salt in connection.execute(query, {"ids": some}).scalars()})
+    return sorted(
+        {salt for some in store.parts(documents) for salt in connection.execute(query, {"ids": some}).scalars()}
+    )
 
 
 def names(connection: Connection) -> list[tuple[str, bool, int]]:

@@ -185,9 +185,7 @@ class Library:
                     store.put_vectors(connection, fresh, vectors.fingerprint)
                 return results
 
-    def known(
-        self, file_hash: str, converter: str, source: str = "", collection: str | None = None
-    ) -> Document | None:
+    def known(self, file_hash: str, converter: str, source: str = "", collection: str | None = None) -> Document | None:
         """The document that this converter made of a file with this hash, so that it need not be converted again.
 
         With `source`, the document bears that source and its name, even where another file had the same content. With

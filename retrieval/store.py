@@ -17,9 +17,7 @@ CACHE = ""
 _AT_ONCE = 500  # parameters per statement: every database takes this many
 
 
-def put(
-    connection: Connection, document: Document, segments: Sequence[Segment], now: float, realm: str = ""
-) -> None:
+def put(connection: Connection, document: Document, segments: Sequence[Segment], now: float, realm: str = "") -> None:
     """Stores a document with its segments, or marks the stored one as just used."""
     row = {
         "id": document.id,
@@ -303,9 +301,7 @@ def forget_content(connection: Connection, ids: Sequence[str]) -> None:
         )
 
 
-def converted(
-    connection: Connection, file_hash: str, converter: str, source: str, realm: str = ""
-) -> Document | None:
+def converted(connection: Connection, file_hash: str, converter: str, source: str, realm: str = "") -> Document | None:
     """The document of a realm that a converter made of a file, preferably of this source."""
     row = connection.execute(
         sa.text(

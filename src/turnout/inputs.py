@@ -35,10 +35,12 @@ class LangChainDocument(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A document given as the bytes of a file; its kind is told from `name` and the content."""
+    """A document given as the bytes of a file; its kind is told from `name` and the content. A later one of the same
+    `source` takes its place; without, each content has a source of its own."""
 
     data: bytes
     name: str
+    source: str = ""
 
 
 Input = str | os.PathLike[str] | Text | bytes | Bytes | Document | DocumentInfo | LangChainDocument
@@ -70,9 +72,7 @@ class Reader:
         collection: what is read belongs there, and no document of others is found; None for all that there is.
     """
 
-    def __init__(
-        self, library: Library, settings: Settings, progress: Progress, collection: str | None = None
-    ) -> None:
+    def __init__(self, library: Library, settings: Settings, progress: Progress, collection: str | None = None) -> None:
         self._library = library
         self._collection = collection
         self._max_bytes = int(settings.max_file_mb * 2**20)
@@ -246,7 +246,7 @@ def with_stdin(paths: Sequence[str]) -> list[Input]:
 def _given(item: Input, max_bytes: int) -> Pending:
     """A document that is not a file: text, bytes, or a LangChain document.
 
-    Only a path and a `Text` with a source are replaced by a later version; the others have a source of their own for
+    Only a path, and what is given with a source, are replaced by a later version; the others have one of their own for
     each content, since many of them may share a name (the pages of one PDF, two pipes).
     """
     if isinstance(item, Document):
@@ -262,7 +262,7 @@ def _given(item: Input, max_bytes: int) -> Pending:
                 f"has {len(item.data) / 2**20:,.0f} MB, the limit is {max_bytes / 2**20:,.0f}",
                 hint="--max-file-mb or TURNOUT_MAX_FILE_MB lifts it",
             )
-        source = f"{item.name}#{hashlib.sha256(item.data).hexdigest()[:12]}"
+        source = item.source or f"{item.name}#{hashlib.sha256(item.data).hexdigest()[:12]}"
         return Pending(convert.convert_bytes(item.data, name=item.name, source=source, max_bytes=max_bytes))
     if isinstance(item, LangChainDocument):
         origin = str(item.metadata.get("source", "")) or "document"

@@ -132,6 +132,28 @@ class Shelf(ABC):
         """
         return self._opened().library.get(document, cached=False, collection=collection).info()
 
+    def span(
+        self, document: DocumentInfo, start: int, end: int | None, collection: str | None = None, *, most: int = 100_000
+    ) -> dict[str, Any]:
+        """The text of a document from a character on, and where that is; what is over the text's end is left out.
+
+        Args:
+            end: exclusive; the end of the text by default.
+            most: characters that are given at once.
+
+        Raises:
+            UnknownNameError: the document is gone, or of another collection.
+        """
+        found = self._opened().library.get(document.id, collection=collection)
+        size = len(found.text)
+        start = min(start, size)
+        stop = max(start, min(size if end is None else end, size, start + most))
+        place = found.place(start)
+        return {
+            "id": found.id, "title": document.title, "start": start, "end": stop, "chars": size,
+            "page": place.page, "line": place.line, "place": str(place), "text": found.text[start:stop],
+        }  # fmt: skip
+
     def load(self, *inputs: Input) -> Iterator[Document]:
         """Reads documents, one at a time, without keeping them.
 
@@ -210,6 +232,14 @@ class Shelf(ABC):
         read = self.read(documents)
         with self._in_turn() as stopped:
             return soften(parts, read, strategy, stopped)
+
+    @property
+    def embedder_name(self) -> str | None:
+        """What embeds texts; None where nothing does."""
+        from turnout.retrieval.vectors import name_of
+
+        embedder = self._opened().embedder
+        return None if embedder is None else name_of(embedder)
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.

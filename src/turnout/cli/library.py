@@ -10,9 +10,16 @@ import click
 from turnout.cli.bars import Bars
 
 _IN = click.option(
-    "--in", "collection", metavar="NAME", default="library", show_default=True, help="The collection (docs/collections.md)."
+    "--in",
+    "collection",
+    metavar="NAME",
+    default="library",
+    show_default=True,
+    help="The collection (docs/collections.md).",
 )
-_ANYWHERE = click.option("--in", "collection", metavar="NAME", help="Only in this collection; wherever it is by default.")
+_ANYWHERE = click.option(
+    "--in", "collection", metavar="NAME", help="Only in this collection; wherever it is by default."
+)
 _HOME = click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
 
 

@@ -34,10 +34,13 @@ class Commands(LazyGroup):
         "feedback": "ledger",
         "log": "ledger",
         "ls": "library",
+        "mcp": "mcp",
         "models": "models",
         "rm": "library",
+        "serve": "serve",
         "show": "library",
         "strategies": "doctor",
+        "token": "token",
         "train": "train",
     }
     attributes: ClassVar[dict[str, str]] = {"eval": "eval_"}
