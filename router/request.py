@@ -17,8 +17,8 @@ from turnout.types import Budget, Question
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within; `collection` is the one that was named, `steady` shows no text that may have to be retracted, and
-    `waited_s` are seconds that it waited for its turn."""
+    """One question with what it is asked over and within; `collection` is the one that was named, `steady` shows no
+    text that may have to be retracted, and `waited_s` are seconds that it waited for its turn."""
 
     question: Question
     corpus: Corpus

@@ -158,7 +158,8 @@ class Settings:
         TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
         TURNOUT_CACHE_REQUIRED,
         TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES,
-        TURNOUT_CACHE_NAMESPACE and TURNOUT_SHARE_COLLECTIONS, which win over the defaults. A text that is empty wins too, and means none."""
+        TURNOUT_CACHE_NAMESPACE and TURNOUT_SHARE_COLLECTIONS, which win over the defaults. A text that is empty wins
+        too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"

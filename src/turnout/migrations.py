@@ -64,7 +64,8 @@ _COLLECTIONS = (
     # that share; so do all that were there before.
     """CREATE TABLE collections (
         name TEXT PRIMARY KEY, salt TEXT NOT NULL, created REAL NOT NULL)""",
-    "INSERT INTO collections (name, salt, created) SELECT DISTINCT collection, '', 0 FROM sources WHERE collection <> ''",
+    "INSERT INTO collections (name, salt, created)"
+    " SELECT DISTINCT collection, '', 0 FROM sources WHERE collection <> ''",
     # The collection whose salt a document has; '' for none.
     "ALTER TABLE documents ADD COLUMN realm TEXT NOT NULL DEFAULT ''",
     # The collection that was asked; '' for none.

@@ -30,6 +30,7 @@ from turnout.retrieval.late import LateVectors
 from turnout.retrieval.ldar import LdarRetriever
 from turnout.retrieval.learned_band import LearnedBand
 from turnout.retrieval.library import Library
+from turnout.retrieval.vectors import name_of
 from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
@@ -294,6 +295,11 @@ class Parts:
         if self.settings.reranker is not None:
             found.append(f"rerank {self.settings.reranker.name}")
         return "+".join(found) or None
+
+    @property
+    def embedder_name(self) -> str | None:
+        """What people call the embedder; None without one."""
+        return None if self.embedder is None else name_of(self.embedder)
 
     def machinery(self, collection: str = "") -> Machinery:
         """What the pipeline needs, with what is learned from feedback in a collection."""

@@ -236,10 +236,7 @@ class Shelf(ABC):
     @property
     def embedder_name(self) -> str | None:
         """What embeds texts; None where nothing does."""
-        from turnout.retrieval.vectors import name_of
-
-        embedder = self._opened().embedder
-        return None if embedder is None else name_of(embedder)
+        return self._opened().embedder_name
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.

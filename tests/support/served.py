@@ -17,6 +17,9 @@ from turnout.server.app import create_app
 from turnout.server.options import Options
 from turnout.tokens import Tokens
 
+PLAIN: dict[str, bool] = {"verify": False, "trust_env": False}
+"""Without certificates, whose loading takes longer than most requests here."""
+
 
 @dataclass
 class Served:
@@ -30,7 +33,7 @@ class Served:
     def http(self, key: str | None = None) -> httpx.Client:
         key = self.key if key is None else key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **PLAIN)
 
     def token(self, name: str, *collections: str, **options: object) -> str:
         return self.tokens.create(name, collections, **options)[1]  # type: ignore[arg-type]
@@ -46,7 +49,7 @@ def served(turnout: Turnout, home: object, **options: object) -> Iterator[Served
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    until(lambda: httpx.get(f"{url}/ready", trust_env=False).status_code == 200)
+    until(lambda: httpx.get(f"{url}/ready", **PLAIN).status_code == 200)
     try:
         yield Served(url, tokens, server)
     finally:

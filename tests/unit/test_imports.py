@@ -37,6 +37,7 @@ ALLOWED = {
     "search": BASE | {"asking", "retrieval"},
     "shelf": BASE | {"asking", "entries", "inputs", "search", "softening"},
     "softening": BASE | {"compression"},
+    "awaited": {"errors", "inputs", "types"},
     "caches": BASE | {"client", "compression"},
     "sentences": set(),
     "migrations": set(),
@@ -46,8 +47,9 @@ ALLOWED = {
     "retrieval": BASE | {"sentences", "database", "retrieval", "hardware"},
     "compression": BASE | {"sentences", "database", "compression", "retrieval", "hardware"},
     "training": BASE | {"sentences", "engines", "retrieval", "compression", "router", "training"},
-    "cli": FACADE,
-    "server": FACADE,
+    "cli": FACADE | {"server", "tokens"},
+    "server": FACADE | {"asking", "server", "tokens"},
+    "tokens": BASE | {"database"},
     "langchain": BASE | {"asking", "client", "entries", "inputs", "langchain"},
 }
 

@@ -46,7 +46,7 @@ async def complete(wanted: ChatRequest, request: Request, caller: Reads, held: H
 
 
 def _whole(answer: Answer, model: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason(answer), "logprobs": None}
     head = _head(answer.id, "chat.completion", model, int(time.time()))
     return head | {"choices": [choice], "usage": usage(answer), "turnout": answer_json(answer)}

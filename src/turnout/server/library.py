@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Path, Query, UploadFile
@@ -64,7 +65,7 @@ async def upload(
 ) -> dict[str, Any]:
     """Keeps files."""
     into = caller.collection(collection)
-    given: list[Input] = [_file(Bytes(await file.read(), safe_name(file.filename or ""))) for file in files]
+    given = [_file(Bytes(await file.read(), safe_name(file.filename or ""))) for file in files]
     return await _added(held, given, into)
 
 
@@ -109,7 +110,7 @@ def _file(given: Bytes) -> Bytes:
     return Bytes(given.data, given.name, f"upload:{given.name}")
 
 
-async def _added(held: Service, given: list[Input], collection: str) -> dict[str, Any]:
+async def _added(held: Service, given: Sequence[Input], collection: str) -> dict[str, Any]:
     added: Added = await asyncio.to_thread(lambda: held.turnout.add(*given, collection=collection))
     if added.failed and not added.documents:
         first = added.failed[0]

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from openai import OpenAI
 from support.embedders import WordEmbedder
 from support.library import BOOK
-from support.served import Served, served
+from support.served import PLAIN, Served, served
 
 from turnout import Text, Turnout
 from turnout.engines.fake import FakeEngine
@@ -39,5 +40,6 @@ def brask(server: Served) -> str:
 
 @pytest.fixture
 def client(server: Served) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as made:
+    http = httpx.Client(**PLAIN)
+    with OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0, http_client=http) as made:
         yield made
