@@ -14,7 +14,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from turnout import __version__
 from turnout.client import Turnout
-from turnout.errors import TurnoutError
 from turnout.server import chat, errors, library, models, questions
 from turnout.server.access import Door, Observes
 from turnout.server.gate import Gate
@@ -24,6 +23,9 @@ from turnout.server.service import Service
 from turnout.tokens import Tokens
 
 _log = logging.getLogger("turnout.server")
+
+AGAIN_S = 5.0
+"""Pause before what is not ready is tried again, such as a model whose server is down."""
 
 _FAILS: dict[int | str, dict[str, Any]] = {
     status: {"model": errors.ErrorBody, "description": what}
@@ -84,13 +86,15 @@ class _App(FastAPI):
 
 
 async def _ready(held: Service) -> None:
-    """Opens the library and finds the model; its weights are loaded by the first question."""
-    try:
-        await asyncio.to_thread(lambda: held.turnout.open().model)
-        held.problem = ""
-    except TurnoutError as error:
-        _log.error("not ready: %s", error)
-        held.problem = f"not ready ({type(error).__name__})"
+    """Opens the library and finds the model, however long that takes; its weights are loaded by the first question."""
+    while held.problem:
+        try:
+            await asyncio.to_thread(lambda: held.turnout.open().model)
+            held.problem = ""
+        except Exception as error:  # whatever it is, it is no reason to end: the log says it, and so does /ready
+            _log.error("not ready: %s", error)
+            held.problem = f"not ready ({type(error).__name__})"
+            await asyncio.sleep(AGAIN_S)
 
 
 def _own_routes(app: FastAPI, held: Service) -> None:

@@ -112,7 +112,7 @@ def of(error: TurnoutError) -> Refused:
 
 _OUTSIDE: tuple[tuple[type[TurnoutError], int, str], ...] = (
     (MissingExtraError, 501, "missing_extra"),
-    (UnknownNameError, 404, "unknown_name"),
+    (UnknownNameError, 400, "unknown_name"),
     (ConfigurationError, 400, "invalid_value"),
     (BudgetError, 400, "budget_impossible"),
     (NoDocumentsError, 400, "no_documents"),

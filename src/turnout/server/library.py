@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -111,7 +110,7 @@ def _file(given: Bytes) -> Bytes:
 
 
 async def _added(held: Service, given: Sequence[Input], collection: str) -> dict[str, Any]:
-    added: Added = await asyncio.to_thread(lambda: held.turnout.add(*given, collection=collection))
+    added: Added = await held.slowly(lambda: held.turnout.add(*given, collection=collection))
     if added.failed and not added.documents:
         first = added.failed[0]
         name = first.path.removeprefix("upload:")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import struct
 from typing import Annotated, Any, Literal
@@ -56,7 +55,7 @@ class EmbeddingRequest(Strict):
 async def embed(wanted: EmbeddingRequest, caller: Reads, held: Held) -> dict[str, Any]:
     """The vectors of texts, each of length 1. Tokens are counted as the answering model would."""
     texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
-    return await asyncio.to_thread(_embedded, held, wanted, texts)
+    return await held.slowly(lambda: _embedded(held, wanted, texts))
 
 
 def check_chat(held: Service, name: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from turnout.errors import TurnoutError
+from turnout.errors import TurnoutError, UnknownNameError
 from turnout.record import answer_json, decision_json
 from turnout.server import errors
 from turnout.server.access import Reads, Writes
@@ -83,8 +84,9 @@ async def plan(asked: Question, request: Request, caller: Reads, held: Held) -> 
     """The decision for a question and its estimates; nothing is generated."""
     options = await asyncio.to_thread(asked.asked, held, caller)
     with held.gate.question(caller.token):
-        decision: dict[str, Any] = plain(decision_json(await held.turnout.aplan(asked.question, **options)))
-        return decision
+        decided = await held.slowly(lambda: held.turnout.plan(asked.question, **options))
+    decision: dict[str, Any] = plain(decision_json(decided))
+    return decision
 
 
 @router.get("/answers")
@@ -104,7 +106,9 @@ def explain(
     answer_id: AnswerId, caller: Reads, held: Held, collection: Annotated[Name | None, Query()] = None
 ) -> dict[str, Any]:
     """What was decided for an answer and why; text only where the ledger keeps it."""
-    return _entry(held.turnout.explain(answer_id, caller.collection(collection)))
+    within = caller.collection(collection)
+    with _there():
+        return _entry(held.turnout.explain(answer_id, within))
 
 
 @router.post("/answers/{answer_id}/feedback")
@@ -116,8 +120,19 @@ def feedback(
     collection: Annotated[Name | None, Query()] = None,
 ) -> dict[str, Any]:
     """Says whether an answer was good; decisions on questions like it learn from that."""
-    entry = held.turnout.feedback(answer_id, good=verdict.good, collection=caller.collection(collection))
+    within = caller.collection(collection)
+    with _there():
+        entry = held.turnout.feedback(answer_id, good=verdict.good, collection=within)
     return {"id": entry.id, "good": verdict.good}
+
+
+@contextlib.contextmanager
+def _there() -> Iterator[None]:
+    """Raises Refused: the answer is not there, or of another collection."""
+    try:
+        yield
+    except UnknownNameError as error:
+        raise Refused(404, error.message, "unknown_name", param="answer_id", hint=error.hint) from error
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import anyio
+import anyio.to_thread
 from fastapi import Request
 
 from turnout.client import Turnout
@@ -22,6 +24,8 @@ from turnout.types import Answer, Done, StreamEvent
 T = TypeVar("T")
 
 GONE_CHECK_S = 0.5
+SLOW_AT_ONCE = 4
+"""Uploads, plans and embeddings that are worked on at once; others wait."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     started: float = field(default_factory=time.time)
     problem: str = "starting"
+    _slow: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(SLOW_AT_ONCE))
 
     async def events(
         self, request: Request, token: Token | None, question: str, **asked: Any
@@ -68,6 +73,10 @@ class Service:
             raise Cancelled("the stream ended without an answer")
 
         return await while_there(request, last())
+
+    async def slowly(self, work: Callable[[], T]) -> T:
+        """The outcome of work that takes a while, in threads of its own: requests that are quick don't wait for it."""
+        return await anyio.to_thread.run_sync(work, limiter=self._slow)
 
     async def watch_loop(self) -> None:
         """Measures how late the event loop wakes, until it is cancelled."""
