@@ -34,7 +34,8 @@ from turnout.tokens import Tokens
 SEED = 1
 TEXT = "The harbour office keeps a record of every ship. Clerk {n} writes the names in blue ink. Rain fell all week. "
 QUESTION = "Who writes the names?"
-KILL_AFTER_S = 3.0
+KILL_AFTER_S, ENOUGH = 60.0, 50
+"""Answers after which the server is killed, and seconds after which it is however few there are."""
 
 
 def main(clients: int, seconds: float, model: str, questions: int) -> None:
@@ -60,6 +61,7 @@ def tiny(folder: Path) -> str:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from support.tiny_models import build
 
+    folder.mkdir()
     return str(build(folder, max_position_embeddings=2048))
 
 
@@ -152,7 +154,9 @@ async def killed(url: str, key: str, process: subprocess.Popen[str], clients: in
                 return  # it is dead, as it shall be
 
         async def kills() -> None:
-            await asyncio.sleep(KILL_AFTER_S)
+            end = time.monotonic() + KILL_AFTER_S
+            while len(answered) < ENOUGH and time.monotonic() < end:
+                await asyncio.sleep(0.05)
             process.kill()
 
         await asyncio.gather(kills(), *(asks(number) for number in range(min(clients, 64))))

@@ -32,8 +32,9 @@ async def complete(wanted: ChatRequest, request: Request, caller: Reads, held: H
     A stream has the same text, usage and citations; nothing in it is ever taken back.
     """
     wanted.check()
-    await asyncio.to_thread(models.check_chat, held, wanted.model)
-    question, asked = await asyncio.to_thread(wanted.asked, held, caller)
+    if wanted.model != models.ROUTER:
+        await asyncio.to_thread(models.check_chat, held, wanted.model)
+    question, asked = await held.looked_up(wanted.turnout, lambda: wanted.asked(held, caller))
     if not wanted.stream:
         answer = await held.answer(request, caller.token, question, steady=True, **asked)
         return JSONResponse(plain(_whole(answer, wanted.model)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
@@ -36,7 +35,7 @@ class Verdict(Strict):
 @router.post("/ask", response_model=None)
 async def ask(asked: Asked, request: Request, caller: Reads, held: Held) -> Response:
     """Answers a question. With `stream`, as events: decided, reading, text, done; text is never taken back."""
-    options = await asyncio.to_thread(asked.asked, held, caller)
+    options = await held.looked_up(asked, lambda: asked.asked(held, caller))
     if not asked.stream:
         answer = await held.answer(request, caller.token, asked.question, steady=True, **options)
         return JSONResponse(plain(answer_json(answer)))
@@ -82,7 +81,7 @@ def _line(event: StreamEvent | None, shown: str) -> tuple[str, str]:
 @router.post("/plan")
 async def plan(asked: Question, request: Request, caller: Reads, held: Held) -> dict[str, Any]:
     """The decision for a question and its estimates; nothing is generated."""
-    options = await asyncio.to_thread(asked.asked, held, caller)
+    options = await held.looked_up(asked, lambda: asked.asked(held, caller))
     with held.gate.question(caller.token):
         decided = await held.slowly(lambda: held.turnout.plan(asked.question, **options))
     decision: dict[str, Any] = plain(decision_json(decided))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from turnout.client import Turnout
 from turnout.errors import ConfigurationError, MissingExtraError
 from turnout.server.options import Options
 from turnout.tokens import Tokens
+
+SWITCH_S = 0.0005
 
 
 def serve(turnout: Turnout, options: Options, started: Callable[[str, int], None], **where: Any) -> None:
@@ -40,6 +43,8 @@ def serve(turnout: Turnout, options: Options, started: Callable[[str, int], None
             hint="turnout token create NAME --in COLLECTION, or listen on 127.0.0.1",
         )
     logging.getLogger("turnout.server").setLevel(logging.INFO)
+    # Many threads write answers, and the one that speaks to clients would wait for each of them so long.
+    sys.setswitchinterval(SWITCH_S)
     listening = _listening(options, tokens)
     config = uvicorn.Config(
         create_app(turnout, tokens, options),

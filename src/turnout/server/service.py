@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,13 @@ T = TypeVar("T")
 GONE_CHECK_S = 0.5
 SLOW_AT_ONCE = 4
 """Uploads, plans and embeddings that are worked on at once; others wait."""
+
+
+class HasDocuments(Protocol):
+    """A request that may be over certain documents."""
+
+    @property
+    def documents(self) -> Sequence[object] | None: ...
 
 
 @dataclass(slots=True)
@@ -73,6 +80,10 @@ class Service:
             raise Cancelled("the stream ended without an answer")
 
         return await while_there(request, last())
+
+    async def looked_up(self, over: HasDocuments, work: Callable[[], T]) -> T:
+        """The outcome of reading a request: in a thread where it names or brings documents."""
+        return work() if over.documents is None else await asyncio.to_thread(work)
 
     async def slowly(self, work: Callable[[], T]) -> T:
         """The outcome of work that takes a while, in threads of its own: requests that are quick don't wait for it."""
