@@ -106,10 +106,17 @@ class Door:
         """
         if not self._held.options.is_local or self._held.tokens.any():
             raise Refused(401, "this key is not known" if wrong else "there is no key", "invalid_api_key")
-        origin = request.headers.get("origin")
-        names = [request.url.hostname, *([urlsplit(origin).hostname] if origin else [])]
-        if not all(name and is_loopback(name) for name in names):
+        said = [f"//{request.headers.get('host', '')}", *request.headers.getlist("origin")]
+        if not all(is_loopback(_host(each)) for each in said):
             raise Refused(403, "without a key only this machine may ask", "not_local", hint="turnout token create NAME")
+
+
+def _host(address: str) -> str:
+    """The host of an address; "" for none, and where it is no address."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 async def _caller(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:

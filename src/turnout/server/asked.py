@@ -131,7 +131,7 @@ def _input(given: Given, held: Service, collection: str) -> Input:
     if isinstance(given, ById):
         return document(held, given.id, collection)
     if isinstance(given, Inline):
-        return Text(given.text, given.title)
+        return Text(given.text, safe_name(given.title))
     return file(given)
 
 

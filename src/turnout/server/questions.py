@@ -79,7 +79,7 @@ def _line(event: StreamEvent | None, shown: str) -> tuple[str, str]:
 
 
 @router.post("/plan")
-async def plan(asked: Question, request: Request, caller: Reads, held: Held) -> dict[str, Any]:
+async def plan(asked: Question, caller: Reads, held: Held) -> dict[str, Any]:
     """The decision for a question and its estimates; nothing is generated."""
     options = await held.looked_up(asked, lambda: asked.asked(held, caller))
     with held.gate.question(caller.token):

@@ -89,8 +89,16 @@ def test_without_any_key_this_machine_reads_and_writes_nothing(tmp_path: Path) -
         assert http.post("/v1/ask", json={"question": "Who repaired the lamp?"}).status_code == 200
         assert {http.request(method, path, **body).status_code for method, path, body in WRITES} == {401}
         # A page of a browser whose name leads here, or that sends its requests here.
-        assert http.get("/v1/documents", headers={"Host": "rebound.example"}).status_code == 403
-        assert http.get("/v1/documents", headers={"Origin": "https://elsewhere.example"}).status_code == 403
+        for name, value in (
+            ("Host", "rebound.example"),
+            ("Host", "localhost.rebound.example"),
+            ("Host", "[::1"),
+            ("Origin", "https://elsewhere.example"),
+            ("Origin", "null"),
+            ("Origin", "http://["),
+        ):
+            assert http.get("/v1/documents", headers={name: value}).status_code == 403
+        assert http.get("/v1/documents", headers={"Host": "localhost:8000"}).status_code == 200
         form = http.post("/v1/ask", content=b'{"question": "x"}', headers={"content-type": "text/plain"})
         assert form.status_code == 400
         server.token("first", "library")
