@@ -181,9 +181,9 @@ def test_no_key_and_no_text_in_the_log(
         with server.http(key) as http:
             http.post("/v1/ask", json={"question": "swordfish?", "documents": [{"text": "swordfish"}]})
             http.get("/v1/documents", params={"collection": "swordfish"})
-            monkeypatch.setattr(turnout, "listing", lambda *_: 1 / 0)
-            failed = http.get("/v1/documents")
             wrong = http.get("/v1/documents", headers={"Authorization": f"Bearer {key}x"})
+            monkeypatch.setattr(turnout, "listing", lambda *_: 1 / 0)
+            failed = http.get("/v1/documents")  # the last: the connection is closed after it
         stored = b"".join(file.read_bytes() for file in tmp_path.rglob("turnout.db*"))
     assert failed.json()["error"]["message"].startswith("an unexpected error")
     assert wrong.status_code == 401
