@@ -43,9 +43,11 @@ def test_a_key_makes_so_many_requests_a_minute(server: Served) -> None:
 
 def together(server: Served, key: str, count: int) -> list[httpx.Response]:
     replies: list[httpx.Response] = []
+    start = threading.Barrier(count)
 
     def ask() -> None:
         with server.http(key) as http:
+            start.wait()
             replies.append(http.post("/v1/ask", json=BODY))
 
     threads = [threading.Thread(target=ask) for _ in range(count)]
@@ -57,7 +59,7 @@ def together(server: Served, key: str, count: int) -> list[httpx.Response]:
 
 
 def test_more_questions_than_may_be_in_flight_are_told_to_come_again(tmp_path: Path) -> None:
-    with served(Turnout(engine=FakeEngine(token_s=0.02), home=tmp_path), tmp_path, max_questions=2) as server:
+    with served(Turnout(engine=FakeEngine(token_s=0.05), home=tmp_path), tmp_path, max_questions=2) as server:
         key = server.token("many", "acme")
         replies = together(server, key, 5)
         assert sorted({reply.status_code for reply in replies}) == [200, 429]
@@ -112,7 +114,7 @@ def test_an_engine_that_fails_names_no_more_than_that(tmp_path: Path) -> None:
 
 
 def test_a_client_that_goes_away_stops_the_engine(tmp_path: Path) -> None:
-    engine = FakeEngine(token_s=0.5)
+    engine = FakeEngine(token_s=1.0)  # the whole answer would take over 10 s
     with served(Turnout(engine=engine, home=tmp_path), tmp_path) as server:
         for stream in (False, True):
             body = BODY | {"stream": stream}
@@ -122,12 +124,12 @@ def test_a_client_that_goes_away_stops_the_engine(tmp_path: Path) -> None:
                 http.stream("POST", "/v1/ask", json=body, timeout=0.4) as reply,
             ):
                 list(reply.iter_raw())
-            until(lambda: "turnout_questions 0.0" in httpx.get(f"{server.url}/metrics", **PLAIN).text, 3)
+            until(lambda: "turnout_questions 0.0" in httpx.get(f"{server.url}/metrics", **PLAIN).text, 8)
 
 
 def test_answers_that_have_begun_end_before_the_server_does(tmp_path: Path) -> None:
     replies: list[httpx.Response] = []
-    with served(Turnout(engine=FakeEngine(token_s=0.03), home=tmp_path), tmp_path) as server:
+    with served(Turnout(engine=FakeEngine(token_s=0.1), home=tmp_path), tmp_path) as server:
         asking = threading.Thread(target=lambda: replies.extend(together(server, "", 1)))
         asking.start()
         until(lambda: "turnout_questions 1.0" in httpx.get(f"{server.url}/metrics", **PLAIN).text)
