@@ -139,17 +139,16 @@ class Counterfactuals:
         """Of one answer, by strategy."""
         return self.all(answer_id).get(answer_id, [])
 
-    def all(self, answer_id: str | None = None) -> dict[str, list[Outcome]]:
-        """Of every answer, or of one, by its id."""
-        where = "" if answer_id is None else " WHERE answer_id = :id"
+    def all(self, answer_id: str | None = None, *, collection: str | None = None) -> dict[str, list[Outcome]]:
+        """Of every answer, or of one, by its id; of those for which a collection was named, or of all."""
+        query, given = "SELECT answer_id, strategy, record, content, good FROM counterfactuals WHERE TRUE", {}
+        if answer_id is not None:
+            query, given = f"{query} AND answer_id = :id", {"id": answer_id}
+        if collection is not None:
+            query += " AND answer_id IN (SELECT id FROM answers WHERE collection = :collection)"
+            given |= {"collection": collection}
         with self._database.read() as connection:
-            rows = connection.execute(
-                sa.text(
-                    "SELECT answer_id, strategy, record, content, good FROM counterfactuals"
-                    f"{where} ORDER BY answer_id, strategy"
-                ),
-                {} if answer_id is None else {"id": answer_id},
-            ).all()
+            rows = connection.execute(sa.text(f"{query} ORDER BY answer_id, strategy"), given).all()
         found: dict[str, list[Outcome]] = {}
         for row in rows:
             found.setdefault(row.answer_id, []).append(_outcome(row))

@@ -135,6 +135,7 @@ def _answer(decision: Decision, request: Request, machinery: Machinery, stopped:
         request.document_tokens,
         Budget(max_prompt_tokens=request.budget.max_prompt_tokens),
         cache_namespace=f"regret/{decision.id}/{decision.chosen}",
+        collection=request.collection,
         decoding=request.decoding,
     )
     unheard = replace(machinery, ledger=Ledger(machinery.ledger.database, "off"), progress=silent)

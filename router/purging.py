@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +14,7 @@ import sqlalchemy as sa
 from turnout.database import Database
 from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.retrieval.library import Library
+from turnout.retrieval.store import realm_of
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -33,27 +36,46 @@ def age_s(age: str | float) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A document that answers were over; `realms` are the collections kept apart whose versions of its source are
+    meant, "" for what belongs to none."""
+
+    id: str
+    source: str
+    realms: tuple[str, ...]
+
+
 def chosen(
-    database: Database, *, older_than_s: float | None = None, document: tuple[str, str] | None = None
+    database: Database,
+    *,
+    older_than_s: float | None = None,
+    document: Named | None = None,
+    collection: str | None = None,
 ) -> list[str]:
     """The ids of the answers that are meant: all of them by default.
 
     Args:
-        document: id and source: answers over it, or over another version of the same source.
+        document: answers over it, or over another version of the same source.
+        collection: only answers for which it was named.
     """
-    given: dict[str, Any]
+    query = "SELECT id FROM answers WHERE (:collection IS NULL OR collection = :collection)"
+    given: dict[str, Any] = {"collection": collection}
     if older_than_s is not None:
-        where, given = " WHERE created < :before", {"before": time.time() - older_than_s}
+        query += " AND created < :before"
+        given |= {"before": time.time() - older_than_s}
     elif document is not None:
-        where = (
-            " WHERE id IN (SELECT answer_id FROM answer_documents WHERE document_id = :id"
-            " OR (source = :source AND source NOT IN ('', '-')))"
+        query += (
+            " AND (id IN (SELECT answer_id FROM answer_documents WHERE document_id = :id)"
+            f" OR ({realm_of('collection')} IN :realms AND id IN (SELECT answer_id FROM answer_documents"
+            " WHERE source = :source AND source NOT IN ('', '-'))))"
         )
-        given = dict(zip(("id", "source"), document, strict=True))
-    else:
-        where, given = "", {}
+        given |= dataclasses.asdict(document)
+    statement = sa.text(query)
+    if document is not None:
+        statement = statement.bindparams(sa.bindparam("realms", expanding=True))
     with database.read() as connection:
-        return list(connection.execute(sa.text(f"SELECT id FROM answers{where}"), given).scalars())
+        return list(connection.execute(statement, given).scalars())
 
 
 def purge(database: Database, ids: list[str]) -> int:
@@ -67,19 +89,28 @@ def purge(database: Database, ids: list[str]) -> int:
     return gone
 
 
-def document_of(name: str, library: Library, database: Database) -> tuple[str, str]:
-    """Id and source of a document by id, title or source; of one that the library has no more, as the ledger has it.
+def named(name: str, library: Library, database: Database, collection: str | None = None) -> Named:
+    """A document by id, title or source; one that the library has no more, as the ledger has it.
+
+    Args:
+        collection: none of others is meant.
 
     Raises:
         UnknownNameError: neither knows it.
     """
     try:
-        found = library.get(name)
+        found = library.get(name, collection=collection)
     except UnknownNameError:
-        query = "SELECT document_id, source FROM answer_documents WHERE document_id = :name OR source = :name LIMIT 1"
+        query = (
+            f"SELECT DISTINCT document_id, source, {realm_of('collection')} AS realm"
+            " FROM answer_documents JOIN answers ON answers.id = answer_id"
+            " WHERE (document_id = :name OR source = :name) AND (:collection IS NULL OR collection = :collection)"
+        )
         with database.read() as connection:
-            row = connection.execute(sa.text(query), {"name": name}).first()
-        if row is None:
+            rows = connection.execute(sa.text(query), {"name": name, "collection": collection}).all()
+        if not rows:
             raise
-        return row.document_id, row.source
-    return found.id, found.source
+        return Named(rows[0].document_id, rows[0].source, tuple({row.realm for row in rows}))
+    with database.read() as connection:
+        realm = connection.execute(sa.text("SELECT realm FROM documents WHERE id = :id"), {"id": found.id}).scalar()
+    return Named(found.id, found.source, (realm or "",))

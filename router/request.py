@@ -21,10 +21,11 @@ from turnout.types import Budget, Question
 class Request:
     """One question with what it is asked over and within.
 
-    `steady` shows no text that may have to be retracted, and `waited_s` are seconds that it waited for its turn.
-    `escalate` and `max_regret` say when another strategy is asked after the first (`turnout.router.escalation`).
-    `expected_questions` are to come over the same documents, this one included, as the caller says, and may take
-    `left_s` seconds together. In `shadow` mode that strategy is run, whatever the router chooses on paper.
+    `collection` is the one that was named, "" for none. `steady` shows no text that may have to be retracted, and
+    `waited_s` are seconds that it waited for its turn. `escalate` and `max_regret` say when another strategy is asked
+    after the first (`turnout.router.escalation`). `expected_questions` are to come over the same documents, this one
+    included, as the caller says, and may take `left_s` seconds together. In `shadow` mode that strategy is run,
+    whatever the router chooses on paper.
     """
 
     question: Question
@@ -33,6 +34,7 @@ class Request:
     budget: Budget
     strategy: str | None = None
     cache_namespace: str | None = None
+    collection: str = ""
     decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
     waited_s: float = 0.0

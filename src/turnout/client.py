@@ -73,6 +73,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
             asked; in a day at most `regret_max_s` seconds, 600 by default, and `regret_max_cost`.
         lasting: False where this process ends with its next answer, so that what a local model reads in it serves none
             to come.
+        share_collections: new collections share what is computed of equal texts, instead of being kept apart.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -114,6 +115,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         regret: float | None = None,
         regret_max_s: float | None = None,
         regret_max_cost: float | None = None,
+        share_collections: bool | None = None,
         lasting: bool = True,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
@@ -127,7 +129,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
             "reranker": reranker, "sat": sat, "cite": cite, "cache_url": cache_url, "server_window": server_window,
             "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
             "cache_namespace": cache_namespace, "shadow": shadow, "regret": regret, "regret_max_s": regret_max_s,
-            "regret_max_cost": regret_max_cost,
+            "regret_max_cost": regret_max_cost, "share_collections": share_collections,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -264,8 +266,9 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
     def plan(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -278,17 +281,18 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         from turnout.router.deciding import plan
 
         self._check(question, budget, strategy, decoding, expected_questions)
-        read = self.read(documents)
+        read = self.read(documents, collection)
         with self._turn.taken():
-            request = self._request(question, read, budget, strategy, history, instructions, decoding)
+            request = self._request(question, read, collection, budget, strategy, history, instructions, decoding)
             request = dataclasses.replace(request, expected_questions=expected_questions)
-            return plan(request, self._opened().machinery())
+            return plan(request, self._opened().machinery(collection or ""))
 
     def stream(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -308,6 +312,8 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
 
         Args:
             documents: documents, paths or texts; never the whole library by accident.
+            collection: ask over this instead, or over documents as of it: none of others is found, and neither what was
+                read for them is found again nor theirs learned from (docs/collections.md).
             instructions: what you want of every answer: a language, a form, a role.
             decoding: how the answer is written: length, temperature, stop strings, seed, time.
             expected_questions: how many are to come over these documents, this one included: what is dear once and
@@ -335,18 +341,20 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._turn.asked())
             with clock.aside("index"):
-                read = self.read(documents)
+                read = self.read(documents, collection)
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
-                request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
+                request = self._request(
+                    question, read, collection, budget, strategy, history, instructions, decoding, steady
+                )
             waited_s = round(clock.step_seconds("wait"), 2)
             request = dataclasses.replace(
                 request, waited_s=waited_s, expected_questions=expected_questions, left_s=left_s
             )
             request = dataclasses.replace(request, escalate=mode, max_regret=max_regret)
             with clock.aside("load"):
-                machinery = self._opened().machinery()
+                machinery = self._opened().machinery(collection or "")
             is_shared = "concurrent" in machinery.engine.capabilities
             events = stack.enter_context(contextlib.closing(answer(request, machinery, clock, gave_up)))
             for event in events:
@@ -362,8 +370,9 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
     def ask(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -384,6 +393,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
             self.stream(
                 question,
                 documents,
+                collection=collection,
                 budget=budget,
                 strategy=strategy,
                 history=history,
@@ -426,6 +436,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         self,
         question: str,
         documents: list[Document],
+        collection: str | None,
         budget: Budget | None,
         strategy: str | None,
         history: History,
@@ -439,11 +450,12 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         parts, decoding = self._opened(), decoding or Decoding()
         return Request(
             question=read(question, messages(history), parts.engine.count_text, instructions, decoding.max_tokens),
-            corpus=parts.corpus(documents),
+            corpus=parts.corpus(documents, collection),
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,
-            cache_namespace=decoding.cache_namespace or parts.settings.cache_namespace,
+            cache_namespace=parts.namespace(documents, decoding.cache_namespace),
+            collection=collection or "",
             decoding=decoding,
             steady=steady,
             shadow=parts.settings.shadow,

@@ -84,6 +84,7 @@ class Settings:
         regret: share of questions that the strategies which were not chosen answer too, when nothing else is asked.
         regret_max_s: seconds of a day that they may take.
         regret_max_cost: most that they may cost in a day; None for no limit, which prices don't allow.
+        share_collections: new collections share what is computed of equal texts, instead of being kept apart.
     """
 
     home: Path
@@ -121,6 +122,7 @@ class Settings:
     regret: float = 0.0
     regret_max_s: float = REGRET_MAX_S
     regret_max_cost: float | None = None
+    share_collections: bool = False
 
     @property
     def database(self) -> Path:
@@ -179,6 +181,7 @@ class Settings:
         regret: float | None = None,
         regret_max_s: float | None = None,
         regret_max_cost: float | None = None,
+        share_collections: bool | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
@@ -186,8 +189,8 @@ class Settings:
         TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CITE, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
         TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
         TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE, TURNOUT_ESCALATE, TURNOUT_SHADOW,
-        TURNOUT_REGRET, TURNOUT_REGRET_MAX_S and TURNOUT_REGRET_MAX_COST, which win over the defaults. A text that is
-        empty wins too, and means none."""
+        TURNOUT_REGRET, TURNOUT_REGRET_MAX_S, TURNOUT_REGRET_MAX_COST and TURNOUT_SHARE_COLLECTIONS, which win over the
+        defaults. A text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -279,6 +282,9 @@ class Settings:
             regret=share,
             regret_max_s=regret_s,
             regret_max_cost=regret_cost,
+            share_collections=(
+                share_collections if share_collections is not None else _choice("TURNOUT_SHARE_COLLECTIONS") is True
+            ),
         )
 
     def ensure_home(self) -> Path:

@@ -25,18 +25,22 @@ class Logbook(ABC):
     def _opened(self) -> Parts:
         """What is held open."""
 
-    def explain(self, answer_id: str) -> Entry:
-        """What was decided for an answer and why, predicted beside measured, from the ledger."""
-        return self._opened().ledger.get(answer_id)
+    def explain(self, answer_id: str, collection: str | None = None) -> Entry:
+        """What was decided for an answer and why, predicted beside measured, from the ledger; of a collection that was
+        named with the question, or of any."""
+        return self._opened().ledger.get(answer_id, collection)
 
-    def beside(self, answer_id: str) -> list[Outcome]:
-        """What strategies that were not chosen took and answered for the same question, where they were run."""
+    def beside(self, answer_id: str, collection: str | None = None) -> list[Outcome]:
+        """What strategies that were not chosen took and answered for the same question, where they were run; see
+        `explain`."""
         parts = self._opened()
-        return parts.counterfactuals.of(parts.ledger.get(answer_id).id)
+        return parts.counterfactuals.of(parts.ledger.get(answer_id, collection).id)
 
-    def feedback(self, answer_id: str, *, good: bool, strategy: str | None = None) -> Entry:
+    def feedback(
+        self, answer_id: str, *, good: bool, strategy: str | None = None, collection: str | None = None
+    ) -> Entry:
         """Says of an answer that it was good or bad. Later decisions expect more, or less, of its strategy on questions
-        like it; a later word replaces an earlier one.
+        like it, those of a collection that is kept apart only there; a later word replaces an earlier one.
 
         Args:
             strategy: of what this one answered beside, which was not shown; it counts for `regret` alone.
@@ -45,21 +49,23 @@ class Logbook(ABC):
             UnknownNameError: the ledger has no such answer.
         """
         parts = self._opened()
-        entry = parts.ledger.get(answer_id)
+        entry = parts.ledger.get(answer_id, collection)
         if strategy in (None, entry.chosen):
-            return parts.ledger.judge(entry.id, good=good)
+            return parts.ledger.judge(entry.id, good=good, collection=collection)
         parts.counterfactuals.judge(entry.id, str(strategy), good=good)
         return entry
 
-    def regret(self, days: float | None = None) -> dict[str, Any]:
+    def regret(self, days: float | None = None, collection: str | None = None) -> dict[str, Any]:
         """What choices lacked to the strategies that were not chosen, as far as those were run.
 
         Args:
             days: of answers of the last days; of all by default.
+            collection: of questions for which it was named; of all by default.
 
         Returns:
             `kinds` as in `turnout.router.regret.report`, `shadow` as there, `answers` of the ledger, what measuring
-            took in the last 24 hours, `spent_s` of `cap_s`, and what stopped it last in this process (`error`).
+            took in the last 24 hours, `spent_s` of `cap_s` (of all collections), and what stopped it last in this
+            process (`error`).
         """
         from turnout.router import regret
         from turnout.router.counterfactuals import DAY_S
@@ -67,9 +73,11 @@ class Logbook(ABC):
         if days is not None and not days > 0:
             raise ConfigurationError(f"days is {days}", hint="give a number above 0, or leave it out for all")
         parts, now = self._opened(), time.time()
-        since = 0.0 if days is None else now - days * DAY_S
-        found = regret.Found(parts.counterfactuals.all(), parts.ledger.verdicts(), parts.ledger.groups())
-        for entry in parts.ledger.each(since):
+        ledger, since = parts.ledger, 0.0 if days is None else now - days * DAY_S
+        found = regret.Found(
+            parts.counterfactuals.all(collection=collection), ledger.verdicts(collection), ledger.groups(collection)
+        )
+        for entry in ledger.each(since, collection):
             found.add(entry)
         return {
             "answers": found.answers,
@@ -80,19 +88,27 @@ class Logbook(ABC):
             "error": self._background.failed,
         }
 
-    def drift(self) -> list[Drift]:
-        """Predictions of the latest answers' model that stopped matching what is measured."""
+    def drift(self, collection: str | None = None) -> list[Drift]:
+        """Predictions of the latest answers' model that stopped matching what is measured; of the answers of a
+        collection, or of all. What is expected of a collection that is kept apart is held against its own feedback
+        only where it is named."""
         from turnout.router import drift
 
         parts = self._opened()
-        entries = parts.ledger.recent(drift.LOOKED_AT)
+        entries = parts.ledger.recent(drift.LOOKED_AT, collection)
         if not entries:
             return []
         model = entries[0].model
-        return drift.found([e.record for e in entries if e.model == model], parts.ledger.judged(model))
+        judged = parts.ledger.judged(model, collection or "")
+        return drift.found([e.record for e in entries if e.model == model], judged)
 
     def purge_log(
-        self, *, older_than: str | float | None = None, document: str | None = None, dry_run: bool = False
+        self,
+        *,
+        older_than: str | float | None = None,
+        document: str | None = None,
+        collection: str | None = None,
+        dry_run: bool = False,
     ) -> int:
         """Deletes answers from the ledger, with their verdicts and all that stands beside them.
 
@@ -100,6 +116,7 @@ class Logbook(ABC):
             older_than: those that were given longer ago: seconds, or "30d", "12h", "8w"; all of them without this and
                 `document`.
             document: those over one, by id, title or source; over one that is gone, by id or source.
+            collection: only those for which it was named; of all by default.
             dry_run: nothing is deleted.
 
         Returns:
@@ -117,8 +134,8 @@ class Logbook(ABC):
             )
         age = None if older_than is None else purging.age_s(older_than)
         parts = self._opened()
-        given = None if document is None else purging.document_of(document, parts.library, parts.database)
-        ids = purging.chosen(parts.database, older_than_s=age, document=given)
+        given = None if document is None else purging.named(document, parts.library, parts.database, collection)
+        ids = purging.chosen(parts.database, older_than_s=age, document=given, collection=collection)
         return len(ids) if dry_run else purging.purge(parts.database, ids)
 
     @property
@@ -126,6 +143,6 @@ class Logbook(ABC):
         """What the ledger keeps: "off", "decisions" or "full"."""
         return self._opened().settings.log
 
-    def log(self, limit: int = 20) -> list[Entry]:
-        """The newest answers in the ledger."""
-        return self._opened().ledger.recent(limit)
+    def log(self, limit: int = 20, collection: str | None = None) -> list[Entry]:
+        """The newest answers in the ledger, or those of a collection."""
+        return self._opened().ledger.recent(limit, collection)

@@ -30,11 +30,11 @@ _Stopped = Callable[[], bool] | None
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Next:
-    """A question of a job. `left` are those over the same documents that are not answered, this one included, and
-    `all_left` those of the whole job; None where nobody knows."""
+    """A question of a job; without `documents`, over all of its collection. `left` are those over the same documents
+    that are not answered, this one included, and `all_left` those of the whole job; None where nobody knows."""
 
     question: str
-    documents: Sequence[Input]
+    documents: Sequence[Input] | None
     left: int | None = None
     all_left: int | None = None
 
@@ -47,7 +47,9 @@ class Asks(ABC):
     def model(self) -> ModelInfo: ...
 
     @abstractmethod
-    def read(self, documents: Input | Iterable[Input]) -> list[Document]: ...
+    def read(
+        self, documents: Input | Iterable[Input] | None = None, collection: str | None = None
+    ) -> list[Document]: ...
 
     @abstractmethod
     def stream(self, *asked: Any, **options: Any) -> Generator[StreamEvent, None, None]: ...
@@ -67,6 +69,7 @@ class Asks(ABC):
         questions: Iterable[Asked],
         documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         expected_questions: int | None = None,
         strategy: str | None = None,
@@ -81,6 +84,7 @@ class Asks(ABC):
                 whole: its questions are asked by documents, in the order in which these come first, and of the same
                 documents in the order given. Of an iterator one is taken at a time.
             documents: for the questions that come without.
+            collection: as for `ask`, for each: questions without documents are over all of it.
             budget: `max_total_s` is for all of them together and counts what answering takes, not what the caller does
                 between two answers. All else is for each.
             expected_questions: how many are to come over each set of documents, where there will be more than these, or
@@ -94,7 +98,9 @@ class Asks(ABC):
         """
         self._check("?", budget, strategy, decoding, expected_questions)
         shared = None if documents is None else several(documents)
-        options = {"strategy": strategy, "instructions": instructions, "decoding": decoding}
+        options = {
+            "collection": collection, "strategy": strategy, "instructions": instructions, "decoding": decoding,
+        }  # fmt: skip
         return Answers(self, questions, shared, budget, expected_questions, options, job)
 
     async def aask_many(
@@ -132,6 +138,7 @@ class Answers(Iterator[Answer]):
         job: str | os.PathLike[str] | None,
     ) -> None:
         self._asks, self._budget, self._expected, self._options = asks, budget, expected, options
+        whole = options["collection"] is not None
         self._job_path = job
         self._file: JobFile | None = None
         self._seen: Counter[str] = Counter()
@@ -144,11 +151,11 @@ class Answers(Iterator[Answer]):
         if isinstance(questions, Sequence):
             if isinstance(questions, str):
                 raise ConfigurationError("questions are one text", hint="give a list of questions, or call ask")
-            self.order, planned = _planned([_pair(asked, documents) for asked in questions])
+            self.order, planned = _planned([_pair(asked, documents, whole) for asked in questions])
             self._source: Iterator[_Next] = iter(planned)
         else:
             # Not a generator: one that refuses a question would end there.
-            self._source = map(partial(_unplanned, documents), questions)
+            self._source = map(partial(_unplanned, documents, whole), questions)
 
     def __next__(self) -> Answer:
         answer = self.following()
@@ -239,10 +246,10 @@ class Answers(Iterator[Answer]):
         share = left / asked.all_left * to_come if asked.all_left else None
         return dataclasses.replace(budget, max_total_s=left, max_ttft_s=first), share
 
-    def _documents(self, given: Sequence[Input]) -> list[Document]:
+    def _documents(self, given: Sequence[Input] | None) -> list[Document]:
         group = _group(given)
         if self._read is None or self._read[0] != group:
-            self._read = group, self._asks.read(given)
+            self._read = group, self._asks.read(given, self._options["collection"])
         return self._read[1]
 
     def _job(self) -> AbstractContextManager[Counter[str]]:
@@ -251,23 +258,24 @@ class Answers(Iterator[Answer]):
         if self._file is None:
             from turnout.job import JobFile
 
-            head = {name: self._options[name] for name in ("strategy", "instructions")}
+            head = {name: self._options[name] for name in ("collection", "strategy", "instructions")}
             self._file = JobFile(self._job_path, {"model": self._asks.model.full_name} | head)
         return self._file.taken()
 
 
-def _unplanned(shared: list[Input] | None, asked: Asked) -> _Next:
-    return _Next(*_pair(asked, shared))
+def _unplanned(shared: list[Input] | None, whole: bool, asked: Asked) -> _Next:
+    return _Next(*_pair(asked, shared, whole))
 
 
-def _pair(asked: Asked, shared: list[Input] | None) -> tuple[str, Sequence[Input]]:
-    """A question with its documents."""
+def _pair(asked: Asked, shared: list[Input] | None, whole: bool) -> tuple[str, Sequence[Input] | None]:
+    """A question with its documents; with none where there is a whole collection to ask."""
     question, given = (asked, shared) if isinstance(asked, str) else _own(asked)
     if not question.strip():
         raise ConfigurationError("a question is empty", hint="leave it out, or ask something about the documents")
-    if given is None:
+    if given is None and not whole:
         raise ConfigurationError(
-            f"{question!r} has no documents", hint="give documents for all questions, or (question, documents)"
+            f"{question!r} has no documents",
+            hint="give documents for all questions, (question, documents), or a collection",
         )
     return question, given
 
@@ -280,7 +288,7 @@ def _own(asked: Any) -> tuple[str, list[Input]]:
     return asked[0], several(asked[1])
 
 
-def _planned(pairs: Sequence[tuple[str, Sequence[Input]]]) -> tuple[tuple[int, ...], list[_Next]]:
+def _planned(pairs: Sequence[tuple[str, Sequence[Input] | None]]) -> tuple[tuple[int, ...], list[_Next]]:
     """Questions by documents, each with how many are left from it on; and their numbers."""
     if not pairs:
         raise ConfigurationError("there are no questions", hint="give one or more")
@@ -296,8 +304,10 @@ def _planned(pairs: Sequence[tuple[str, Sequence[Input]]]) -> tuple[tuple[int, .
     return tuple(order), planned
 
 
-def _group(documents: Sequence[Input]) -> tuple[Any, ...]:
-    """What documents are told apart by before they are read."""
+def _group(documents: Sequence[Input] | None) -> tuple[Any, ...]:
+    """What documents are told apart by before they are read; (None,) for all of a collection."""
+    if documents is None:
+        return (None,)
     return tuple(id(each) if _is_unhashable(each) else each for each in documents)
 
 

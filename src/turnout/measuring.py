@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from turnout.background import Background
-from turnout.documents import Document, DocumentInfo
 from turnout.errors import ConfigurationError
-from turnout.inputs import Input
 from turnout.types import Answer, Candidate, Context
 
 if TYPE_CHECKING:
@@ -38,18 +36,18 @@ class Measures(ABC):
     def _in_turn(self) -> AbstractContextManager[Callable[[], bool]]: ...
 
     @abstractmethod
-    def read(self, documents: Input | Iterable[Input]) -> list[Document]: ...
-
-    @abstractmethod
     def _request(self, *asked: Any, **options: Any) -> Request: ...
 
-    def measure_regret(self, limit: int = 20, *, answers: Sequence[str] | None = None) -> dict[str, Any]:
+    def measure_regret(
+        self, limit: int = 20, *, answers: Sequence[str] | None = None, collection: str | None = None
+    ) -> dict[str, Any]:
         """Lets the strategies that were not chosen answer the latest questions of the ledger now, as far as a day's
         caps allow. That works where the ledger keeps answers (log="full").
 
         Args:
             limit: most questions.
             answers: ids of those that are meant; all by default.
+            collection: only questions for which it was named; all by default.
 
         Returns:
             `questions` whose losers were run, `runs` that answered, `failed`, `stopped` ("" or which cap), and
@@ -68,7 +66,10 @@ class Measures(ABC):
             raise ConfigurationError("regret is measured of what the ledger keeps, and log is off", hint="set log=full")
         parts.check_regret()
         told: dict[str, Any] = {"questions": 0, "runs": 0, "failed": 0, "stopped": "", "left_out": {}}
-        entries = parts.ledger.each() if answers is None else map(parts.ledger.get, answers)
+        ledger = parts.ledger
+        entries = (
+            ledger.each(collection=collection) if answers is None else (ledger.get(id_, collection) for id_ in answers)
+        )
         for entry in entries:
             if told["questions"] >= limit or told["stopped"]:
                 break
@@ -97,8 +98,8 @@ class Measures(ABC):
         held = {document.id: document for document in parts.library.stored(ids)}
         if entry.question is None or not ids or set(held) != set(ids):
             return GONE
-        infos = [DocumentInfo(id_, held[id_].title, held[id_].source) for id_ in ids]
-        request = self._request(entry.question, self.read(infos), budget=None, strategy=None, history=())
+        documents, collection = [held[id_] for id_ in ids], entry.collection or None
+        request = self._request(entry.question, documents, collection, budget=None, strategy=None, history=())
         asked = request.question
         overhead = parts.engine.count(Context((), asked.text, asked.history, asked.task))
         if overhead != entry.record["decision"]["signals"]["overhead_tokens"]:
@@ -119,7 +120,7 @@ class Measures(ABC):
         from turnout.router import losers
 
         parts = self._opened()
-        machinery, kept, caps = parts.machinery(), parts.counterfactuals, parts.regret_caps
+        machinery, kept, caps = parts.machinery(request.collection), parts.counterfactuals, parts.regret_caps
         before = told.get("runs", 0)
         for candidate in self._waiting(given):
             if not losers.affordable(candidate, losers.left(kept, caps)):

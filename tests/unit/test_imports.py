@@ -37,7 +37,7 @@ ALLOWED = {
     "inputs": BASE | {"checks", "retrieval"},
     "job": {"errors", "record", "types"},
     "background": {"errors", "turn"},
-    "measuring": BASE | {"background", "inputs", "router"},
+    "measuring": BASE | {"background", "router"},
     "many": BASE | {"asking", "in_thread", "inputs", "job"},
     "search": BASE | {"asking", "retrieval"},
     "shelf": BASE | {"asking", "entries", "inputs", "search", "softening"},
@@ -51,8 +51,9 @@ ALLOWED = {
     "retrieval": BASE | {"sentences", "database", "retrieval", "hardware"},
     "compression": BASE | {"sentences", "database", "compression", "retrieval", "hardware"},
     "training": BASE | {"sentences", "engines", "retrieval", "compression", "router", "training"},
-    "cli": FACADE,
-    "server": FACADE,
+    "cli": FACADE | {"server", "tokens"},
+    "server": FACADE | {"asking", "server", "tokens"},
+    "tokens": BASE | {"database"},
     "langchain": BASE | {"asking", "client", "entries", "inputs", "langchain"},
 }
 

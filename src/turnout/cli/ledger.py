@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from turnout.cli import regret_text, render
 from turnout.cli.bars import Bars
@@ -19,6 +20,7 @@ from turnout.cli.options import model_options
 if TYPE_CHECKING:
     from turnout.router.drift import Drift
 
+_IN = click.option("--in", "collection", metavar="NAME", help="Only questions that were asked with --in NAME.")
 _HOME = click.option("--home", metavar="DIR", help="Data directory (TURNOUT_HOME).")
 
 
@@ -61,16 +63,20 @@ def feedback(answer_id: str, verdict: str, strategy: str | None, **options: Any)
 @click.group(invoke_without_command=True)
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many answers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per answer.")
+@_IN
 @_HOME
 @click.pass_context
-def log(context: click.Context, /, limit: int, as_json: bool, **options: Any) -> int:
+def log(context: click.Context, /, limit: int, as_json: bool, collection: str | None, **options: Any) -> int:
     """List the newest answers in the ledger: predicted beside measured seconds to the first word."""
     from turnout.client import Turnout
 
     if context.invoked_subcommand is not None:
+        # They would say of the list what is meant of the purge.
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+            raise click.UsageError(f"options go after {context.invoked_subcommand}")
         return 0
     with Turnout(**options) as t:
-        entries, drifts = t.log(limit), t.drift()
+        entries, drifts = t.log(limit, collection), t.drift(collection)
     for entry in entries:
         if as_json:
             record = {"id": entry.id, "created": entry.created, "question": entry.question, **entry.record}
@@ -95,9 +101,12 @@ def log(context: click.Context, /, limit: int, as_json: bool, **options: Any) ->
 @click.option("--older-than", metavar="AGE", help="Answers of longer ago: 30d, 12h, 8w.")
 @click.option("--document", metavar="NAME", help="Answers over a document, by id, title or source.")
 @click.option("--all", "everything", is_flag=True, help="All answers.")
+@_IN
 @click.option("--yes", is_flag=True, help="Don't ask before.")
 @_HOME
-def purge(older_than: str | None, document: str | None, everything: bool, yes: bool, **options: Any) -> int:
+def purge(
+    older_than: str | None, document: str | None, everything: bool, collection: str | None, yes: bool, **options: Any
+) -> int:
     """Delete answers from the ledger, with what was said of them and what other strategies answered.
 
     What decisions have learned from them is gone too: corrections of seconds, and feedback.
@@ -106,7 +115,7 @@ def purge(older_than: str | None, document: str | None, everything: bool, yes: b
 
     if sum((older_than is not None, document is not None, everything)) != 1:
         raise click.UsageError("what is to go? Give one of --older-than AGE, --document NAME and --all")
-    which: dict[str, Any] = {"older_than": older_than, "document": document}
+    which: dict[str, Any] = {"older_than": older_than, "document": document, "collection": collection}
     with Turnout(**options) as t:
         number = t.purge_log(**which, dry_run=True)
         if number == 0:
@@ -129,13 +138,14 @@ def purge(older_than: str | None, document: str | None, everything: bool, yes: b
     metavar="N",
     help="First let the strategies that were not chosen answer the latest N questions of the ledger (--log full).",
 )
+@_IN
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
 @click.option("--max-s", "regret_max_s", type=float, metavar="SECONDS", help="Of a day (TURNOUT_REGRET_MAX_S).")
 @click.option("--max-cost", "regret_max_cost", type=float, metavar="COST", help="Of a day (TURNOUT_REGRET_MAX_COST).")
 @click.option("--prices", metavar="FILE", help="What the model's tokens cost (TURNOUT_PRICES).")
 @click.option("--log", type=click.Choice(["decisions", "full"]), help="What is kept of it (TURNOUT_LOG).")
 @model_options
-def regret(days: float | None, measure: int | None, as_json: bool, **options: Any) -> int:
+def regret(days: float | None, measure: int | None, collection: str | None, as_json: bool, **options: Any) -> int:
     """Show what the choices lacked to the strategies that were not chosen, by kind of question, where those were run.
 
     They are run for a share of the questions when nothing is asked (TURNOUT_REGRET), or by --measure now.
@@ -143,8 +153,8 @@ def regret(days: float | None, measure: int | None, as_json: bool, **options: An
     from turnout.client import Turnout
 
     with Bars() as bars, Turnout(progress=bars, **options) as t:
-        run = None if measure is None else t.measure_regret(measure)
-        found, drifts = t.regret(days), t.drift()
+        run = None if measure is None else t.measure_regret(measure, collection=collection)
+        found, drifts = t.regret(days, collection), t.drift(collection)
     if as_json:
         record = {**found, "measured_now": run, "drift": [dataclasses.asdict(each) for each in drifts]}
         click.echo(json.dumps(record, indent=2, ensure_ascii=False))

@@ -70,7 +70,7 @@ def turnout_tool(
 
     def ask(question: str, document: str | None = None) -> tuple[str, Answer]:
         try:
-            answer = opened.turnout().ask(question, prepared(document), budget=limits)
+            answer = opened.turnout().ask(question, prepared(document), collection=collection, budget=limits)
         except TurnoutError as error:
             raise ToolException(str(error)) from error
         return told(answer), answer
@@ -78,7 +78,7 @@ def turnout_tool(
     async def aask(question: str, document: str | None = None) -> tuple[str, Answer]:
         try:
             asked = await asyncio.to_thread(prepared, document)
-            answer = await opened.turnout().aask(question, asked, budget=limits)
+            answer = await opened.turnout().aask(question, asked, collection=collection, budget=limits)
         except TurnoutError as error:
             raise ToolException(str(error)) from error
         return told(answer), answer

@@ -78,3 +78,9 @@ def test_purging_asks_before(turnout, book, monkeypatch) -> None:
 )
 def test_a_purge_that_cannot_be_meant_is_a_usage_error(turnout, options) -> None:
     assert turnout("log", "purge", "--yes", *options).code == 2
+
+
+def test_options_of_the_list_before_a_purge_are_refused(turnout) -> None:
+    """Else `log --in acme purge --all` would delete the answers of everybody."""
+    refused = turnout("log", "--in", "acme", "purge", "--all", "--yes")
+    assert (refused.code, "options go after purge" in refused.err) == (2, True)
