@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 TURNOUT := $(BIN)/turnout
 STAMP := .venv/.complete
+# Two processes; the tests of a file share one, and with it the models that they load.
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 .PHONY: help setup models demo test test-slow lint types check docs wheel-check clean
 
@@ -29,7 +31,7 @@ demo: models ## ask three questions over this project's own documents
 	$(TURNOUT) demo
 
 test: models ## run the tests that finish within minutes
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE)
 
 test-slow: models ## run the long tests too
 	$(BIN)/pytest

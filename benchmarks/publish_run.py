@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 FACTS = (
     "schema", "turnout", "created", "finished", "embedder", "device", "cores", "versions", "inputs", "seed", "cache",
     "parallel", "limit", "budget", "strategies", "questions", "documents", "malformed", "failed_rows", "profile",
-    "overhead", "prices", "passage_tokens", "over_window", "left_out",
+    "overhead", "prices", "passage_tokens", "over_window", "left_out", "cite", "cross_fit",
 )  # fmt: skip
 """What is published of run.json as it stands; command, model and set are published without folders."""
 

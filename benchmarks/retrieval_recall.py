@@ -1,14 +1,16 @@
 """How much of the gold evidence stands in what retrievers bring, at the same number of tokens.
 
     python benchmarks/retrieval_recall.py [--set dev300] [--model smollm2-135m] [--tokens 500 1000 2000]
-        [--retrievers hybrid words chunkfree attention ...] [--reranker FOLDER] [--ldar FOLDER]
+        [--retrievers hybrid words chunkfree attention ...] [--reranker FOLDER] [--ldar FOLDER] [--chunkfree FOLDER]
         [--questions N] [--minutes M]
 
-Retrievers: `hybrid`, the baseline (words and meaning, fused); `words` and `meaning`, its halves; `late`, hybrid with
-late chunking; `rerank`, hybrid with a cross-encoder; `chunkfree` and `attention`, for which the model reads everything;
-`ldar`, a learned band, which may read less than it is allowed. Their passages are cut to each of --tokens of the
-model's own and joined as `rag` does. Recall is the share of the evidence's characters in what is left, `whole` that of
-the questions whose evidence is all there. Questions without evidence in characters are left out.
+Retrievers: `hybrid`, the baseline (words and meaning, fused); `hybrid:N`, over segments of at most N estimated tokens
+instead of 300, to tune their size; `words` and `meaning`, its halves; `late`, hybrid with
+late chunking; `rerank`, hybrid with a cross-encoder; `chunkfree` (with --chunkfree by a trained adapter) and
+`attention`, for which the model reads everything; `ldar`, a learned band, which may read less than it is allowed. Their
+passages are cut to each of --tokens of the model's own and joined as `rag` does. Recall is the share of the evidence's
+characters in what is left, `whole` that of the questions whose evidence is all there. Questions without evidence in
+characters are left out.
 
 Rows are kept in runs/, question by question; --minutes ends a run between two questions, and the same command goes on.
 The result is over the questions for which every retriever has a row.
@@ -35,7 +37,7 @@ from turnout.config import DEFAULT_EMBEDDER, Settings
 from turnout.contracts import Attends, Embedder, Engine, Locates, Retriever
 from turnout.database import Database
 from turnout.documents import Passage
-from turnout.engines import open_engine
+from turnout.engines import adapter, open_engine
 from turnout.engines.models import model_folder
 from turnout.progress import Watch, silent
 from turnout.retrieval.attention import AttentionRetriever
@@ -49,7 +51,9 @@ from turnout.retrieval.learned_band import LearnedBand
 from turnout.retrieval.library import Library
 from turnout.retrieval.merge import in_document_order
 from turnout.retrieval.rerank import CrossEncoderRanker
+from turnout.retrieval.segment import segment
 from turnout.retrieval.similarity import similarities
+from turnout.retrieval.vectors import checked
 from turnout.router.evaluation import inputs
 from turnout.router.evaluation.items import cluster
 from turnout.router.evaluation.schema import Item
@@ -63,6 +67,37 @@ PASSAGES = 60
 """Asked of a retriever: enough for the largest budget."""
 
 RUNS = Path(__file__).parents[1] / "runs"
+
+
+class Sized:
+    """The baseline over segments of another size; those of the last documents are kept."""
+
+    name = "sized"
+
+    def __init__(self, embedder: Embedder, tokens: int) -> None:
+        self._embedder, self._tokens = embedder, tokens
+        self._search = HybridRetriever(embedder)
+        self._kept: tuple[Corpus | None, Corpus | None] = (None, None)
+
+    def warm(self, corpus: Corpus) -> None:
+        self._search.warm(self._cut(corpus))
+
+    def retrieve(self, question: str, corpus: Corpus, limit: int, watch: Watch | None = None) -> list[Passage]:
+        return self._search.retrieve(question, self._cut(corpus), limit, watch)
+
+    def _cut(self, corpus: Corpus) -> Corpus:
+        of, own = self._kept
+        if own is None or of is None or of.documents != corpus.documents:
+            segments = [each for document in corpus.documents for each in segment(document, most_tokens=self._tokens)]
+            texts = [corpus.text(each.span) for each in segments]
+            own = Corpus(
+                corpus.documents,
+                segments,
+                fingerprint=self._embedder.fingerprint,
+                vectors=lambda: checked(self._embedder.embed(texts), len(texts), self._embedder.dimension),
+            )
+            self._kept = corpus, own
+        return own
 
 
 class ByMeaning:
@@ -85,7 +120,7 @@ class ByMeaning:
 
 def main(given: argparse.Namespace) -> None:
     dev_data.require()
-    settings = Settings.load(model=given.model)
+    settings = Settings.load(model=given.model, chunkfree=given.chunkfree or "")
     engine = open_engine(settings)
     embedder = SentenceEmbedder(model_folder(DEFAULT_EMBEDDER, settings, role="embedder"), settings.device)
     read = inputs.load(
@@ -122,6 +157,8 @@ def main(given: argparse.Namespace) -> None:
         raise SystemExit("no question was read by every retriever: allow more --minutes")
     facts = {"model": engine.model.full_name, "embedder": embedder.name, "set": given.set, "questions": len(done)}
     facts |= {"of": len(items), "baseline": BASELINE}
+    if given.chunkfree:
+        facts["chunkfree"] = label("chunkfree", given)
     figures = {name: summary(done, rows, name, given.tokens) for name in retrievers}
     results_file.write(f"retrieval_recall_{named}_{given.set}", SEED, facts | {"retrievers": figures})
 
@@ -134,6 +171,8 @@ def made(name: str, engine: Engine, embedder: SentenceEmbedder, given: argparse.
             return HybridRetriever()
         case "meaning":
             return ByMeaning(embedder)
+        case _ if name.startswith("hybrid:") and name[7:].isdecimal() and int(name[7:]) > 1:
+            return Sized(embedder, int(name[7:]))
         case "late":
             return HybridRetriever(embedder, late=LateVectors(embedder, MemoryCache()))
         case "rerank" if given.reranker:
@@ -151,10 +190,12 @@ def made(name: str, engine: Engine, embedder: SentenceEmbedder, given: argparse.
 
 
 def label(name: str, given: argparse.Namespace) -> str:
-    """Tells rows of one reranker or policy from those of another."""
+    """Tells rows of one reranker, policy or adapter from those of another."""
     if name == "rerank":
         return f"rerank-{given.reranker.name}"
-    return f"ldar-{LearnedBand(given.ldar).sha256[:8]}" if name == "ldar" else name
+    if name == "chunkfree" and given.chunkfree:
+        return f"chunkfree-{adapter.read(given.chunkfree, adapter.CHUNKFREE).sha256[:8]}"
+    return f"ldar-{LearnedBand(given.ldar).sha256[:8]}" if name == "ldar" else name.replace(":", "-")
 
 
 def measured(
@@ -231,6 +272,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--retrievers", nargs="+", default=list(DEFAULT))
     parser.add_argument("--reranker", type=Path)
     parser.add_argument("--ldar", type=Path)
+    parser.add_argument("--chunkfree", type=Path, help="folder of an adapter that turnout train chunkfree made")
     parser.add_argument("--questions", type=int, help="at most so many; all by default")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     return parser.parse_args()

@@ -59,6 +59,7 @@ def open_engine(settings: Settings) -> Engine:
         int8=settings.int8,
         attention=calibrated.chosen(settings),
         soft=settings.soft,
+        chunkfree=settings.chunkfree,
     )
 
 

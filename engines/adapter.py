@@ -25,6 +25,9 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 CARD = "card.json"
 SHIPPED = Path(__file__).parent / "adapters"
+CHUNKFREE = "chunkfree"
+"""What the card of an adapter has as its kind that points at sentences (`engines.locating`). A reader's has none."""
+
 EVIDENCE = ("number", "after", "sentence", "none")
 """What an adapted model's answer gives as evidence, see `turnout.training.recipe`."""
 
@@ -47,7 +50,8 @@ class Adapter:
         base: name of the model that it was trained on.
         sha256: of configuration and weights; part of the model's fingerprint.
         scale: alpha / rank.
-        evidence: what it was trained to give with an answer, one of EVIDENCE: it decides how the model is asked.
+        evidence: what a reader's was trained to give with an answer, one of EVIDENCE: it decides how it is asked.
+        kind: what it was trained for; None for a reader's.
         shape, probe: what its model must agree in, see `identity`.
     """
 
@@ -59,13 +63,22 @@ class Adapter:
     shape: dict[str, Any]
     probe: tuple[float, ...]
     evidence: str
+    kind: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What sequences ask for it by, and what their keys and values are kept under."""
+        return f"{self.kind}-{self.sha256[:16]}"
 
 
-def read(path: Path) -> Adapter:
+def read(path: Path, kind: str | None = None) -> Adapter:
     """Reads an adapter's folder.
 
+    Args:
+        kind: CHUNKFREE, or None for a reader's.
+
     Raises:
-        ModelError: a file is missing or damaged, or it is no plain LoRA adapter.
+        ModelError: a file is missing or damaged, or it is no plain LoRA adapter, or it was trained for something else.
     """
     config = read_json(path / CONFIG, "an adapter is a folder with adapter_config.json, such as PEFT writes")
     card = read_json(path / CARD, "`turnout train` writes it; it names the model that the adapter belongs to")
@@ -73,8 +86,13 @@ def read(path: Path) -> Adapter:
     weights = path / WEIGHTS
     if not weights.is_file():
         raise ModelError(f"{weights} is missing", hint="only safetensors are loaded")
+    if card.get("kind") != kind:
+        raise ModelError(
+            f"{path} holds an adapter of the kind {card.get('kind') or 'reader'}, not {kind or 'reader'}",
+            hint=f"`turnout train {kind or 'reader'}` makes one",
+        )
     recipe = card.get("recipe")
-    evidence = str(recipe.get("evidence")) if isinstance(recipe, dict) else "none"
+    evidence = str(recipe.get("evidence")) if kind is None and isinstance(recipe, dict) else "none"
     if evidence not in EVIDENCE:
         raise ModelError(
             f"{path} was trained to give evidence as {evidence!r}, which is not known here",
@@ -91,6 +109,7 @@ def read(path: Path) -> Adapter:
             dict(card["base"]["shape"]),
             tuple(map(float, card["base"]["probe"])),
             evidence,
+            kind,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(f"{path} lacks a usable {error}", hint="train the adapter again") from error
@@ -142,9 +161,10 @@ def check(adapter: Adapter, model: ModelFolder, model_name: str) -> None:
 
 
 def _other(adapter: Adapter, model_name: str) -> ModelError:
+    out = "--no-adapter" if adapter.kind is None else f"unset TURNOUT_{adapter.kind.upper()}"
     return ModelError(
         f"the adapter {adapter.name} ({adapter.path}) was trained on {adapter.base}, not on {model_name}",
-        hint=f"use it with {adapter.base}, or leave it out: --no-adapter",
+        hint=f"use it with {adapter.base}, or leave it out: {out}",
     )
 
 
@@ -165,14 +185,15 @@ def merge(network: Any, adapter: Adapter, model_name: str) -> None:
 
 
 def attach(network: Any, adapter: Adapter, model_name: str) -> Switch:
-    """Puts the adapter beside the weights of a loaded model, off until the switch that is returned says otherwise.
+    """Puts the adapter beside the weights of a loaded model, and others that are there already, off until the switch
+    that is returned says otherwise. A reader's is asked for by True, another one by its key.
 
     Raises:
         ModelError: as `merge`.
     """
     from turnout.engines.paged.switched import Switch, SwitchedLinear
 
-    switch = Switch()
+    switch = Switch(True if adapter.kind is None else adapter.key)
     head = network.get_output_embeddings()
     for name, down, up in pairs(network, adapter, model_name):
         linear = network.get_submodule(name)

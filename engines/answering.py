@@ -81,6 +81,9 @@ class Author(Protocol):
         """The numbers are the answer's tokens, without an end: it goes on once the last one is written, and ends only
         where it saw that the caller gave up. Closed, it holds nothing that was not written."""
 
+    def doubt(self, refusal: int) -> float | None:
+        """The probability that its answer begins with a token, once the prompt is read; None before."""
+
     def close(self) -> None:
         """Gives back what it holds; safe to call twice."""
 
@@ -129,6 +132,10 @@ class Alone:
     def probability(self, token: int) -> float:
         """That a token follows the prompt, once it is read."""
         return float(foretold(self._foretold)[0].float().softmax(-1)[token])
+
+    def doubt(self, refusal: int) -> float | None:
+        """See `Author.doubt`."""
+        return None if self._foretold is None else self.probability(refusal)
 
     def _picked_first(self) -> int:
         return self._writing.pick(foretold(self._foretold)[0])

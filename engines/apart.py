@@ -71,6 +71,7 @@ class Apart:
         self._current = authors[0]
         self._elsewhere = 0
         self._is_read = False
+        self._doubt: float | None = None
 
     @property
     def counts(self) -> Counts:
@@ -110,13 +111,17 @@ class Apart:
             if beaten is not surest:
                 beaten.close()
         self._current, self._elsewhere = surest, self.to_read - surest.prompt_tokens
-        self._is_read = True
+        self._is_read, self._doubt = True, least
 
     def tokens(self) -> Steps:
         """See `Author.tokens`."""
         if not self._is_read:
             raise ValueError("a prompt is read before its answer is written")
         yield from self._current.tokens()
+
+    def doubt(self, refusal: int) -> float | None:
+        """See `Author.doubt`; that of the prompt that is answered."""
+        return self._doubt
 
     def close(self) -> None:
         """See `Author.close`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.engines import attending, importance, likelihood, locating, surprise, weighing
 from turnout.engines.admission import Admission
-from turnout.engines.paged.kinds import MODEL_TYPES
+from turnout.engines.paged.kinds import MODEL_TYPES, Adapted
 from turnout.engines.paged.policy import AttentionPolicy
 from turnout.engines.prompt import PromptFormat
 from turnout.engines.surprise import Asked
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 class Inside(ABC):
     """The part of `LocalEngine` that writes nothing. Scores are those of the model as it is, without an adapter; but
-    `likelihood` is that of the answers of `generate`."""
+    `likelihood` is that of the answers of `generate`, and `locate` has an adapter of its own where one is given."""
 
     _name: str
 
@@ -56,6 +56,11 @@ class Inside(ABC):
     @abstractmethod
     def is_adapted(self, context: Context) -> bool:
         """Whether a context is read with the adapter."""
+
+    @property
+    @abstractmethod
+    def points_with(self) -> Adapted:
+        """The adapter that `locate` reads with."""
 
     @abstractmethod
     def sequence(self, namespace: str | None = None, *, adapted: bool = True) -> Any:
@@ -228,7 +233,7 @@ class Inside(ABC):
                 raise ModelError(f"{self._name} names no token that ends an answer", hint="use another model")
             turn = self.tokenizer.turn_end(ends)
             ends.sort(key=lambda token: token != turn)
-            text = session.sequence(namespace, adapted=False)
+            text = session.sequence(namespace, adapted=self.points_with)
             return locating.located(session, text, asked, ends, limit, longest, watch or Watch())
 
     def _losses(self, asked: Sequence[Asked], watch: Watch | None) -> list[list[float]]:

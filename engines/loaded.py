@@ -10,6 +10,7 @@ from turnout.engines import loading
 from turnout.engines.admission import Admission
 from turnout.engines.answering import Author
 from turnout.engines.meter import Meter
+from turnout.engines.paged.kinds import Adapted
 from turnout.engines.paged.policy import AttentionPolicy
 from turnout.engines.paged.session import Session
 from turnout.engines.scheduler.answer import Answer
@@ -76,7 +77,7 @@ class Loaded:
         self.admission.session = None
 
     def sequence(
-        self, namespace: str | None, *, adapted: bool, policy: AttentionPolicy | None
+        self, namespace: str | None, *, adapted: Adapted, policy: AttentionPolicy | None
     ) -> loading.Sequence | KvSequence:
         """An empty sequence."""
         if self.session is not None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from turnout.config import DEFAULT_MODEL, DEFAULT_SOFT
 from turnout.contracts import Stopper
 from turnout.engines import adapter as adapters
-from turnout.engines import apart, loading, prompt
 from turnout.engines import folder as folders
+from turnout.engines import loading, prompt
 from turnout.engines.adapter import Adapter
 from turnout.engines.admission import Admission
 from turnout.engines.authors import Authors
@@ -24,13 +24,11 @@ from turnout.engines.folder import ModelFolder
 from turnout.engines.in_flight import InFlight, Load
 from turnout.engines.memory import Footprint, prefill_chunk
 from turnout.engines.paged import lean
-from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for, rooted
+from turnout.engines.paged.kinds import MODEL_TYPES, Adapted, are_pages_for, rooted
 from turnout.engines.paged.policy import AttentionPolicy, fitting, grid_of, key_of
 from turnout.engines.paged.tiers import DiskTier, HostTier, Tier, resident
-from turnout.engines.parallel.engine import InParallel
-from turnout.engines.parallel.kind import ParallelContext
+from turnout.engines.prompts import AsPrompts
 from turnout.engines.scheduler.shares import AT_ONCE, SHARED
-from turnout.engines.soft.kind import SoftContext
 from turnout.engines.speculative.plan import Counts
 from turnout.engines.tokenizer import ChatTokenizer
 from turnout.engines.writing import Writing
@@ -58,7 +56,7 @@ WAITING = 256
 """Requests that may wait for their turn."""
 
 
-class LocalEngine(InParallel):
+class LocalEngine(AsPrompts):
     """Runs a decoder-only model of transformers: llama, qwen2, qwen3, mistral and their kin.
 
     Any thread may ask it for anything: one thread of its own has the model, and does a step of each request after the
@@ -77,10 +75,12 @@ class LocalEngine(InParallel):
         adapter: folder of an adapter. It lies beside the weights, so that each sequence reads with or without it;
             `weigh`, `surprise`, `attend`, `locate` and `importance` read without. Where keys and values do not lie in
             pages it is merged into the weights, and everything is read with it.
+        chunkfree: folder of an adapter that `locate` alone reads with.
         int8: write with the weights rounded to int8, which is faster on a CPU and takes a byte a weight more; prompts
             are read with the weights as they are. By default on a CPU, up to INT8_PARAMETERS, unless `dtype` is
             "float32".
-        attention: what `generate`, `answer_all` and `sequence` read prompts with, see `paged.policy`; dense by default.
+        attention: what `generate`, `answer_all` and `sequence` read prompts with, and which pages their new tokens look
+            at, see `paged.policy`; dense by default.
         lookup: where a short answer that stands in the text is asked for, propose what stood after the same words
             before, see `speculative.ahead`.
         drafter: another model with the same tokens, which drafts where a context asks for it (`DraftedContext`); this
@@ -112,9 +112,11 @@ class LocalEngine(InParallel):
         drafter: LocalEngine | None = None,
         soft: str = DEFAULT_SOFT,
         waiting: int = WAITING,
+        chunkfree: Path | None = None,
     ) -> None:
         self._path = path
         self.soft = soft
+        self._chunkfree = chunkfree
         self._adapter_path = adapter
         self._name = name or path.name
         self._device_name = device
@@ -137,7 +139,8 @@ class LocalEngine(InParallel):
     @cached_property
     def model(self) -> ModelInfo:
         """What the files say; read at first use, without loading the model."""
-        read = f"-{key_of(self.attention, self.chunk)}" if self.attention else ""
+        read = f"-{self.attention.named(self.chunk)}" if self.attention else ""
+        read += f"-{self.points_with}" if self.points_with else ""
         return ModelInfo(
             name=self._name,
             window=self.folder.window,
@@ -162,7 +165,7 @@ class LocalEngine(InParallel):
 
     @cached_property
     def attention(self) -> AttentionPolicy | None:
-        """What prompts are read with; None for dense.
+        """What prompts and new tokens look at; None for everything.
 
         Raises:
             ModelError, ConfigurationError: it is not for this model.
@@ -222,7 +225,7 @@ class LocalEngine(InParallel):
             return None
         from turnout.engines.paged.session import Session
 
-        switch = adapters.attach(network, self._adapter, self._name) if self._adapter is not None else None
+        beside = (each for each in (self._adapter, self._pointer) if each is not None)
         return Session(
             network,
             footprint.kv_shape,
@@ -232,7 +235,7 @@ class LocalEngine(InParallel):
             self._tiers,
             chunk=self.chunk,
             int8=self.int8,
-            switch=switch,
+            switches=[adapters.attach(network, each, self._name) for each in beside],
             owner=owner,
         )
 
@@ -258,30 +261,6 @@ class LocalEngine(InParallel):
             import torch
 
             torch.cuda.empty_cache()
-
-    def encode(self, context: Context) -> list[int]:
-        """The token ids that `generate` feeds for this context, one prompt after the other; those of soft tokens and of
-        segments that were read before no tokenizer has."""
-        return [token for ids in self.prompts(context) for token in ids]
-
-    def prompts(self, context: Context) -> list[list[int]]:
-        """Token ids of the prompt for a context, or of several, where it is read apart."""
-        if isinstance(context, SoftContext):
-            from turnout.engines.soft.reading import ids_of
-
-            return [ids_of(self.soft_prompt(context))]
-        if isinstance(context, ParallelContext):
-            return [self.parallel_prompt(context).ids]
-        found: Sequence[Context] = ()
-        if prompt.is_read_apart(context, self.prompt_format) and self.admission.footprint.paged:
-            found = apart.excerpts(context, self.count_text)
-        return [self.tokenizer.encode(prompt.pieces(one, self.prompt_format)) for one in found or [context]]
-
-    def count(self, context: Context) -> int:
-        return len(self.encode(context))
-
-    def count_text(self, text: str) -> int:
-        return self.tokenizer.count_text(text)
 
     def memory_bytes(self, prompt_tokens: int, new_tokens: int) -> int:
         """Weights and request, in the memory of the device, without the libraries themselves."""
@@ -315,7 +294,9 @@ class LocalEngine(InParallel):
         try:
             yield from self._requests.follow(events, author.to_read, params.max_tokens)
         finally:
+            refusal = next(iter(self.tokenizer.encode_text(self.prompt_format.refusal)), None)
             self._last.counts = author.counts
+            self._last.doubt = None if refusal is None else author.doubt(refusal)
 
     def can_draft(self) -> bool:
         """Whether it answers a `DraftedContext` as one: keys and values lie in pages."""
@@ -324,6 +305,11 @@ class LocalEngine(InParallel):
     def drafted(self) -> Counts:
         """What was proposed for the last answer of `generate` in this thread, and what of it was accepted."""
         found: Counts = getattr(self._last, "counts", Counts())
+        return found
+
+    def doubt(self) -> float | None:
+        """The probability that the last answer of `generate` in this thread begins with the refusal; None without."""
+        found: float | None = getattr(self._last, "doubt", None)
         return found
 
     @property
@@ -414,10 +400,6 @@ class LocalEngine(InParallel):
         """
         return self._opened().sequence(namespace, adapted=adapted, policy=self.attention)
 
-    def is_adapted(self, context: Context) -> bool:
-        """Whether a context is read with the adapter: where it asks for what adapters are trained to give."""
-        return prompt.asks_for_facts(context, self.prompt_format)
-
     @property
     def admission(self) -> Admission:
         """What fits the memory."""
@@ -427,8 +409,9 @@ class LocalEngine(InParallel):
     @cached_property
     def _admission(self) -> Admission:
         paged = are_pages_for(self.folder)
-        sparse = self.attention is not None
-        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse)
+        policy = self.attention or AttentionPolicy()
+        sparse, bounded = policy.reading is not None, policy.decode is not None
+        footprint = Footprint(self.folder, DTYPE_BYTES[self.dtype], self.int8, paged, self.chunk, sparse, bounded)
         return Admission(footprint, self.device, self._pool_bytes)
 
     @cached_property
@@ -465,6 +448,19 @@ class LocalEngine(InParallel):
         found = adapters.read(self._adapter_path)
         adapters.check(found, self.folder, self._name)
         return found
+
+    @cached_property
+    def _pointer(self) -> Adapter | None:
+        if self._chunkfree is None:
+            return None
+        found = adapters.read(self._chunkfree, adapters.CHUNKFREE)
+        adapters.check(found, self.folder, self._name)
+        return found
+
+    @property
+    def points_with(self) -> Adapted:
+        """The adapter that `locate` reads with."""
+        return self._pointer.key if self._pointer is not None else False
 
     @cached_property
     def tokenizer(self) -> ChatTokenizer:

@@ -1,7 +1,8 @@
 """Where the evidence for a question stands in a text, as the model itself would begin to copy it.
 
-Chunking-free in-context retrieval (CFIC, arXiv 2402.09760), with the model as it is. The text is read once; then
-nothing is written, and two things are read off the model:
+Chunking-free in-context retrieval (CFIC, arXiv 2402.09760), with the model as it is or with an adapter that was trained
+for it (`turnout train chunkfree`). The text is read once; then nothing is written, and two things are read off the
+model:
 
 1. *Which sentences* (constrained sentence-prefix decoding): from a trie of all sentences' openings the most likely ones
    are followed until each stands for one sentence. A sentence's score is the probability that the model, held to the

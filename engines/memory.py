@@ -32,6 +32,7 @@ class Footprint:
         paged: keys and values lie in pages; else in a cache of transformers, which grows by copying.
         chunk: prompt tokens per forward pass.
         sparse: prompts are read by an attention policy.
+        bounded: new tokens choose pages, for which bounds are kept, see `paged.chosen`.
     """
 
     model: ModelFolder
@@ -40,6 +41,7 @@ class Footprint:
     paged: bool = True
     chunk: int = PREFILL_CHUNK
     sparse: bool = False
+    bounded: bool = False
 
     @property
     def weights(self) -> int:
@@ -63,6 +65,9 @@ class Footprint:
         needed = self.cache(tokens) + self._activations(prompt_tokens)
         if self.sparse:
             needed += self._choices(prompt_tokens)
+        if self.bounded:
+            # Two keys in bfloat16 for every 16 tokens.
+            needed += self.cache(tokens) // (8 * self.dtype_bytes)
         return needed if self.paged else needed + self._copies(prompt_tokens, tokens)
 
     def _activations(self, prompt_tokens: int) -> int:

@@ -17,7 +17,7 @@ class Meter:
     Args:
         device: where the model runs.
         weight_bytes: memory of the weights, which were there before.
-        timeout_s: seconds after which `check` raises; None for no limit.
+        timeout_s: seconds that `check` lets nothing pass; None for no limit.
         pool_bytes: memory that the page pool has taken from the system so far. Pages count by themselves, because
             another request may have taken their memory first.
     """
@@ -29,6 +29,7 @@ class Meter:
         self._weight_bytes = weight_bytes
         self._timeout_s = timeout_s
         self._begin = time.perf_counter()
+        self._checked_s = 0.0
         self._first_token_s: float | None = None
         self._process = psutil.Process()
         self._cuda = device.startswith("cuda")
@@ -39,6 +40,7 @@ class Meter:
         """The request's turn has come: memory counts from here. Of requests that run at once each counts what all of
         them take beside their pages."""
         self._peak = 0
+        self._checked_s = time.perf_counter() - self._begin
         if self._cuda:
             import torch
 
@@ -51,10 +53,15 @@ class Meter:
         """Whether the time is over."""
         return self._timeout_s is not None and time.perf_counter() - self._begin > self._timeout_s
 
-    def check(self) -> None:
-        """Raises EngineTimeoutError once the time is over."""
-        if self.is_over:
-            elapsed = time.perf_counter() - self._begin
+    def check(self, *, more: bool) -> None:
+        """Raises EngineTimeoutError where the time is over, or would be after one more step like the last.
+
+        Args:
+            more: whether there is such a step before the first token.
+        """
+        elapsed = time.perf_counter() - self._begin
+        step, self._checked_s = elapsed - self._checked_s, elapsed
+        if self._timeout_s is not None and elapsed + (step if more else 0.0) > self._timeout_s:
             raise EngineTimeoutError(
                 f"the local model was stopped after {elapsed:.1f} s, the limit is {self._timeout_s:g} s",
                 hint="allow more time, or give fewer documents",

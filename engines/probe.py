@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,16 @@ from turnout.contracts import Engine
 from turnout.engines.loading import Sequence
 from turnout.engines.local import LocalEngine
 from turnout.engines.prompt import CLOSED_BOOK_TASK
+from turnout.errors import MemoryLimitError
 from turnout.types import Context, Finished, GenerationParams
 
 if TYPE_CHECKING:
     from turnout.engines.paged.sequence import KvSequence
 
 DECODE_STEPS = 4
+
+FAR = 16
+"""What is read far ahead begins at most so many times as far as was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,10 @@ def measure(
     most: int | None = None,
     progress: Callable[[int], None] = lambda tokens: None,
 ) -> CostSamples:
-    """Reads made-up tokens until the time is over or the window is full; at least two chunks where they fit. New tokens
-    are written after the first chunk, each time that the context has doubled, and at the end.
+    """Reads made-up tokens until the time is over or the window is full; at least two chunks where they fit. Where the
+    time is over first, one chunk more is read far ahead, as if all before it had been: what attention costs there can't
+    be told from short prompts. New tokens are written after the first chunk, each time that the context has doubled,
+    and at the end.
 
     Args:
         budget_s: seconds for reading, without loading and decoding.
@@ -72,6 +79,14 @@ def measure(
         if not decode or sequence.length >= 2 * decode[-1][0]:
             decode.append(_decode(sequence))
     decode.append(_decode(sequence))
+    far = min(room - chunk, FAR * sequence.length) // chunk * chunk
+    if far >= 2 * sequence.length and not isinstance(sequence, Sequence):
+        with suppress(MemoryLimitError):  # what does not fit is not read here anyway
+            sequence.pretend(far - sequence.length)
+            seconds = _timed(sequence, [0] * chunk, is_prompt=True)
+            prefill.append((far, chunk, seconds))
+            decode.append(_decode(sequence))
+            progress(chunk)
     sequence.close(keep=False)
     return CostSamples(prefill, decode, load_s)
 

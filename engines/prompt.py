@@ -82,6 +82,14 @@ FOLLOW_UP = (
     "finds what is missing."
 )
 
+FACTS_TASK = "facts"
+"""The task of a context whose reader is asked for the facts that an answer rests on."""
+
+FACTS = (
+    "Copy the sentences of the text above that are needed to answer the question, word for word, each on a line of its "
+    f"own. Do not answer the question. If there are none, reply only: {REFUSAL}"
+)
+
 PLAIN = PromptFormat(
     name="plain",
     system="",
@@ -91,6 +99,7 @@ PLAIN = PromptFormat(
         "summarisation": "Summarise what the text above says about the question, in a few sentences.",
         "choice": "Answer the question from the text above with one of the options below it.",
         FOLLOW_UP_TASK: FOLLOW_UP,
+        FACTS_TASK: FACTS,
     },
 )
 
@@ -118,6 +127,7 @@ QUOTING = PromptFormat(
             "exactly, at most one sentence."
         ),
         FOLLOW_UP_TASK: FOLLOW_UP,
+        FACTS_TASK: FACTS,
     },
     quotes=True,
 )

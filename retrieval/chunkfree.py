@@ -1,7 +1,8 @@
 """Passages without any cutting beforehand: the reader points at the sentences that it would answer with.
 
-Chunking-free in-context retrieval (CFIC, arXiv 2402.09760), with a model that was not trained for it. Documents over a
-window are read window by window; what is found in them is then read together, so that it is compared with each other.
+Chunking-free in-context retrieval (CFIC, arXiv 2402.09760), with a model as it is or with an adapter that was trained
+for it. Documents over a window are read window by window; what is found in them is then read together, so that it is
+compared with each other.
 """
 
 from __future__ import annotations

@@ -40,13 +40,14 @@ def estimate_tokens(text: str) -> int:
     return _tokens(len(text.encode()))
 
 
-def segment(document: Document, salt: str = "") -> list[Segment]:
+def segment(document: Document, salt: str = "", most_tokens: int = MAX_TOKENS) -> list[Segment]:
     """Segments that tile the document's text in order; none where it holds only white space.
 
     Source code is cut at line ends, everything else at sentence ends. A heading starts a segment where it can.
 
     Args:
         salt: of the document's collection, where that is kept apart: goes into the hashes, not into the boundaries.
+        most_tokens: in place of MAX_TOKENS, with half of it in place of MIN_TOKENS: to measure other sizes.
     """
     text = document.text
     if not text.strip():
@@ -56,7 +57,7 @@ def segment(document: Document, salt: str = "") -> list[Segment]:
     encoded = [text[start:end].encode() for start, end in units]
     sizes = [len(unit) for unit in encoded]
     headings = [not is_code and _HEADING.match(text, start) is not None for start, _ in units]
-    cuts = boundaries(sizes, ranks(encoded, headings))
+    cuts = boundaries(sizes, ranks(encoded, headings), int(most_tokens * _BYTES_PER_TOKEN))
     return [_segment(document, units[first][0], units[last - 1][1], salt) for first, last in pairwise([0, *cuts])]
 
 
@@ -70,23 +71,26 @@ def ranks(units: Sequence[bytes], headings: Sequence[bool]) -> list[int]:
     ]
 
 
-def boundaries(sizes: Sequence[int], order: Sequence[int]) -> list[int]:
+def boundaries(sizes: Sequence[int], order: Sequence[int], most: int = _MAX) -> list[int]:
     """The unit numbers at which segments end (exclusive), the last one always included.
 
     Args:
         sizes: bytes of each unit.
         order: rank of each unit's end, from `ranks`.
+        most: bytes of a segment of several units.
     """
     ends = list(accumulate(sizes))
-    return [cut for first, last in pairwise([0, *primary(ends, order)]) for cut in _split(ends, order, first, last)]
+    first_cuts = pairwise([0, *primary(ends, order, most // 2)])
+    return [cut for first, last in first_cuts for cut in _split(ends, order, first, last, most)]
 
 
-def primary(ends: Sequence[int], order: Sequence[int]) -> list[int]:
+def primary(ends: Sequence[int], order: Sequence[int], least: int = _MIN) -> list[int]:
     """Step 1: like `boundaries`, by local minima alone.
 
     Args:
         ends: bytes from the start of the text to the end of each unit.
         order: rank of each unit's end.
+        least: bytes on both sides.
     """
     before, after = [0] * len(ends), [ends[-1]] * len(ends)
     waiting: list[int] = []  # units with no lesser one after them yet; their ranks rise
@@ -96,21 +100,21 @@ def primary(ends: Sequence[int], order: Sequence[int]) -> list[int]:
         if waiting:
             before[unit] = ends[waiting[-1]]
         waiting.append(unit)
-    local = (u + 1 for u in range(len(ends) - 1) if ends[u] - before[u] > _MIN and after[u] - ends[u] > _MIN)
+    local = (u + 1 for u in range(len(ends) - 1) if ends[u] - before[u] > least and after[u] - ends[u] > least)
     return [*local, len(ends)]
 
 
-def _split(ends: Sequence[int], order: Sequence[int], first: int, last: int) -> Iterator[int]:
+def _split(ends: Sequence[int], order: Sequence[int], first: int, last: int, most: int) -> Iterator[int]:
     """Step 2: the ends of the segments that make up units [first, last), in order."""
-    todo = [(first, last)]
+    todo, least = [(first, last)], most // 2
     while todo:
         first, last = todo.pop()
         start, stop = (ends[first - 1] if first else 0), ends[last - 1]
-        if last - first == 1 or stop - start <= _MAX:
+        if last - first == 1 or stop - start <= most:
             yield last
             continue
-        low = bisect_left(ends, start + _MIN, first, last - 1)
-        high = bisect_right(ends, stop - _MIN, first, last - 1)
+        low = bisect_left(ends, start + least, first, last - 1)
+        high = bisect_right(ends, stop - least, first, last - 1)
         # Equal ranks (repeated text) are cut in the middle, which also keeps the number of rounds small.
         if low < high:
             cut = min(range(low, high), key=lambda unit: (order[unit], abs(2 * ends[unit] - start - stop)))

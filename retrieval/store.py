@@ -286,19 +286,20 @@ def put_vectors(connection: Connection, packed: dict[str, bytes], fingerprint: s
 def forget_content(connection: Connection, ids: Sequence[str]) -> None:
     """Takes questions and texts out of the ledger for all answers that read one of the documents, or an earlier
     version of one of their sources, which in a collection that is kept apart is one of there."""
+    read_one = (
+        " IN (SELECT answer_id FROM answer_documents WHERE document_id IN :ids UNION"
+        " SELECT answer_id FROM answer_documents JOIN answers AS asked ON asked.id = answer_id WHERE"
+        " COALESCE((SELECT name FROM collections WHERE name = asked.collection AND salt <> ''), '') IN"
+        " (SELECT realm FROM documents WHERE id IN :ids)"
+        " AND (source IN (SELECT source FROM sources WHERE document_id IN :ids)"
+        " OR source IN (SELECT source FROM documents WHERE id IN :ids)))"
+    )
     for some in parts(ids):
-        connection.execute(
-            within(
-                "UPDATE answers SET content = NULL, question = NULL WHERE id IN"
-                " (SELECT answer_id FROM answer_documents WHERE document_id IN :ids)"
-                " OR (COALESCE((SELECT name FROM collections WHERE name = collection AND salt <> ''), '') IN"
-                " (SELECT realm FROM documents WHERE id IN :ids) AND id IN"
-                " (SELECT answer_id FROM answer_documents WHERE"
-                " source IN (SELECT source FROM sources WHERE document_id IN :ids)"
-                " OR source IN (SELECT source FROM documents WHERE id IN :ids)))"
-            ),
-            {"ids": some},
-        )
+        for statement in (
+            "UPDATE answers SET content = NULL, question = NULL WHERE id",
+            "UPDATE counterfactuals SET content = NULL WHERE answer_id",
+        ):
+            connection.execute(within(statement + read_one), {"ids": some})
 
 
 def converted(connection: Connection, file_hash: str, converter: str, source: str, realm: str = "") -> Document | None:

@@ -203,7 +203,7 @@ def citation_at(
     document: Document,
     start: int,
     end: int,
-    origin: Literal["quoted", "matched"],
+    origin: Literal["quoted", "matched", "attended"],
     quote: str | None = None,
     found: str = "exact",
 ) -> Citation:

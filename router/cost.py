@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from turnout.router import waiting
 from turnout.router.prices import MILLION
-from turnout.router.profile import SPREAD, ModelProfile
+from turnout.router.profile import SPREAD, ModelProfile, learned
 from turnout.router.quality import Estimate
 from turnout.router.signals import Signals
 from turnout.types import Budget, Candidate, Exclusion
@@ -37,6 +37,7 @@ def candidate(
     scanned_tokens: int = 0,
     speedup: float = 1.0,
     before_tokens: tuple[int, int] = (0, 0),
+    once_s: float = 0.0,
 ) -> Candidate:
     """One strategy's estimates, and the model's own limits applied: the window and this machine's memory.
 
@@ -49,15 +50,18 @@ def candidate(
             cost what new tokens of a prompt do.
         speedup: tokens that are written in the time of one.
         before_tokens: (prompt tokens, new tokens) of what it asks the reader before, in prompts no larger.
+        once_s: seconds of what is made of these documents for this question and all later ones; the ledger, which sees
+            other documents, does not correct them.
     """
-    correction = profile.corrections.get(strategy, 1.0)
-    outside = profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
-    prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens)
+    correction = learned(profile.corrections, strategy, signals.task, 1.0)
+    outside = once_s + profile.outside_s.get(strategy, OUTSIDE_S.get(strategy, 0.0) + before_s)
+    piece = signals.piece_tokens
+    prefill = correction * profile.prefill_seconds(prompt_tokens, resident_tokens, piece)
     sure_tokens = resident_tokens if surely_resident_tokens is None else surely_resident_tokens
-    slow_prefill = correction * profile.prefill_seconds(prompt_tokens, sure_tokens)
-    fast, slow = profile.spreads.get(strategy, SPREAD)
-    short, usual, long = written(strategy, signals, profile)
-    token_s = correction * profile.decode_seconds(prompt_tokens, 1) / speedup
+    slow_prefill = correction * profile.prefill_seconds(prompt_tokens, sure_tokens, piece)
+    fast, slow = learned(profile.spreads, strategy, signals.task, SPREAD)
+    short, usual, long = written(signals, profile)
+    token_s = correction * profile.decode_seconds(min(prompt_tokens, piece or prompt_tokens), 1) / speedup
     # Waiting for others is no part of reading: neither corrections nor the spread of reading are of it.
     wait = waiting.beside(signals, profile, slow_prefill, (short, usual, long))
     soon, later, late = wait.first
@@ -110,11 +114,11 @@ def candidate(
     )
 
 
-def written(strategy: str, signals: Signals, profile: ModelProfile) -> tuple[float, float, float]:
-    """Tokens of an answer: 10th, 50th and 90th percentile."""
+def written(signals: Signals, profile: ModelProfile) -> tuple[float, float, float]:
+    """Tokens of an answer: 10th, 50th and 90th percentile. They follow from what is asked, whatever is read for it."""
     short, usual, long = (
         min(share * signals.expected_new_tokens, float(signals.max_new_tokens))
-        for share in profile.lengths.get(strategy, LENGTHS)
+        for share in profile.lengths.get(signals.task, LENGTHS)
     )
     return short, usual, long
 
@@ -129,5 +133,5 @@ def affordable(chosen: Candidate, budget: Budget, signals: Signals, profile: Mod
     if limit is None or high is None or not price:
         return signals.max_new_tokens
     high += (scanned - SPREAD[1] * chosen.scanned_tokens) * (signals.pricing.input or 0.0) / MILLION
-    *_, long = written(chosen.strategy, signals, profile)
+    *_, long = written(signals, profile)
     return min(signals.max_new_tokens, max(math.floor(long + (limit - high) * MILLION / price), 1))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnout.contracts import Drafts, PreparesOnce
+from turnout.errors import BudgetError
 from turnout.retrieval.search_signals import SearchSignals
-from turnout.router import policy, waiting
+from turnout.router import policy, series, shadow, waiting
 from turnout.router.request import Machinery, Request
 from turnout.router.signals import Signals, gather
 from turnout.types import Decision
@@ -38,9 +39,11 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         machinery.profile.windows,
         machinery.pricing,
     )
-    considered = policy.considered(machinery.strategies, known, machinery.profile, request.strategy)
+    named = request.strategy or request.shadow
+    considered = policy.considered(machinery.strategies, known, machinery.profile, named)
     shares = {each.name: each.missing(request.corpus) for each in considered if isinstance(each, PreparesOnce)}
     missing = {name: round(share * known.document_tokens) for name, share in shares.items() if share is not None}
+    lately = machinery.ledger.asked_lately(request.corpus.documents)
     return replace(
         known,
         waited_s=request.waited_s,
@@ -48,6 +51,11 @@ def signals(request: Request, machinery: Machinery) -> Signals:
         soft_missing=missing.get("soft"),
         kv_missing=missing.get("soft:ape"),
         agreement=_agreement(request, machinery),
+        keeps=known.keeps and machinery.lasting,
+        expected_questions=series.expected(request.expected_questions, lately),
+        asked_lately=lately,
+        from_lately=request.expected_questions is None and lately > 0,
+        left_s=request.left_s,
     )
 
 
@@ -60,6 +68,17 @@ def _agreement(request: Request, machinery: Machinery) -> float | None:
 
 def choose(known: Signals, request: Request, machinery: Machinery, spent_s: float = 0.0) -> Decision:
     """As `plan`, from signals that were gathered before."""
+    if request.shadow is None or request.strategy is not None:
+        return _chosen(known, request, machinery, spent_s)
+    run = _decided(known, replace(request, strategy=request.shadow), machinery, spent_s)
+    try:
+        paper = _chosen(known, request, machinery, spent_s)
+    except BudgetError:
+        paper = None
+    return shadow.run_instead(run, paper)
+
+
+def _chosen(known: Signals, request: Request, machinery: Machinery, spent_s: float) -> Decision:
     decision = _decided(known, request, machinery, spent_s)
     quality = machinery.profile.quality
     searches = machinery.search is not None and quality is not None and quality.search and known.search is None
@@ -76,6 +95,11 @@ def look(request: Request, machinery: Machinery) -> SearchSignals | None:
 
 def _decided(known: Signals, request: Request, machinery: Machinery, spent_s: float) -> Decision:
     budget, profile = request.budget, machinery.profile
-    considered = policy.considered(machinery.strategies, known, profile, request.strategy)
-    candidates = [strategy.estimate(known, profile, budget) for strategy in considered]
+    named = request.strategy or request.shadow
+    considered = policy.considered(machinery.strategies, known, profile, named)
+    later = series.after_the_first(known)
+    candidates = [
+        series.with_later(strategy.estimate(known, profile, budget), strategy.estimate(later, profile, budget))
+        for strategy in considered
+    ]
     return policy.decide(candidates, budget, known, profile, request.strategy, spent_s)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from turnout.contracts import Strategy
 from turnout.errors import BudgetError, ConfigurationError, UnknownNameError
-from turnout.router import agreement, reasons, waiting
+from turnout.router import agreement, reasons, series, waiting
 from turnout.router.prices import Pricing
 from turnout.router.profile import ModelProfile
 from turnout.router.quality import QualityModel, prior
@@ -30,6 +30,9 @@ BALANCED_PER_DOUBLING = 0.03
 
 SEARCH_MOVES = 0.03
 """A search moves the expected scores apart by no more than this in nine of ten of LaRA's questions."""
+
+MEMORY_HIGH = 1.06
+"""Peak memory over the predicted, at most: 1.05 in benchmarks/results/engine_memory.json."""
 
 TIER = "tier"
 NOT_MEASURED = "not measured with this model: taken only where it is asked for by name"
@@ -82,7 +85,7 @@ def decide(
     open_ = [c for c in inside if forced in (None, c.strategy)]
     if not open_:
         raise _impossible([c for c in judged if forced in (None, c.strategy)], budget, signals)
-    best = _best(open_, budget.optimize)
+    best = _best(series.in_time(open_, signals), budget.optimize, signals.expected_questions)
     why = "asked for by name" if forced else _why(best, budget, signals)
     unit = signals.pricing.currency if budget.optimize == "cost" else ""
     final = tuple(_explained(candidate, best, why, unit) for candidate in judged)
@@ -93,8 +96,17 @@ def decide(
         candidates=tuple(sorted(final, key=lambda c: (not c.chosen, c.excluded_by is not None, c.strategy))),
         budget=budget,
         signals={**signals.record(), "profile": profile.measured, "basis": model.basis},
-        because=(*reasons.because(model, signals, best, inside), *waiting.told(signals), *agreement.told(signals)),
-        would_flip=(*_limits_to_lift(final, signals), *reasons.flips(model, signals, best, open_)),
+        because=(
+            *reasons.because(model, signals, best, inside),
+            *series.told(signals, best, inside),
+            *waiting.told(signals),
+            *agreement.told(signals),
+        ),
+        would_flip=(
+            *_limits_to_lift(final, signals),
+            *reasons.flips(model, signals, best, open_),
+            *_questions_to_come(best, open_, budget, signals),
+        ),
     )
 
 
@@ -161,6 +173,8 @@ _HIGH = {"total_s": "total_high_s", "ttft_s": "ttft_high_s", "cost": "cost_high"
 def _needed(candidate: Candidate, limit: str) -> float | None:
     """What a limit is held against. Limits are hard: of an interval it is the high end."""
     needed: float | None = getattr(candidate, LIMITS[limit])
+    if limit == "max_memory_bytes" and needed is not None:
+        return math.ceil(MEMORY_HIGH * needed)
     high = getattr(candidate, _HIGH[LIMITS[limit]]) if LIMITS[limit] in _HIGH else None
     return needed if high is None else high
 
@@ -188,12 +202,14 @@ def _within(candidate: Candidate, budget: Budget, spent_s: float, pricing: Prici
     return candidate
 
 
-def _best(candidates: Sequence[Candidate], optimize: str) -> Candidate:
+def _best(candidates: Sequence[Candidate], optimize: str, questions: int) -> Candidate:
+    """By seconds and cost of one of so many questions over the same documents."""
+
     def known(value: float | None, worst: float) -> float:
         return worst if value is None else value
 
     def seconds(c: Candidate) -> float:
-        return known(c.total_s, math.inf)
+        return known(series.mean_seconds(c, questions), math.inf)
 
     top = max(known(c.quality, 0.0) for c in candidates)
     if optimize == "balanced":
@@ -206,8 +222,21 @@ def _best(candidates: Sequence[Candidate], optimize: str) -> Candidate:
         return min((c for c in candidates if known(c.quality, 0.0) >= top - TIE), key=seconds)
     alike = [c for c in candidates if known(c.quality, 0.0) >= top - ALIKE]
     if optimize == "latency":
-        return min(alike, key=lambda c: known(c.ttft_s, math.inf))
-    return min(alike, key=lambda c: (known(c.cost, math.inf), known(c.prompt_tokens, math.inf)))
+        return min(alike, key=lambda c: known(series.mean_first_word(c, questions), math.inf))
+    return min(alike, key=lambda c: (known(series.mean_cost(c, questions), math.inf), known(c.prompt_tokens, math.inf)))
+
+
+def _questions_to_come(
+    best: Candidate, open_: Sequence[Candidate], budget: Budget, signals: Signals
+) -> tuple[str, ...]:
+    """From how many questions over the same documents on another strategy would be chosen."""
+    expected = signals.expected_questions
+    counts = {count for each in open_ if (count := series.break_even(each, best)) is not None and count > expected}
+    for count in sorted(counts):
+        other = _best(open_, budget.optimize, count)
+        if other.strategy != best.strategy:
+            return (f"{other.strategy} at {count:,} or more questions over these documents",)
+    return ()
 
 
 def _explained(candidate: Candidate, best: Candidate, why: str, unit: str) -> Candidate:

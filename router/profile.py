@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -30,14 +31,15 @@ class ModelProfile:
 
     prefill(n) = prefill_s + per_token_s * n + per_pair_s * n * n / 2, and a new token at context n takes
     token_s + token_per_context_s * n. `corrections` and `outside_s` come from the ledger, by strategy: measured over
-    predicted engine seconds, and seconds to first word spent outside the engine. `windows` comes from calibrating:
+    predicted engine seconds, and seconds to first word spent outside the engine. What is by strategy may be by strategy
+    and task too (`learned`). `windows` comes from calibrating:
     kind of task -> the largest document size, in tokens, before the first at which a fall was measured; None where none
     was found up to the largest size measured, which is no limit. A kind that was not calibrated or is not measurable
     for the model is missing. Up to which size was measured: `calibration.store.load_window`, `KindWindow.sizes`.
     `quality` is what was measured of its strategies; None where nothing was. `spreads` and `lengths` come from the
-    ledger too, by strategy: the 10th and 90th percentile of measured engine seconds over their median, and those and
-    the median of the tokens that answers took, over the expected. So does `agreement`: how often a drafted token came
-    true if those before it did, for the strategies that draft (`turnout.router.agreement`).
+    ledger too: by strategy the 10th and 90th percentile of measured engine seconds over their median, and by task those
+    and the median of the tokens that answers took, over the expected. So does `agreement`, by strategy: how often a
+    drafted token came true if those before it did, for the strategies that draft (`turnout.router.agreement`).
     """
 
     per_token_s: float
@@ -66,15 +68,32 @@ class ModelProfile:
         quality = fields.get("quality")
         return cls(**{**fields, "quality": None if quality is None else QualityModel.from_dict(quality)})
 
-    def prefill_seconds(self, tokens: int, resident: int = 0) -> float:
+    def prefill_seconds(self, tokens: int, resident: int = 0, piece: int | None = None) -> float:
         """Seconds from acceptance to the first new token of a prompt of which the first `resident` tokens were read
-        before."""
+        before; of one that is read in pieces of about `piece` tokens, each alone, those of all pieces."""
+        if piece is not None and tokens > piece:
+            pieces = math.ceil(tokens / piece)
+            return pieces * self.prefill_seconds(tokens // pieces) * (tokens - resident) / tokens
         new = tokens - resident
         return self.prefill_s + self.per_token_s * new + self.per_pair_s * new * (tokens + resident) / 2
 
     def decode_seconds(self, context_tokens: int, new_tokens: int) -> float:
         """Seconds for `new_tokens` more tokens after `context_tokens`."""
         return new_tokens * (self.token_s + self.token_per_context_s * context_tokens)
+
+
+Value = TypeVar("Value")
+
+
+def learned(values: Mapping[str, Value], strategy: str, task: str, otherwise: Value) -> Value:
+    """What the ledger says of a strategy's answers to questions of one task; of all its answers, where there were too
+    few of that task."""
+    return values.get(by_task(strategy, task), values.get(strategy, otherwise))
+
+
+def by_task(strategy: str, task: str) -> str:
+    """The name under which a profile keeps what it learned of a strategy and one task."""
+    return f"{strategy} {task}"
 
 
 UNMEASURED_REMOTE = ModelProfile(

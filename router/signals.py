@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from turnout.contracts import Engine, Expects, Remembers, TellsLoad
+from turnout.contracts import Engine, Expects, ReadsInPieces, Remembers, TellsLoad
 from turnout.documents import Document
 from turnout.engines.in_flight import Load
 from turnout.retrieval.convert.formats import kind_of
@@ -50,8 +50,14 @@ class Signals:
         wait_s: seconds, by `load`, before the engine begins with this question: 10th, 50th and 90th percentile.
         soft_missing: tokens of the documents whose soft tokens have to be made first; None where that is not known.
         kv_missing: the same of keys and values of segments.
+        piece_tokens: of a prompt, where the reader reads long texts in pieces, each alone; None where it reads whole.
         agreement: how often the whole text agreed with what its passages foretold, in earlier answers of `rapid` over
             these documents (`turnout.router.agreement`); None where there were too few.
+        keeps: the engine keeps what it reads, so that a later question finds it again.
+        expected_questions: over the same documents, this one included (`turnout.router.series`).
+        asked_lately: over the same documents, as the ledger has it.
+        from_lately: what is expected follows from that, and nobody said it.
+        left_s: seconds that all expected questions may take together; None where there is no such limit.
     """
 
     task: str
@@ -82,6 +88,12 @@ class Signals:
     soft_missing: int | None = None
     kv_missing: int | None = None
     agreement: float | None = None
+    piece_tokens: int | None = None
+    keeps: bool = False
+    expected_questions: int = 1
+    asked_lately: int = 0
+    from_lately: bool = False
+    left_s: float | None = None
 
     @property
     def fill(self) -> float:
@@ -125,7 +137,9 @@ def gather(
         windows: `ModelProfile.windows`.
     """
     most, expected = new_tokens(question)
-    overhead = engine.count(Context((), question.text, question.history, question.task))
+    without_text = Context((), question.text, question.history, question.task)
+    overhead = engine.count(without_text)
+    piece = engine.piece_tokens(without_text) if isinstance(engine, ReadsInPieces) else None
     full = overhead + document_tokens
     resident, sure = 0, None
     if full < SURELY_OVER * engine.model.window:
@@ -158,6 +172,8 @@ def gather(
         effective_window=windows.get(_MEASURED_AS.get(likeliest, "")),
         pricing=pricing,
         load=engine.in_flight() if isinstance(engine, TellsLoad) else None,
+        piece_tokens=None if piece is None else piece + overhead,
+        keeps=isinstance(engine, Remembers) and "prefix_cache" in engine.capabilities,
     )
 
 

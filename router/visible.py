@@ -33,6 +33,10 @@ class Visible:
         if not abstained:
             yield from self._show(visible)
 
+    def take_back(self) -> None:
+        """What was shown is gone from the screen."""
+        self.shown = ""
+
     def _show(self, visible: str) -> Iterator[str]:
         new = visible[len(self.shown) :]
         if new:

@@ -19,6 +19,10 @@ settings.load_profile("turnout")
 # Tests are for the latter everywhere; benchmarks/gpu checks the former.
 os.environ["TRITON_INTERPRET"] = "1"
 
+# Tests that run side by side share the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Found before the fixture below moves the data directory away.
 MODELS = Path(os.environ.get("TURNOUT_HOME") or Path.home() / ".local/share/turnout") / "models"
 SHARED = Path(__file__).parents[2] / "shared" / "data"

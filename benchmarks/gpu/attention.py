@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import rivals
 import torch
 
 from turnout.engines.paged import sparse
+from turnout.engines.paged.chosen import bounds_of
 from turnout.engines.paged.patterns import Antidiagonal, Lines, Mass, Observed, Pattern, Pooled, Span
 from turnout.kernels.attn_decode import naive as decode_naive
 from turnout.kernels.attn_decode.api import attn_decode
 from turnout.kernels.attn_prefill.api import attn_prefill
 from turnout.kernels.block_scores.api import block_reduce, block_scores, pooled_scores
+from turnout.kernels.page_scores import naive as scores_naive
+from turnout.kernels.page_scores.api import page_scores, select_pages
 from turnout.kernels.select_blocks.api import select_blocks
 from turnout.kernels.shared import masks
 from turnout.kernels.shared.index import BlockIndex, from_mask
@@ -33,6 +37,10 @@ DENSITIES = (0.03, 0.05, 0.1, 0.2, 0.3)
 SELECTED = 4096
 NEWEST = (1, 4, 8, 16)
 CHUNK = 4096
+BLOCKS = ((128, 64), (128, 128), (64, 64))
+"""Queries of a block and keys of a tile that dense attention is tried with."""
+PARTS = (16, 32, 64, 128)
+"""Programs that share a sequence's keys in decoding."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +64,34 @@ Work = tuple[str, Callable[[], dict[str, Any]]]
 
 
 def works(sizes: Sizes) -> Iterator[Work]:
-    """Named pieces of work in order: correctness, dense baselines, sparse prefill, estimators, decoding."""
+    """Named pieces of work in order: the machine, correctness, dense baselines, sparse prefill, estimators,
+    decoding."""
+    yield "machine", lambda: rivals.machine(sizes.device, lambda work: timed(work, sizes))
     for name, pattern in PATTERNS.items():
         yield f"check {name}", lambda pattern=pattern: _check_pattern(sizes, pattern)
     yield "check dense", lambda: _check_dense(sizes)
     yield "check lists", lambda: _check_lists(sizes)
+    yield "check flex", lambda: _check_flex(sizes)
+    yield "check pages", lambda: _check_pages(sizes)
     yield "check probe", lambda: _check_probe(sizes)
     for newest in NEWEST:
         yield f"check decode {newest}", lambda newest=newest: _check_decode(sizes, newest)
     for length in sizes.lengths:
         case = Case(sizes, length)
+        for backend in rivals.BACKENDS if sizes.device == "cuda" else ():
+            yield f"{backend} {length}", lambda case=case, backend=backend: case.causal(backend)
         yield f"sdpa {length}", case.sdpa
         yield f"dense {length}", case.dense
+        for block in BLOCKS if sizes.device == "cuda" else ():
+            name = "{}x{}".format(*block)
+            yield f"dense by {name} {length}", lambda case=case, block=block: case.dense_by(block)
         for density in DENSITIES:
             for share in ("head", "group"):
                 yield (
                     f"lists {density:g} by {share} {length}",
                     lambda case=case, density=density, share=share: case.lists(density, share),
                 )
+            yield f"flex {density:g} {length}", lambda case=case, density=density: case.flex(density)
         yield f"scores 16 {length}", lambda case=case: case.scores(16)
         yield f"scores 8 {length}", lambda case=case: case.scores(8)
         yield f"pooled {length}", case.pooled
@@ -86,6 +104,7 @@ def works(sizes: Sizes) -> Iterator[Work]:
                 f"decode {newest} of {sizes.selected} {length}",
                 lambda case=case, newest=newest: case.decode(newest, sizes.selected),
             )
+        yield f"choose pages {length}", case.choose_pages
 
 
 PATTERNS = {
@@ -130,6 +149,27 @@ class Case:
         return self._rated(
             lambda: attn_prefill(rows.query, rows.key, rows.value, scale=rows.scale, q_start=rows.past), 1.0
         )
+
+    def dense_by(self, block: tuple[int, int]) -> dict[str, Any]:
+        """Without a list, by other tiles than the usual ones."""
+        from turnout.kernels.attn_prefill import triton
+
+        rows = self._rows
+        options = {"scale": rows.scale, "q_start": rows.past, "kv_len": len(rows.key), "block": block}
+        return self._rated(lambda: triton.attn_prefill(rows.query, rows.key, rows.value, **options), 1.0)
+
+    def causal(self, backend: str) -> dict[str, Any]:
+        """The whole prompt, causal, by one of torch's backends."""
+        query, key, value = drawn(self._sizes, self._length)
+        taken = self._timed(rivals.causal(query, key, value, backend))
+        products = 2 * self._sizes.dim * self._sizes.heads * self._length * (self._length + 1)
+        return {"time": taken, "flop_per_s": products / taken["median_s"]}
+
+    def flex(self, density: float) -> dict[str, Any]:
+        """FlexAttention over the same random tiles as `lists`, each head its own."""
+        rows = self._rows
+        index = random_lists(self._sizes.heads, density, rows)
+        return self._rated(rivals.flex(rows, index), shown(index, rows)) | {"asked_density": density}
 
     def lists(self, density: float, share: str) -> dict[str, Any]:
         """Random tiles, each head its own or the heads of a group the same."""
@@ -187,16 +227,38 @@ class Case:
         pages = paged(rows)
         ids = None if selected is None else some_pages(sizes, self._length, selected)
         keys = self._length if selected is None else min(selected, self._length)
-        ours = self._timed(
-            lambda: attn_decode(query[None], *pages, scale=rows.scale, page=PAGE, page_ids=ids, parts=64)
-        )
+
+        def work(parts: int) -> Callable[[], Any]:
+            return lambda: attn_decode(query[None], *pages, scale=rows.scale, page=PAGE, page_ids=ids, parts=parts)
+
+        by_parts = {parts: self._timed(work(parts)) for parts in (PARTS if sizes.device == "cuda" else PARTS[:1])}
+        best = min(by_parts, key=lambda parts: by_parts[parts]["median_s"])
+        ours = by_parts[best]
         q, k, v = (tensor.transpose(0, 1)[None] for tensor in (query, rows.key, rows.value))
         seen = torch.ones(newest, self._length, dtype=torch.bool, device=q.device).tril(self._length - newest)
         mask = None if newest == 1 else seen
         attend = torch.nn.functional.scaled_dot_product_attention
         theirs = self._timed(lambda: attend(q, k, v, attn_mask=mask, scale=rows.scale, enable_gqa=True))
         read = 2 * keys * sizes.kv_heads * sizes.dim * rows.key.element_size()
-        return {"time": ours, "sdpa": theirs, "bytes_per_s": read / ours["median_s"]}
+        found = {"time": ours, "sdpa": theirs, "bytes_per_s": read / ours["median_s"], "parts": best}
+        found["by_parts"] = {str(parts): taken["median_s"] for parts, taken in by_parts.items()}
+        if sizes.device == "cuda":
+            found["replayed"] = self._timed(replayed(work(best)))
+        return found
+
+    def choose_pages(self) -> dict[str, Any]:
+        """Bounds of all pages, scores and the choice of a new token."""
+        sizes, rows = self._sizes, self._rows
+        keys, _, table, lengths = paged(rows)
+        bounds = bounds_of(keys, table[0])
+        own = torch.arange(len(bounds), dtype=torch.int32, device=keys.device)[None]
+        budget = max(min(sizes.selected // PAGE, len(bounds)), 4)
+
+        def choose() -> torch.Tensor:
+            scores = page_scores(rows.query[-1:], bounds, own, lengths)
+            return select_pages(scores, lengths, page=PAGE, budget=budget)
+
+        return {"time": self._timed(choose), "bounds": self._timed(lambda: bounds_of(keys, table[0]))}
 
     def _timed(self, work: Callable[[], Any]) -> dict[str, float]:
         return timed(work, self._sizes)
@@ -282,6 +344,19 @@ def timed(work: Callable[[], Any], sizes: Sizes) -> dict[str, float]:
     return {"median_s": statistics.median(seconds), "least_s": min(seconds), "most_s": max(seconds)}
 
 
+def replayed(work: Callable[[], Any]) -> Callable[[], Any]:
+    """The same as a CUDA graph."""
+    stream: Any = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
 def _wait(sizes: Sizes) -> None:
     if sizes.device == "cuda":
         torch.cuda.synchronize()
@@ -310,6 +385,36 @@ def _check_lists(sizes: Sizes) -> dict[str, Any]:
     index = random_lists(sizes.heads, 0.3, rows)
     found, _ = attn_prefill(rows.query, rows.key, rows.value, index, scale=rows.scale, q_start=rows.past)
     return _close(sizes, found, _truth(rows, masks.listed(index, sizes.heads, len(rows.query), len(rows.key))))
+
+
+def _check_flex(sizes: Sizes) -> dict[str, Any]:
+    """The rival computes the same, so that its time is that of the same work."""
+    rows = _small(sizes)
+    worst: dict[str, Any] = {"error": 0.0}
+    for heads in (sizes.heads, sizes.kv_heads):
+        index = random_lists(heads, 0.3, rows)
+        wanted = _truth(rows, masks.listed(index, sizes.heads, len(rows.query), len(rows.key)))
+        found = rivals.flex(rows, index)()[0].transpose(0, 1)
+        worst = max(worst, _close(sizes, found, wanted), key=lambda each: each["error"])
+    return worst
+
+
+def _check_pages(sizes: Sizes) -> dict[str, Any]:
+    """Scores of pages against their plain form, and no key over its page's score."""
+    rows = _small(sizes)
+    keys, _, table, lengths = paged(rows)
+    bounds = bounds_of(keys, table[0])
+    own = torch.arange(len(bounds), dtype=torch.int32, device=keys.device)[None]
+    query = rows.query[-1:]
+    found = page_scores(query, bounds, own, lengths)
+    wanted = scores_naive.page_scores(query.double(), bounds, own, lengths)
+    exact = torch.einsum(
+        "hd,khd->hk", query[0].double(), rows.key.double().repeat_interleave(sizes.heads // sizes.kv_heads, 1)
+    )
+    highest = exact.view(sizes.kv_heads, -1, len(rows.key) // PAGE, PAGE).amax((1, 3))
+    assert bool((highest <= wanted[0] + 1e-6).all()), "a key is over its page's score"  # noqa: S101
+    size = float(wanted.abs().max())
+    return _close(sizes, found / size, wanted / size)
 
 
 def _check_pattern(sizes: Sizes, pattern: Pattern) -> dict[str, Any]:

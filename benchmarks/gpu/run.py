@@ -2,14 +2,16 @@
 
     python benchmarks/gpu/run.py reader MODEL_FOLDER RUN [RUN ...]
     python benchmarks/gpu/run.py engine
-    python benchmarks/gpu/run.py attention [tiny]
+    python benchmarks/gpu/run.py attention [whole|tiny] [MINUTES]
     python benchmarks/gpu/run.py speculation [tiny]
 
 `reader` runs what `turnout train reader --prepare-only` prepared, one run after the other, and gives back what the same
 command without `--prepare-only` goes on from. `engine` checks the paged engine and measures it, see engine.py.
-`attention` does so with the kernels for dense and sparse attention, see attention.py; run again, it goes on after the
-rows that OUT/attention.json holds. `speculation` measures drafting and verifying against the formula that predicts it,
-see speculation.py. `tiny` tries it out on a CPU.
+`attention` does so with the kernels for dense and sparse attention, see attention.py, and with whole prompts, see
+whole.py; it begins no piece of work after MINUTES (9 by default), and run again it goes on after the rows that
+OUT/attention.json holds, so that a visit may be several calls: put the file of the call before into OUT. Beside what
+was measured it prints the numbers to beat, see targets.py. `speculation` measures drafting and verifying against the
+formula that predicts it, see speculation.py. `tiny` tries it out on a CPU.
 """
 
 from __future__ import annotations
@@ -82,12 +84,16 @@ def speculation(size: str = "whole") -> None:
     drafting.speed(drafting.TINY if size == "tiny" else drafting.Sizes(), note)
 
 
-def attention(size: str = "whole") -> None:
-    """Rows as they are measured. What fails is noted and tried again by the next run; the others go on without it."""
+def attention(size: str = "whole", minutes: str = "9") -> None:
+    """Rows as they are measured. What fails is noted, and tried again once all else is there; the others go on without
+    it, but where it has left the device unusable, the run ends and the next one goes on."""
     import attention as kernels
+    import targets
+    import whole
 
     from turnout import system
 
+    until = time.monotonic() + 60 * float(minutes)
     sizes = kernels.TINY if size == "tiny" else kernels.Sizes()
     file = OUT / "attention.json"
     head = {"benchmark": "gpu_attention", "seed": kernels.SEED, "repeats": sizes.repeats, "device": system.device(),
@@ -96,19 +102,36 @@ def attention(size: str = "whole") -> None:
     if {name: record.get(name) for name in head} != head:
         record = {**head, "rows": {}}  # of another machine, or of other versions
     record["date"] = time.strftime("%Y-%m-%d")
-    for name, work in kernels.works(sizes):
-        if "failed" in record["rows"].get(name, {"failed": ""}):
-            try:
-                record["rows"][name] = work()
-            except Exception as error:
-                record["rows"][name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
-            new = file.with_suffix(".new")  # a run may be ended while it writes
-            new.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            new.replace(file)
-            print(name, record["rows"][name], flush=True)
-    failed = [name for name, row in record["rows"].items() if "failed" in row]
-    if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+    rows = record["rows"]
+    works = [*kernels.works(sizes), *whole.works(whole.TINY if size == "tiny" else whole.Whole())]
+    missing = [work for work in works if work[0] not in rows]
+    left = [*missing, *(work for work in works if "failed" in rows.get(work[0], {}))]
+    while left and time.monotonic() < until and _is_usable(sizes.device):
+        name, work = left.pop(0)
+        try:
+            rows[name] = work()
+        except Exception as error:
+            rows[name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        new = file.with_suffix(".new")  # a run may be ended while it writes
+        new.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        new.replace(file)
+        print(name, rows[name], flush=True)
+    print("\n".join(targets.table(rows)), flush=True)
+    failed = [name for name, row in rows.items() if "failed" in row]
+    if left or failed:
+        raise SystemExit(f"{len(left)} pieces of work are left; failed: {', '.join(failed) or 'none'}")
+
+
+def _is_usable(device: str) -> bool:
+    """A kernel that reads where it must not leaves a process that can do nothing more."""
+    import torch
+
+    try:
+        torch.ones(1, device=device).sum().item()
+    except RuntimeError as error:
+        print(f"the device can't be used any more: {error}", flush=True)
+        return False
+    return True
 
 
 def _printed() -> Callable[[str, int, int], None]:

@@ -118,6 +118,8 @@ class Layer:
             return self._in_parallel(piece, piece.parallel)[0].to(self._query.dtype)
         if self._window is not None and self.is_windowed(piece):
             return self._windowed(piece, self._window)
+        if piece.chosen is not None and piece.table is not None:
+            return piece.chosen.attended(self, piece, piece.table)[0].to(self._query.dtype)
         band = None if piece.policy is None else piece.policy.at(piece.past)
         found = self.dense(piece) if band is None else sparse.attended(self, piece, band)
         return found[0].to(self._query.dtype)
@@ -142,13 +144,17 @@ class Layer:
     def device(self) -> torch.device:
         return self._query.device
 
-    def narrowed(self, heads: slice) -> Layer:
-        """The same of some key heads, and the query heads that share them."""
+    def inputs(self, piece: Piece) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+        """A piece's queries [rows, query heads, dim], and the keys and values of the whole pool, [slots, key heads,
+        dim]; how scores are scaled."""
+        return self._query[:, piece.rows].transpose(0, 1), self._keys, self._values, self._scale
+
+    def narrowed(self, heads: slice, keys: slice) -> Layer:
+        """The same of some query heads and the key heads that they share, evenly."""
         part = copy.copy(self)
-        group = self.query_heads // self.key_heads
-        part._query = self._query[heads.start * group : heads.stop * group]
-        part._key, part._value = self._key[heads], self._value[heads]
-        part._keys, part._values = self._keys[:, heads], self._values[:, heads]
+        part._query = self._query[heads]
+        part._key, part._value = self._key[keys], self._value[keys]
+        part._keys, part._values = self._keys[:, keys], self._values[:, keys]
         return part
 
     def rows(self, piece: Piece) -> sparse.Rows:

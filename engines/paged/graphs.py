@@ -1,8 +1,9 @@
 """Steps of one token a sequence on a GPU, captured once for each number of sequences and replayed from then on.
 
 A step launches hundreds of kernels that take a few microseconds each; replayed as one graph they follow each other
-without waiting for Python. A graph repeats the same branches, addresses and shapes, so there is one with an adapter and
-one without, and what changes from step to step lies in buffers: tokens, positions, slots, page tables and lengths.
+without waiting for Python. A graph repeats the same branches, addresses and shapes, so there is one for each way that
+the adapters' switches stand, and what changes from step to step lies in buffers: tokens, positions, slots, page tables
+and lengths.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ PROGRAMS = 1024
 """Programs of a layer's attention: several for each multiprocessor of a large GPU."""
 
 MOST_PARTS = 64
+
+Switches = tuple[bool, ...]
+"""One truth for each adapter: whether it is on."""
 
 
 @dataclass(slots=True)
@@ -59,28 +63,28 @@ class DecodeGraphs:
     def __init__(self, lean: LeanModel, pool: PagePool, device: str) -> None:
         self._lean, self._pool, self._device = lean, pool, device
         self._buffers: dict[int, Buffers] = {}
-        self._graphs: dict[tuple[int, bool], Any] = {}
+        self._graphs: dict[tuple[int, Switches], Any] = {}
         # Idle rows write here.
         (self._idle,) = pool.take(1)
 
     def step(
-        self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]], *, adapted: bool = False
+        self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]], stand: Switches = ()
     ) -> torch.Tensor:
         """[sequences, hidden] after one token of each; its keys and values go into the last of its pages.
 
         Args:
             pages: of each sequence, with room for the token.
-            adapted: how the model's switch stands.
+            stand: how the switches of the model's adapters stand.
         """
         import torch
 
         if not self._device.startswith("cuda"):
-            return self._step(ids, positions, pages, adapted)
+            return self._step(ids, positions, pages, stand)
         with torch.cuda.device(self._device):  # where captures and kernels go by default
-            return self._step(ids, positions, pages, adapted)
+            return self._step(ids, positions, pages, stand)
 
     def _step(
-        self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]], adapted: bool
+        self, ids: Sequence[int], positions: Sequence[int], pages: Sequence[Sequence[int]], stand: Switches
     ) -> torch.Tensor:
         size = next(size for size in SIZES if size >= len(ids))
         if size not in self._buffers:
@@ -89,10 +93,10 @@ class DecodeGraphs:
         self._fill(buffers, ids, positions, pages)
         if not self._device.startswith("cuda"):
             self._run(buffers)
-        elif (size, adapted) in self._graphs:
-            self._graphs[size, adapted].replay()
+        elif (size, stand) in self._graphs:
+            self._graphs[size, stand].replay()
         else:
-            self._graphs[size, adapted] = self._captured(buffers)
+            self._graphs[size, stand] = self._captured(buffers)
         assert buffers.hidden is not None  # noqa: S101 - every way above sets it
         return buffers.hidden[: len(ids)]
 

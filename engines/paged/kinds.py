@@ -17,11 +17,16 @@ def are_pages_for(model: ModelFolder) -> bool:
     return model.config.get("model_type") in MODEL_TYPES and model.rope_type in ROPE_TYPES
 
 
-def rooted(fingerprint: str, namespace: str | None, adapted: bool = True, attention: str = "") -> str:
+Adapted = bool | str
+"""Which adapter reads, of those beside the model's weights: its own, none, or another one by its key."""
+
+
+def rooted(fingerprint: str, namespace: str | None, adapted: Adapted = True, attention: str = "") -> str:
     """What a beginning is kept under: two with different roots never find each other.
 
     Args:
         attention: key of the policy that it is read with, see `policy.AttentionPolicy.key`; "" for dense.
     """
-    read = f"{'adapted' if adapted else 'plain'}{'+' if attention else ''}{attention}"
+    by = adapted if isinstance(adapted, str) else "adapted" if adapted else "plain"
+    read = f"{by}{'+' if attention else ''}{attention}"
     return f"{fingerprint}/{read}/{namespace or ''}"

@@ -92,10 +92,16 @@ def _bias(linears: Sequence[Any]) -> torch.Tensor | None:
 
 def _switched(linears: Sequence[Any], function: Function) -> Function:
     """With the layers' adapters, where they have some that can be switched."""
-    from turnout.engines.paged.switched import SwitchedLinear, joined
+    from turnout.engines.paged.switched import joined
 
-    switch = next((linear.switch for linear in linears if isinstance(linear, SwitchedLinear)), None)
-    if switch is None:
+    adapters = list(joined(linears))
+    if not adapters:
         return function
-    down, up = joined(linears)
-    return lambda x: switch.added(function(x), x, down, up)
+
+    def added(x: torch.Tensor) -> torch.Tensor:
+        found = function(x)
+        for switch, down, up in adapters:
+            found = switch.added(found, x, down, up)
+        return found
+
+    return added

@@ -1,5 +1,6 @@
 """What an attention pattern is made of: methods differ in a few choices, and there is one object for each: what is
-chosen and how much of it (blocks, lines, a span), what scores it, and who shares the choice.
+chosen and how much of it (blocks, lines, a span), what scores it, and who shares the choice. `Pages` says it of new
+tokens.
 
 A paper is a combination of them, see docs/attention.md. Positions are the original ones.
 """
@@ -54,8 +55,7 @@ class Mass:
     share: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ConfigurationError(f"a share of {self.share} of the score can't be", hint="above 0, up to 1")
+        _share(self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,27 @@ class Top:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The strongest columns and diagonals, of which the first and the newest ones are always taken."""
+    """The strongest columns and diagonals, of which the first and the newest ones are always taken.
+
+    Attributes:
+        vertical, slash: how many columns and diagonals; with a share at most so many.
+        share: of what the observed rows look at: each head takes the fewest columns that hold it, and the fewest
+            diagonals (SampleAttention's columns, FlexPrefill's lines); None for a fixed number.
+    """
 
     vertical: int = 1000
     slash: int = 6096
     sinks: int = 30
     newest: int = 100
+    share: float | None = None
 
     def __post_init__(self) -> None:
         at_least("vertical", self.vertical, 0)
         at_least("slash", self.slash, 1)
         at_least("sinks", self.sinks, 0)
         at_least("newest", self.newest, 1)  # without the diagonal a row could see nothing
+        if self.share is not None:
+            _share(self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,36 @@ class Span:
     def __post_init__(self) -> None:
         at_least("sink", self.sink, 0)
         at_least("local", self.local, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages that a new token looks at: those whose keys could score highest, by the least and highest numbers of
+    every 16 of them (Quest, arXiv 2406.10774), the query heads of a key head together, for some steps (LServe, arXiv
+    2502.14866).
+
+    Attributes:
+        budget: pages of 64 tokens, all in all; a sequence that has no more of them is read whole.
+        every: steps that a choice holds for, as long as no page begins.
+        start: tokens up to which everything is looked at.
+        first, last: pages at the sequence's beginning and end that are always taken. The last tokens of a step of
+            several may begin in the page before the last one.
+        dense_layers: the first layers, which look at everything.
+    """
+
+    budget: int = 64
+    every: int = 4
+    start: int = 65536
+    first: int = 1
+    last: int = 2
+    dense_layers: int = 2
+
+    def __post_init__(self) -> None:
+        at_least("every", self.every, 1)
+        at_least("last", self.last, 2)
+        for name in ("start", "first", "dense_layers"):
+            at_least(name, getattr(self, name), 0)
+        at_least("budget", self.budget, self.first + self.last + 1)
 
 
 Scorer = Antidiagonal | Pooled | Observed | None
@@ -152,10 +191,13 @@ _PARTS: dict[str, type] = {part.__name__: part for part in (Antidiagonal, Pooled
 
 def told(pattern: Pattern) -> dict[str, Any]:
     parts = {"budget": pattern.budget, "scorer": pattern.scorer}
-    told = {
-        role: None if part is None else {"kind": type(part).__name__, **asdict(part)} for role, part in parts.items()
-    }
+    told = {role: None if part is None else {"kind": type(part).__name__, **_set(part)} for role, part in parts.items()}
     return {**told, "share": pattern.share, "block": pattern.block}
+
+
+def _set(part: Any) -> dict[str, Any]:
+    """Settings that are: one that a version adds changes no fingerprint where it is not used."""
+    return {name: value for name, value in asdict(part).items() if value is not None}
 
 
 def pattern_from(fields: Mapping[str, Any]) -> Pattern:
@@ -172,6 +214,11 @@ def pattern_from(fields: Mapping[str, Any]) -> Pattern:
 def at_least(name: str, value: int, least: int) -> None:
     if not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name} is {value!r}", hint=f"give a whole number of {least} or more")
+
+
+def _share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"a share of {share} of the score can't be", hint="above 0, up to 1")
 
 
 def _power_of_two(name: str, value: int, least: int, most: int) -> None:

@@ -13,12 +13,13 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from turnout.engines.paged.pages import PAGE, PagePool
+from turnout.engines.paged.pages import PAGE, PagePool, pages_for
 
 if TYPE_CHECKING:
     import torch
 
     from turnout.engines.paged.attention import Layer
+    from turnout.engines.paged.chosen import ChosenPages
     from turnout.engines.paged.policy import AttentionPolicy
     from turnout.engines.paged.tree import Tree
 
@@ -106,6 +107,8 @@ class Piece:
         whole: past and rows, where there is a policy.
         among: what rows that are a tree see of one another; None where each sees those before it.
         parallel: what of the past has a softmax of its own.
+        chosen: of which pages the rows see some; None where they see all.
+        table: int32 [1, pages] of past and rows, where pages are chosen.
     """
 
     begin: int
@@ -116,6 +119,8 @@ class Piece:
     whole: tuple[Run, ...] = ()
     among: Among | None = None
     parallel: Parallel | None = None
+    chosen: ChosenPages | None = None
+    table: torch.Tensor | None = None
 
     @property
     def rows(self) -> slice:
@@ -194,10 +199,12 @@ class Together:
 
 
 def _together(pieces: Sequence[Piece], pool: PagePool, device: str) -> Together | None:
-    """None where a piece has more than one row, or tokens read in parallel, or is the only one."""
+    """None where a piece has more than one row, or tokens read in parallel, or chosen pages, or is the only one."""
     import torch
 
-    if len(pieces) < 2 or not all(piece.is_single and piece.parallel is None for piece in pieces):
+    if len(pieces) < 2 or not all(
+        piece.is_single and piece.parallel is None and piece.chosen is None for piece in pieces
+    ):
         return None
     users: defaultdict[Run, list[int]] = defaultdict(list)
     for place, piece in enumerate(pieces):
@@ -230,6 +237,7 @@ def plan(
     device: str,
     trees: Mapping[int, Tree] = MappingProxyType({}),
     parallels: Mapping[int, Parallel] = MappingProxyType({}),
+    chosen: Mapping[int, ChosenPages] = MappingProxyType({}),
 ) -> StepPlan:
     """The plan of a step.
 
@@ -238,6 +246,7 @@ def plan(
             token looks at everything.
         trees: the new tokens of those feeds, by place, that are one.
         parallels: what of the past of those feeds, by place, was read in parallel.
+        chosen: of which pages the new tokens of those feeds, by place, see some.
     """
     import torch
 
@@ -250,7 +259,12 @@ def plan(
         slots += [pages[at // PAGE] * PAGE + at % PAGE for at in range(past, past + new)]
         seen = past + 1 if new == 1 else past
         among = _among(trees[place], pool, device) if place in trees and new > 1 else None
-        if policy is None or new == 1:
+        some = chosen.get(place)
+        if some is not None:
+            table = torch.tensor([pages[: pages_for(past + new)]], dtype=torch.int32, device=device)
+            runs = runs_of(pages, seen)
+            pieces.append(Piece(begin, begin + new, past, runs, among=among, chosen=some, table=table))
+        elif policy is None or new == 1:
             pieces.append(Piece(begin, begin + new, past, runs_of(pages, seen), among=among, parallel=apart))
         else:
             pieces.append(Piece(begin, begin + new, past, runs_of(pages, past), policy, runs_of(pages, past + new)))

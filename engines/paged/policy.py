@@ -1,4 +1,5 @@
-"""Attention policies: which keys the tokens of a prompt look at, by layer, key head and place in the prompt.
+"""Attention policies: which keys the tokens of a prompt look at, by layer, key head and place in the prompt; and which
+pages new tokens do.
 
 A policy acts on the chunks in which a prompt is read, on a fixed grid from token 0, and what holds for a chunk depends
 on the tokens before it alone, not on the length of the prompt: beginnings stay the same for every prompt. All keys are
@@ -10,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any
 
 from turnout.engines.folder import ModelFolder
 from turnout.engines.paged.kinds import MODEL_TYPES, are_pages_for
 from turnout.engines.paged.pages import PAGE, KvShape
-from turnout.engines.paged.patterns import Pattern, Span, at_least, pattern_from, told
+from turnout.engines.paged.patterns import Pages, Pattern, Span, at_least, pattern_from, told
 from turnout.errors import ConfigurationError, ModelError
 
 VERSION = 1
@@ -33,8 +34,8 @@ class Band:
 
     Attributes:
         patterns: None stands for dense.
-        heads: [layers][key heads], which of the patterns; without, the first one holds for all. The query heads of a
-            key head go with it.
+        heads: [layers][key heads], which of the patterns, the query heads of a key head with it; or [layers][query
+            heads]. Without, the first one holds for all.
     """
 
     start: int
@@ -51,12 +52,30 @@ class Band:
                 f"heads name pattern {min(wrong)}, of {len(self.patterns)}", hint="they are counted from 0"
             )
 
-    def of(self, layer: int, heads: int) -> Iterator[tuple[slice, Pattern | None]]:
-        """Key heads that follow one another with the same pattern, together."""
-        row = self.heads[layer] if self.heads else (0,) * heads
-        for pattern, group in groupby(enumerate(row), key=lambda each: each[1]):
-            places = [place for place, _ in group]
-            yield slice(places[0], places[-1] + 1), self.patterns[pattern]
+    def of(self, layer: int, query_heads: int, key_heads: int) -> Iterator[tuple[slice, slice, Pattern | None]]:
+        """Query heads that follow one another with the same pattern, together, and the key heads that they share: whole
+        groups of them, or some of one group."""
+        group = query_heads // key_heads
+        row = self.heads[layer] if self.heads else (0,) * key_heads
+        if len(row) not in (query_heads, key_heads):
+            raise ConfigurationError(
+                f"the policy names {len(row)} heads, the model has {query_heads} that share {key_heads}",
+                hint="calibrate it for this model: turnout calibrate attention",
+            )
+        each = row if len(row) == query_heads else tuple(pattern for pattern in row for _ in range(group))
+        # A group that has one pattern goes with its neighbours, any other one is parted.
+        parts: list[list[int]] = []  # begin, end, pattern, whether it may grow by whole groups
+        for begin in range(0, query_heads, group):
+            own = each[begin : begin + group]
+            is_one = len(set(own)) == 1
+            if is_one and parts and parts[-1][2:] == [own[0], True]:
+                parts[-1][1] += group
+                continue
+            for pattern, those in groupby(enumerate(own, begin), key=lambda one: one[1]):
+                places = [place for place, _ in those]
+                parts.append([places[0], places[-1] + 1, pattern, is_one])
+        for begin, end, pattern, _ in parts:
+            yield slice(begin, end), slice(begin // group, (end - 1) // group + 1), self.patterns[pattern]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +85,12 @@ class AttentionPolicy:
     Attributes:
         bands: with ascending starts.
         name: how reports call it; it changes nothing.
+        decode: which pages new tokens look at, one at a time or a few drafted ones; None for all.
     """
 
     bands: tuple[Band, ...] = ()
     name: str = field(default="", compare=False)
+    decode: Pages | None = None
 
     def __post_init__(self) -> None:
         if any(later.start <= band.start for band, later in pairwise(self.bands)):
@@ -79,28 +100,45 @@ class AttentionPolicy:
 
     @property
     def is_dense(self) -> bool:
-        return all(pattern is None for band in self.bands for pattern in band.patterns)
+        """It changes nothing, neither of prompts nor of new tokens."""
+        return self.reading is None and self.decode is None
+
+    @property
+    def reading(self) -> AttentionPolicy | None:
+        """What it says of prompts alone; None where they are read densely."""
+        is_dense = all(pattern is None for band in self.bands for pattern in band.patterns)
+        return None if is_dense else replace(self, decode=None)
 
     @property
     def fingerprint(self) -> str:
         """The same for the same settings, in every process and version that means the same by them."""
-        said = json.dumps([VERSION, self.to_dict()["bands"]], sort_keys=True)
+        settings = self.to_dict()
+        said = json.dumps([VERSION, settings["bands"], *([settings["decode"]] if self.decode else [])], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-    def key(self, chunk: int) -> str:
-        """What keys and values that were read with it in such chunks are kept under."""
+    def named(self, chunk: int) -> str:
+        """What a model that reads in such chunks is told apart by: its answers differ."""
         return f"{self.fingerprint}.{chunk}"
+
+    def key(self, chunk: int) -> str:
+        """What keys and values that were read with it in such chunks are kept under; "" for those of dense reading.
+
+        `decode` has no part in it: what a token leaves that has looked at chosen pages is kept for nobody, so that all
+        that is kept was read as the bands say.
+        """
+        return "" if self.reading is None else self.reading.named(chunk)
 
     def at(self, past: int) -> Band | None:
         """What holds for a chunk with so many tokens before it; None where it is dense in all heads."""
         holding = next((band for band in reversed(self.bands) if band.start <= past), None)
         return None if holding is None or all(pattern is None for pattern in holding.patterns) else holding
 
-    def check(self, shape: KvShape, chunk: int) -> None:
+    def check(self, shape: KvShape, chunk: int, query_heads: int | None = None) -> None:
         """Before a model is loaded.
 
         Args:
             chunk: tokens of a step in which prompts are read.
+            query_heads: of the model; without it a policy by query heads is taken for one of this model.
 
         Raises:
             ModelError: its heads have a size that the kernels do not know.
@@ -113,10 +151,11 @@ class AttentionPolicy:
             )
         for band in self.bands:
             counts = {len(row) for row in band.heads}
-            if band.heads and (len(band.heads) != shape.layers or counts != {shape.heads}):
+            able = {shape.heads, query_heads} if query_heads else {count for count in counts if not count % shape.heads}
+            if band.heads and (len(band.heads) != shape.layers or len(counts) > 1 or not counts <= able - {0}):
                 raise ConfigurationError(
-                    f"the policy names {len(band.heads)} layers of {sorted(counts)} key heads, the model has "
-                    f"{shape.layers} of {shape.heads}",
+                    f"the policy names {len(band.heads)} layers of {sorted(counts)} heads, the model has "
+                    f"{shape.layers} of {shape.heads} key heads",
                     hint="calibrate it for this model: turnout calibrate attention",
                 )
             multiple = max([PAGE, *(pattern.chunks_of for pattern in band.patterns if pattern is not None)])
@@ -135,7 +174,8 @@ class AttentionPolicy:
             }
             for band in self.bands
         ]
-        return {"name": self.name, "bands": bands}
+        decode = {} if self.decode is None else {"decode": asdict(self.decode)}
+        return {"name": self.name, "bands": bands, **decode}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> AttentionPolicy:
@@ -153,7 +193,8 @@ class AttentionPolicy:
                 )
                 for band in fields["bands"]
             )
-            return cls(bands, str(fields.get("name", "")))
+            decode = fields.get("decode")
+            return cls(bands, str(fields.get("name", "")), None if decode is None else Pages(**decode))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"this is no attention policy: {error!r}", hint="make one with turnout calibrate attention"
@@ -174,14 +215,15 @@ def fitting(policy: AttentionPolicy | None, model: ModelFolder, chunk: int) -> A
             f"{model.path.name} can't be read sparsely: its keys and values do not lie in pages",
             hint=f"leave its attention dense, or use a model of the types {', '.join(sorted(MODEL_TYPES))}",
         )
-    policy.check(KvShape(model.layers, model.kv_heads, model.head_dim), chunk)
+    heads = int(model.config["num_attention_heads"])
+    policy.check(KvShape(model.layers, model.kv_heads, model.head_dim), chunk, heads)
     return policy
 
 
 def grid_of(policy: AttentionPolicy | None, chunk: int) -> int:
     """In multiples of how many tokens the beginnings of prompts that are read in such chunks are kept: what a sparse
     chunk has chosen depends on all of its tokens, so only whole ones are for others."""
-    return PAGE if policy is None else chunk
+    return PAGE if policy is None or policy.reading is None else chunk
 
 
 def key_of(policy: AttentionPolicy | None, chunk: int) -> str:

@@ -11,6 +11,7 @@ from turnout.engines.device import memory_of
 from turnout.engines.loading import cache_argument
 from turnout.engines.paged import attention
 from turnout.engines.paged.graphs import DecodeGraphs, can_capture
+from turnout.engines.paged.kinds import Adapted
 from turnout.engines.paged.lean import ROWS, LeanModel, fits
 from turnout.engines.paged.pages import PagePool
 from turnout.engines.paged.plan import Parallel, StepPlan, Watch, plan
@@ -19,6 +20,7 @@ from turnout.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
+    from turnout.engines.paged.chosen import ChosenPages
     from turnout.engines.paged.policy import AttentionPolicy
     from turnout.engines.paged.switched import Switch
     from turnout.engines.paged.tree import Tree
@@ -34,10 +36,11 @@ class Feed:
         fragments: ids, or embeddings [tokens, hidden].
         new: how many tokens they are.
         logits: which of the new tokens' logits are wanted, counted from the first new one.
-        adapted: reads with the adapter, where the model has one that can be switched.
+        adapted: which adapter reads, where the model has one that can be switched.
         policy: what the new tokens look at; None for everything.
         tree: the new tokens, where they are one.
         parallel: what of the past was read in parts at the same positions, all of it before the new tokens.
+        chosen: of which pages the new tokens see some; None where they see all.
     """
 
     pages: Sequence[int]
@@ -45,10 +48,11 @@ class Feed:
     fragments: Sequence[Sequence[int] | torch.Tensor]
     new: int
     logits: Sequence[int]
-    adapted: bool = True
+    adapted: Adapted = True
     policy: AttentionPolicy | None = None
     tree: Tree | None = None
     parallel: Parallel | None = None
+    chosen: ChosenPages | None = None
 
     @property
     def positions(self) -> list[int]:
@@ -62,14 +66,14 @@ class Runner:
 
     Args:
         int8: steps of a few tokens use weights in int8, see `LeanModel`.
-        switch: of the network's adapter, if it has one beside its weights.
+        switches: of the network's adapters that lie beside its weights.
 
     Raises:
         ModelError: the model's attention can't be replaced through transformers' interface.
     """
 
     def __init__(
-        self, network: Any, pool: PagePool, device: str, *, int8: bool = False, switch: Switch | None = None
+        self, network: Any, pool: PagePool, device: str, *, int8: bool = False, switches: Sequence[Switch] = ()
     ) -> None:
         from turnout.engines.paged.cache import PagedCache
 
@@ -89,7 +93,7 @@ class Runner:
             if self._lean is not None and can_capture(device, pool.shape.dim)
             else None
         )
-        self._switch = switch
+        self._switches = switches
         self._device = device
         self._cache = PagedCache(pool.shape.layers)
         self._argument = cache_argument(network.base_model)
@@ -126,6 +130,7 @@ class Runner:
             self._device,
             {place: feed.tree for place, feed in enumerate(feeds) if feed.tree is not None},
             {place: feed.parallel for place, feed in enumerate(feeds) if feed.parallel is not None},
+            {place: feed.chosen for place, feed in enumerate(feeds) if feed.chosen is not None},
         )
         step.observed, step.watch = {layer: [] for layer in observe}, watch
         keep = [piece.begin + at for piece, feed in zip(step.pieces, feeds, strict=True) for at in feed.logits]
@@ -133,9 +138,10 @@ class Runner:
         self._cache.follow(step)
         try:
             with memory_of(self._device, f"for a step of {len(positions):,} tokens"), torch.inference_mode():
-                if self._switch is not None:
+                if self._switches:
                     rows = [feed.adapted for feed in feeds for _ in range(feed.new)]
-                    self._switch.set(rows, self._network.get_input_embeddings().weight)
+                    for switch in self._switches:
+                        switch.set(rows, self._network.get_input_embeddings().weight)
                 lean = None if is_prompt and self.int8 else self._lean
                 hidden = self._hidden(feeds, positions, step, lean)[keep]
                 logits = self._logits(hidden, columns, lean)
@@ -153,11 +159,11 @@ class Runner:
         soft = any(isinstance(fragment, torch.Tensor) for fragment in fragments)
         if lean is not None and len(positions) <= ROWS and not soft and not step.is_watched:
             ids = [int(token) for fragment in fragments for token in fragment]
-            adapted = self._switch.rows if self._switch is not None else False
-            # A graph knows no positions but those of the slots, and one softmax.
-            fits_graph = all(feed.new == 1 and feed.parallel is None for feed in feeds)
-            if self._graphs is not None and isinstance(adapted, bool) and fits_graph:
-                return self._graphs.step(ids, positions, [feed.pages for feed in feeds], adapted=adapted)
+            stand = tuple(switch.rows for switch in self._switches if isinstance(switch.rows, bool))
+            # A graph knows no positions but those of the slots, and one softmax over all pages.
+            fits_graph = all(feed.new == 1 and feed.parallel is None and feed.chosen is None for feed in feeds)
+            if self._graphs is not None and len(stand) == len(self._switches) and fits_graph:
+                return self._graphs.step(ids, positions, [feed.pages for feed in feeds], stand)
             tokens, at = torch.tensor([ids, positions], device=self._device)
             return lean.step(tokens, at, partial(attention.attend, step))
         hidden: torch.Tensor = self._network.base_model(

@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from turnout.engines.memory import PREFILL_CHUNK
+from turnout.engines.paged.chosen import ChosenPages
+from turnout.engines.paged.kinds import Adapted
 from turnout.engines.paged.pages import PAGE, pages_for
 from turnout.engines.paged.plan import Watch
 from turnout.engines.paged.policy import AttentionPolicy, grid_of
@@ -58,8 +60,9 @@ class KvSequence:
 
     Args:
         root: what its keys and values may be found under again, see `Residency`.
-        adapted: read with the model's adapter, where it has one that can be switched.
-        policy: what a prompt's tokens look at, in whole chunks; `append` looks at everything.
+        adapted: which adapter reads, where the model has one that can be switched.
+        policy: what a prompt's tokens look at, in whole chunks, and new tokens, where it chooses pages for them; what
+            is appended otherwise looks at everything.
         owner: the thread in which all is done; the caller's by default.
 
     Attributes:
@@ -75,7 +78,7 @@ class KvSequence:
         residency: Residency,
         root: str = "",
         *,
-        adapted: bool = True,
+        adapted: Adapted = True,
         chunk: int = PREFILL_CHUNK,
         policy: AttentionPolicy | None = None,
         owner: Owner | None = None,
@@ -84,7 +87,9 @@ class KvSequence:
         self.owner = owner
         self.grid = grid_of(policy, chunk)
         self.root = root
-        self._policy = policy
+        self._given = policy
+        self._policy = policy.reading if policy is not None else None
+        self._chosen = ChosenPages(policy.decode) if policy is not None and policy.decode is not None else None
         self._runner = runner
         self._adapted = adapted
         self._residency = residency
@@ -201,6 +206,25 @@ class KvSequence:
         """
         return step(self._runner, [(self, fragments, logits)], columns, is_prompt=is_prompt)
 
+    @on_owner
+    def pretend(self, tokens: int) -> None:
+        """Goes on as if `tokens` more had been read, with keys and values of those that were: what is read after them
+        takes the time that it would take, and means nothing. Nobody finds them again.
+
+        Raises:
+            ValueError: nothing was read before.
+            MemoryLimitError: so many pages are not to be had; nothing is changed.
+        """
+        before = self.length
+        if not before:
+            raise ValueError("there are no keys and values to go on with")
+        self._make_room(tokens)
+        self.ids += [0] * tokens
+        self._residency.pool.move(
+            [self._slot(token % before) for token in range(before, self.length)],
+            [self._slot(token) for token in range(before, self.length)],
+        )
+
     def attention_rows(self, layer: int, *fragments: Fragment) -> torch.Tensor:
         """Reads tokens as `append` does, and returns what they look at in a layer: [query heads, new, length]."""
         return self.observe([layer], *fragments)[0][layer]
@@ -216,7 +240,8 @@ class KvSequence:
         if wrong := [layer for layer in layers if not 0 <= layer < most]:
             raise ValueError(f"layer {wrong[0]} is not one of the model's {most}")
         self._make_room(len(_ids(fragments)))
-        logits, plan = self._runner.step([self._feed(fragments, (-1,))], observe=layers, is_prompt=True)
+        feed = replace(self._feed(fragments, (-1,)), chosen=None)
+        logits, plan = self._runner.step([feed], observe=layers, is_prompt=True)
         self._has_read(fragments, exactly=True)
         return {layer: plan.observed[layer][0] for layer in layers}, logits[0]
 
@@ -244,9 +269,10 @@ class KvSequence:
             self.root,
             adapted=self._adapted,
             chunk=self.chunk,
-            policy=self._policy,
+            policy=self._given,
             owner=self.owner,
         )
+        other._chosen = self._chosen.fork() if self._chosen is not None else None
         other.ids, other._exact, other._branching = list(self.ids), self._exact, self._branching
         other._pages = self._pages[: pages_for(self.length)]
         self._residency.pool.share(other._pages)
@@ -270,6 +296,8 @@ class KvSequence:
         pool.drop(self._pages[kept:])
         del self._pages[kept:], self.ids[length:]
         self._exact = min(self._exact, length)
+        if self._chosen is not None:
+            self._chosen.cut(length)
 
     @on_owner
     def follow(self, places: Sequence[int], *, more: int = 0) -> None:
@@ -311,6 +339,8 @@ class KvSequence:
         finally:
             self._residency.pool.drop(self._pages)
             self._pages, self.ids, self._exact, self._branching = [], [], 0, None
+            if self._chosen is not None:
+                self._chosen.cut(0)
 
     def __enter__(self) -> KvSequence:
         return self
@@ -321,8 +351,8 @@ class KvSequence:
         self.close()
 
     def _kept(self) -> list[int]:
-        """What others may find. What was read with weights in int8, or with a policy and not in whole chunks, would be
-        found in place of what a prompt is read with."""
+        """What others may find. What was read with weights in int8, over chosen pages, or with a policy and not in
+        whole chunks, would be found in place of what a prompt is read with."""
         return self.ids[: self._exact // self.grid * self.grid]
 
     def _slot(self, token: int) -> int:
@@ -340,7 +370,8 @@ class KvSequence:
         self.reserve(tokens)
 
     def _has_read(self, fragments: Sequence[Fragment], *, exactly: bool, policy: AttentionPolicy | None = None) -> None:
-        """Args: exactly: not with weights in int8. policy: that they were read with."""
+        """Args: exactly: not with weights in int8, and over all pages or by the policy. policy: that they were read
+        with."""
         # With a policy a chunk counts whole alone: what its tokens see depends on where the step began.
         is_whole = policy is self._policy and (policy is None or len(_ids(fragments)) <= self.grid)
         is_exact = exactly and self._exact == self.length and is_whole
@@ -360,7 +391,11 @@ class KvSequence:
         if self._branching is not None or (tree is not None and (is_prompt or len(fragments) > 1)):
             raise ValueError("a tree is read alone, and followed before anything else is read")
         policy = self._policy if is_prompt and self.length % self.grid == 0 else None
-        return Feed(self._pages, self.length, values, new, [at % new for at in logits], self._adapted, policy, tree)
+        chosen = (
+            None if is_prompt or self._chosen is None or not self._chosen.is_for(self.length, new) else self._chosen
+        )
+        wanted = [at % new for at in logits]
+        return Feed(self._pages, self.length, values, new, wanted, self._adapted, policy, tree, chosen=chosen)
 
 
 def step(
@@ -386,7 +421,8 @@ def step(
     read = [sequence._feed(fragments, wanted, is_prompt=is_prompt) for sequence, fragments, wanted in feeds]
     logits, _ = runner.step(read, columns=columns, is_prompt=is_prompt)
     for (sequence, fragments, _), feed in zip(feeds, read, strict=True):
-        sequence._has_read(fragments, exactly=is_prompt or not runner.int8, policy=feed.policy)
+        exactly = feed.chosen is None and (is_prompt or not runner.int8)
+        sequence._has_read(fragments, exactly=exactly, policy=feed.policy)
     return logits
 
 
@@ -394,7 +430,7 @@ def watched(runner: Runner, sequence: KvSequence, ids: Sequence[int], watch: Wat
     """Reads tokens in one step, as of a prompt, and shows each layer's attention, see `Runner.step`."""
     sequence._make_room(len(ids))
     # A policy, though one that is dense: its chunks know where all of their keys lie.
-    feed = replace(sequence._feed([ids], ()), policy=AttentionPolicy())
+    feed = replace(sequence._feed([ids], ()), policy=AttentionPolicy(), chosen=None)
     runner.step([feed], is_prompt=True, watch=watch)
     sequence._has_read([ids], exactly=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from turnout.engines.memory import PREFILL_CHUNK
-from turnout.engines.paged.kinds import rooted
+from turnout.engines.paged.kinds import Adapted, rooted
 from turnout.engines.paged.pages import PAGE, KvShape, PagePool
 from turnout.engines.paged.parallel import ParallelSequence
 from turnout.engines.paged.plan import Watch
@@ -31,7 +31,7 @@ class Session:
         pool_bytes: most memory of keys and values.
         root: fingerprint of what keys and values are computed with.
         chunk: prompt tokens of a step.
-        int8, switch: see `Runner`.
+        int8, switches: see `Runner`.
         owner: the thread in which all is done; the caller's by default.
 
     Attributes:
@@ -50,24 +50,24 @@ class Session:
         *,
         chunk: int = PREFILL_CHUNK,
         int8: bool = False,
-        switch: Switch | None = None,
+        switches: Sequence[Switch] = (),
         owner: Owner | None = None,
     ) -> None:
         self.owner = owner
         # One more for the idle rows of graphs.
         pages = max(pool_bytes // shape.page_bytes(network.dtype.itemsize), 1) + (device != "cpu")
         pool = PagePool(shape, pages, network.dtype, device)
-        self._runner = Runner(network, pool, device, int8=int8, switch=switch)
+        self._runner = Runner(network, pool, device, int8=int8, switches=switches)
         self._residency = Residency(self._runner.pool, tiers)
         self._root = root
         self.chunk = chunk
         self.most = self._residency.available() * PAGE
 
     def sequence(
-        self, namespace: str | None = None, *, adapted: bool = True, policy: AttentionPolicy | None = None
+        self, namespace: str | None = None, *, adapted: Adapted = True, policy: AttentionPolicy | None = None
     ) -> KvSequence:
-        """An empty sequence; it finds, and is found by, those of its namespace only, read with or without the adapter
-        as it is, and by the same policy; None for dense.
+        """An empty sequence; it finds, and is found by, those of its namespace only, read with the same adapter or
+        without one as it is, and by the same policy; None for dense.
 
         Raises:
             ModelError, ConfigurationError: see `AttentionPolicy.check`.
@@ -99,7 +99,7 @@ class Session:
         ids: Sequence[int],
         namespace: str | None = None,
         *,
-        adapted: bool = True,
+        adapted: Adapted = True,
         policy: AttentionPolicy | None = None,
     ) -> int:
         """Tokens of a prompt that need not be read again; the last one always is. Any thread may ask: what is looked at
@@ -107,7 +107,7 @@ class Session:
         root = self._rooted(namespace, adapted, policy)
         return self._residency.resident(root, ids[:-1], grid_of(policy, self.chunk))
 
-    def _rooted(self, namespace: str | None, adapted: bool, policy: AttentionPolicy | None) -> str:
+    def _rooted(self, namespace: str | None, adapted: Adapted, policy: AttentionPolicy | None) -> str:
         return rooted(self._root, namespace, adapted, key_of(policy, self.chunk))
 
     @on_owner

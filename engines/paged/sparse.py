@@ -14,7 +14,7 @@ from turnout.kernels.select_blocks.api import select_blocks
 from turnout.kernels.shared.index import BlockIndex
 from turnout.kernels.streaming.api import streaming
 from turnout.kernels.vs_prefill.api import vs_prefill
-from turnout.kernels.vs_prefill.index import VsIndex, chosen_lines, vs_index
+from turnout.kernels.vs_prefill.index import VsIndex, chosen_lines, lines_for, vs_index
 from turnout.kernels.vs_probe.api import vs_probe
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Choice(NamedTuple):
 def attended(layer: Layer, piece: Piece, band: Band) -> Partial:
     """Output and softmax sums of all heads, each by its pattern."""
     outputs, sums = [], []
-    for heads, pattern in band.of(layer.index, layer.key_heads):
-        own = layer.narrowed(heads)
+    for heads, keys, pattern in band.of(layer.index, layer.query_heads, layer.key_heads):
+        own = layer.narrowed(heads, keys)
         if pattern is None:
             output, total = own.dense(piece)
         else:
@@ -80,8 +80,8 @@ def keys_seen(layer: Layer, piece: Piece, band: Band) -> torch.Tensor:
     """[query heads, rows]: how many keys each row looks at. Queries of zeros score all keys 0, so that the softmax sum
     counts them."""
     counts = []
-    for heads, pattern in band.of(layer.index, layer.key_heads):
-        rows = layer.narrowed(heads).rows(piece)
+    for heads, keys, pattern in band.of(layer.index, layer.query_heads, layer.key_heads):
+        rows = layer.narrowed(heads, keys).rows(piece)
         if pattern is None:
             seen = torch.arange(rows.past + 1, rows.past + 1 + len(rows.query), device=rows.query.device)
             counts.append(seen.float().expand(rows.query.shape[1], -1))
@@ -128,13 +128,13 @@ def _lines(scorer: Observed, budget: Lines, rows: Rows) -> VsIndex:
     probes = _probes(scorer, tokens)
     places = torch.tensor(probes, device=rows.query.device)
     columns, diagonals = vs_probe(rows.query[places], (places + rows.past).int(), rows.key, scale=rows.scale)
+    n_vert: int | list[int] = budget.vertical
+    n_slash: int | list[int] = budget.slash
+    if budget.share is not None:
+        n_vert = lines_for(columns, budget.share, forced=budget.sinks, most=budget.vertical)
+        n_slash = lines_for(diagonals, budget.share, forced=budget.newest, most=budget.slash)
     slashes, verticals = chosen_lines(
-        columns,
-        diagonals,
-        n_vert=budget.vertical,
-        n_slash=budget.slash,
-        sinks=budget.sinks,
-        newest=budget.newest,
+        columns, diagonals, n_vert=n_vert, n_slash=n_slash, sinks=budget.sinks, newest=budget.newest
     )
     return vs_index(slashes, verticals, reach=rows.past + tokens, device=rows.query.device)
 

@@ -160,7 +160,7 @@ class Answer:
     def _progress(self, read: int) -> None:
         self.meter.sample()
         self.events.put(Prefilled(read, self.author.to_read))
-        self.meter.check()
+        self.meter.check(more=read < self.author.to_read)
 
     def _write(self, token: int) -> None:
         shown = self._writing.write(token)

@@ -182,7 +182,7 @@ class Scheduler:
                 self._guarded(answer, partial(answer.finish, "cancelled"))
         for answer in self._line.waiting:
             if not answer.is_over:
-                self._guarded(answer, answer.meter.check)
+                self._guarded(answer, partial(answer.meter.check, more=False))
         self._sweep()
 
     def _write(self) -> None:

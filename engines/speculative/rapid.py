@@ -104,6 +104,10 @@ class Rapid:
         finally:
             self._forget(self._target, len(self._ids) + self._writing.tokens)
 
+    def doubt(self, refusal: int) -> float | None:
+        """See `Author.doubt`; the target's."""
+        return None if self._foretold is None else float(self._foretold[0].float().softmax(-1)[refusal])
+
     def close(self) -> None:
         """See `Author.close`."""
         try:

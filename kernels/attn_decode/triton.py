@@ -129,9 +129,10 @@ def tile_rows(newest: int, group: int) -> int:
     return max(16, 1 << (newest * group - 1).bit_length())
 
 
-def config(rows: int, dim: int) -> dict[str, int]:
+def config(rows: int, dim: int, number_bytes: int = 2) -> dict[str, int]:
     """Launch options of `_partial` that fit the registers and shared memory of sm_90."""
-    return {"num_warps": 4 if rows <= 64 else 8, "num_stages": 3 if dim <= 128 else 2}
+    wide = dim * number_bytes
+    return {"num_warps": 4 if rows <= 64 else 8, "num_stages": 3 if wide <= 256 else 2 if wide <= 512 else 1}
 
 
 def attn_decode(
@@ -169,7 +170,7 @@ def attn_decode(
         query.stride(0), query.stride(1), query.stride(2), *keys.stride()[:3], block_table.stride(0),
         NEWEST=newest, GROUP=group, ROWS=rows, DIM=dim, PAGE=page, WINDOWED=window is not None,
         SELECTED=page_ids is not None, TREE=tree_mask is not None, UPCAST=interpreted,
-        **config(rows, dim),
+        **config(rows, dim, query.element_size()),
     )  # fmt: skip
     _merge[(items, newest, heads)](
         partial, sums, output, natural, PARTS=parts, GROUP=group, ROWS=rows, DIM=dim, num_warps=4

@@ -10,9 +10,6 @@ import triton.language as tl
 from turnout.kernels.kv_write.naive import SUB_PAGE
 from turnout.kernels.shared.triton import product
 
-PAGES = 64
-"""Pages of a program."""
-
 
 @triton.jit
 def _bounds(
@@ -54,8 +51,14 @@ def tile_rows(group: int) -> int:
     return max(16, 1 << (group - 1).bit_length())
 
 
-def config() -> dict[str, int]:
-    return {"num_warps": 4, "num_stages": 2}
+def tile_pages(rows: int, dim: int, upcast: bool) -> int:
+    """Pages of a program: fewer where queries are many or of four bytes, so that tiles fit shared memory and registers
+    of sm_90."""
+    return 16 if upcast or rows * dim > 1 << 14 else 64
+
+
+def config(rows: int, upcast: bool) -> dict[str, int]:
+    return {"num_warps": 8 if upcast and rows >= 64 else 4, "num_stages": 2}
 
 
 def page_scores(
@@ -64,22 +67,25 @@ def page_scores(
     block_table: torch.Tensor,
     seq_lens: torch.Tensor,
     *,
-    pages: int = PAGES,
+    pages: int | None = None,
     interpreted: bool = False,
 ) -> torch.Tensor:
     """See `api.page_scores`.
 
     Args:
-        pages: of a program, a power of two.
+        pages: of a program, a power of two; see `tile_pages`.
     """
     items, heads, dim = q.shape
     count, kv_heads, subs = stats.shape[:3]
     width = block_table.shape[1]
     scores = torch.empty(items, kv_heads, width, dtype=torch.float32, device=q.device)
+    rows = tile_rows(heads // kv_heads)
+    # A query of another type would be rounded to the statistics', and the bound with it.
+    upcast = interpreted or q.dtype != stats.dtype
+    pages = pages or tile_pages(rows, dim, upcast)
     _bounds[(items, kv_heads, -(-width // pages))](
         q, stats, block_table, seq_lens, scores, width, count, q.stride(0), q.stride(1), block_table.stride(0),
-        KV_HEADS=kv_heads, GROUP=heads // kv_heads, ROWS=tile_rows(heads // kv_heads), DIM=dim, SUBS=subs, SUB=SUB_PAGE,
-        # A query of another type would be rounded to the statistics', and the bound with it.
-        PAGES=pages, UPCAST=interpreted or q.dtype != stats.dtype, **config(),
+        KV_HEADS=kv_heads, GROUP=heads // kv_heads, ROWS=rows, DIM=dim, SUBS=subs, SUB=SUB_PAGE, PAGES=pages,
+        UPCAST=upcast, **config(rows, upcast),
     )  # fmt: skip
     return scores

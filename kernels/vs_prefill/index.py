@@ -153,6 +153,28 @@ def chosen_lines(
     return found[0], found[1]
 
 
+def lines_for(sums: torch.Tensor, share: float, *, forced: int, most: int) -> list[int]:
+    """How many lines of each head hold a share of its mass: the forced ones, then the strongest others, up to `most`
+    (SampleAttention: Zhu et al. 2024; the same rule in FlexPrefill: Lai et al. 2025).
+
+    Args:
+        sums: [heads, keys], of `vs_probe`.
+        forced: first lines that are always there.
+        most: lines at most, the forced ones among them; never fewer than these are taken.
+
+    Raises:
+        KernelError: the shape or a number can't be.
+    """
+    if sums.dim() != 2 or not 0 < share <= 1 or min(forced, most) < 0:
+        raise wrong("vs_prefill", f"a share of {share} of {tuple(sums.shape)}, {forced} to {most} lines, can't be")
+    sums = sums.double().clamp(min=0)
+    begun = sums[:, :forced].sum(1, keepdim=True)
+    others = sums[:, forced:].sort(dim=1, descending=True).values
+    before = begun + others.cumsum(1) - others
+    missing = (before < share * sums.sum(1, keepdim=True)) & (others > 0)
+    return [min(forced + count, max(most, forced)) for count in missing.sum(1).tolist()]
+
+
 def overlaps(index: VsIndex) -> bool:
     """Whether two tiles of a head share a key, which would count twice."""
     for row, count in zip(index.rel.tolist(), index.n_rel.tolist(), strict=True):

@@ -2,7 +2,8 @@
 
 Some chunks of running text are read densely, and beside each what policies would look at: recall, the share of the
 dense softmax that they keep; density, the share of the keys; and the time of attention, theirs and dense. A policy is
-taken between two lengths where it kept enough and was faster at both; elsewhere prompts are read densely.
+taken between two lengths where it kept enough and was faster at both; elsewhere prompts are read densely. What pages
+chosen for new tokens would keep is told too; nothing is taken of it, as an answer is worth more than what that saves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.engines.device import machine
 from turnout.engines.local import LocalEngine
-from turnout.engines.paged.patterns import Antidiagonal, Lines, Mass, Observed, Pattern, Pooled, Span
+from turnout.engines.paged.patterns import Antidiagonal, Lines, Mass, Observed, Pages, Pattern, Pooled, Span
 from turnout.engines.paged.policy import AttentionPolicy, Band, everywhere, split
 from turnout.errors import ConfigurationError
 from turnout.router.calibration.filler import Filler
@@ -37,6 +38,10 @@ SPANS = (Span(64, 256), Span(100, 800), Span(128, 8192))
 """DuoAttention's deployment, MInference's A-shape, LServe's prefill."""
 LINES = ((30, 800), (100, 800), (500, 700), (3500, 100), (1000, 4096), (1000, 6096))
 """MInference's search space and its most frequent budget for long windows: columns, diagonals."""
+
+PAGES = ((16, 1), (32, 1), (64, 1), (64, 4))
+"""Pages that new tokens look at, and steps that a choice holds for: Quest's budgets of 1,024 and 2,048 tokens, and
+LServe's of 4,096 with and without its reuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,17 @@ def candidates(chunk: int) -> list[AttentionPolicy]:
         everywhere(Pattern(Mass(share), Pooled(), block=block), f"pooled {share:g}") for share in (0.9, 0.95, 0.98)
     ]
     lines = [everywhere(Pattern(Lines(*each), Observed()), "lines {}+{}".format(*each)) for each in LINES]
+    lines += [
+        everywhere(Pattern(Lines(3500, 6096, share=share), Observed()), f"lines {share:g}") for share in (0.9, 0.95)
+    ]
     return [*blocks, *pooled, *lines, *_spans()]
+
+
+def decoding() -> list[AttentionPolicy]:
+    """The choices of pages that are measured on new tokens."""
+    return [
+        AttentionPolicy(name=f"pages {budget}/{every}", decode=Pages(budget, every, start=0)) for budget, every in PAGES
+    ]
 
 
 def places(chunk: int, most: int) -> tuple[int, ...]:
@@ -139,20 +154,21 @@ def measure(
         progress: told of the tokens read and all there are to read.
 
     Returns:
-        As JSON types: `points` (for each length, what each policy kept and took), `bands` (what is read how), the
-        `policy` that follows, and how it was measured.
+        As JSON types: `points` (for each length, what each policy kept and took), `decode` (likewise of pages that new
+        tokens would look at after the longest prompt), `bands` (what is read how), the `policy` that follows, and how
+        it was measured.
     """
     tokens = design.places[-1] + engine.chunk
     total, done = tokens * (1 + design.prompts), 0
     filler, source = Filler(texts), random.Random(design.seed)  # noqa: S311
 
-    def look(policies: Sequence[AttentionPolicy], repeats: int) -> list[Looked]:
+    def look(policies: Sequence[AttentionPolicy], repeats: int, new: Sequence[AttentionPolicy] = ()) -> list[Looked]:
         ids = engine.tokenizer.encode_text("".join(filler.draw(source, engine.count_text, tokens)))[:tokens]
         if len(ids) < tokens:  # sentences count fewer tokens together than apart
             raise ConfigurationError(
                 f"the texts give {len(ids):,} tokens, {tokens:,} are needed", hint="give longer ones, or fewer tokens"
             )
-        return engine.look(ids, policies, design.places, repeats=repeats, progress=told)
+        return engine.look(ids, policies, design.places, repeats=repeats, progress=told, decoding=new)
 
     def told(read: int) -> None:
         nonlocal done
@@ -164,12 +180,15 @@ def measure(
     tried = candidates(engine.chunk) + [
         policy for span, looked in zip(SPANS, first, strict=True) if (policy := _split(span, looked, engine, design))
     ]
-    found = [look(tried, design.repeats) for _ in range(design.prompts)]
+    written = decoding()
+    found = [look(tried, design.repeats, written) for _ in range(design.prompts)]
     points = {
         (place, policy.name): _point([prompt[at * len(tried) + number] for prompt in found])
         for at, place in enumerate(design.places)
         for number, policy in enumerate(tried)
     }
+    last = [prompt[-len(written) :] for prompt in found]
+    new = [_point([each[number] for each in last]) for number in range(len(written))]
     policy, bands = decide(tried, points, design)
     return {
         "model": engine.model.full_name,
@@ -190,6 +209,12 @@ def measure(
             }
             for place in design.places
         ],
+        "decode": {
+            "tokens": last[0][0].past,
+            "steps": last[0][0].tokens,
+            "dense_s": median(point.dense_s for point in new),
+            "policies": [point.to_dict(each.name) for point, each in zip(new, written, strict=True)],
+        },
         "bands": bands,
         "policy": policy.to_dict(),
     }

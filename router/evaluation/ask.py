@@ -118,6 +118,10 @@ def run_strategy(asked: Asked, strategy: Strategy, machinery: Machinery, namespa
         row["truncated"] = strategy.is_cut(asked.signals, budget)
     row["usage"] = dataclasses.asdict(answer.usage)
     row["citations"] = _citations(asked, answer.citations)
+    row["support"] = dict(answer.support)
+    row["sources"] = [
+        {"doc_id": c.document.id, "start": c.start, "end": c.end} for c in answer.citations if c.document and c.found
+    ]
     return row | scored(asked.item, answer.text, answer.abstained), engine_s
 
 

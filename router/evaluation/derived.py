@@ -51,7 +51,7 @@ def random_mixture(table: Table) -> Arm:
     whether the router's cost is matched. A question that full is left out of gets rag.
     """
     rag = table.arms["rag"]
-    full = _picked("full", table, [_possible("full", table, place) for place in range(len(table.questions))], "")
+    full = full_or_rag(table)
     router = table.arms.get("router")
     spread = full.cost.mean() - rag.cost.mean()
     p = 0.5
@@ -75,6 +75,12 @@ def random_mixture(table: Table) -> Arm:
         cost=p * full.cost + (1 - p) * rag.cost,
         label=f"full for {p:.0%} of questions at random, else rag: {why}",
     )
+
+
+def full_or_rag(table: Table) -> Arm:
+    """Full, and rag for what full was left out of: what always reading everything comes to."""
+    picks = [_possible("full", table, place) for place in range(len(table.questions))]
+    return _picked("full", table, picks, "rag where full was left out")
 
 
 def task_rule(table: Table, window: int) -> Arm:

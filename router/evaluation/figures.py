@@ -34,6 +34,7 @@ from turnout.types import LIMITS
 FACTS = (
     "turnout", "created", "finished", "command", "model", "device", "cores", "versions", "seed", "cache", "parallel",
     "set", "limit", "budget", "over_window", "questions", "documents", "malformed", "overhead", "prices",
+    "cross_fit",
 )  # fmt: skip
 """What a report repeats of run.json."""
 

@@ -144,6 +144,7 @@ def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             "full over the window",
             {"cut": "cut in the middle", "leave-out": "left out"}.get(run["over_window"] or "cut"),
         ),
+        ("router", "calibrated, for each question, on the run's other documents" if run["cross_fit"] else None),
         ("costs measured", run["profile_measured"] or "no: estimates of this machine were used"),
         ("command", run["command"]),
         ("run", f"{run['created']} to {run['finished'] or 'not finished'}, turnout {run['turnout']}"),

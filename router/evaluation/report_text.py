@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+APART = "router calibrated on other documents"
+
 
 def terminal(figures: Mapping[str, Any], *, details: bool = False, page: str = "") -> list[str]:
     """The report as lines.
@@ -37,6 +39,7 @@ def header(run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         f"cache {run['cache']}",
         *([f"{run['parallel']} at once"] if (run["parallel"] or 1) > 1 else []),
         *(["not finished"] if run["finished"] is None else []),
+        *([APART] if run["cross_fit"] else []),
         counted(figures["failed_rows"], "row") + " failed",
     ]
     if figures["left_out"]:

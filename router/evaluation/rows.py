@@ -47,6 +47,14 @@ class LeftOut(TypedDict):
     needed: int
 
 
+class Source(TypedDict):
+    """What a citation points at: characters [start, end) of a document of the run's index."""
+
+    doc_id: str
+    start: int
+    end: int
+
+
 class Row(TypedDict):
     """One line of rows.jsonl; docs/evaluation.md says what each field holds."""
 
@@ -73,10 +81,12 @@ class Row(TypedDict):
     decide_s: NotRequired[float | None]
     refused: NotRequired[str]
     left_out: NotRequired[LeftOut]
+    support: NotRequired[dict[str, Any]]
+    sources: NotRequired[list[Source]]
 
 
 # Not Row.__required_keys__: it does not see NotRequired where annotations are strings.
-_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused", "left_out"}
+_NEEDED = Row.__annotations__.keys() - {"chosen", "decide_s", "refused", "left_out", "support", "sources"}
 _NEEDED_FACTS = "turnout created finished command model device cores versions seed cache budget strategies documents"
 
 

@@ -25,13 +25,13 @@ Row = dict[str, Any]
 Key = tuple[str, str]
 
 MUST_AGREE = (
-    "schema", "turnout", "model", "prices", "embedder", "ldar", "device", "seed", "cache", "parallel", "set", "limit",
-    "budget", "over_window", "inputs",
+    "schema", "turnout", "model", "prices", "embedder", "ldar", "cite", "device", "seed", "cache", "parallel", "set",
+    "limit", "budget", "over_window", "inputs",
 )  # fmt: skip
 """What all rows of one run have in common. Strategies may be added to a run, nothing else may change."""
 
-BEFORE = {"over_window": "cut"}
-"""What a run.json means that does not say: earlier versions cut what was over the window."""
+BEFORE = {"over_window": "cut", "cite": "words"}
+"""What a run.json means that does not say: earlier versions cut what was over the window, and cited by words."""
 
 
 class RunStore:
@@ -56,11 +56,12 @@ class RunStore:
         """Where the documents of the run are kept, segmented and embedded."""
         return self.folder / "index"
 
-    def open(self, facts: Mapping[str, Any]) -> None:
+    def open(self, facts: Mapping[str, Any], *, other_limits: bool = False) -> None:
         """Takes up what is there.
 
         Args:
             facts: what run.json will say. A run that goes on keeps its date, its strategies and its passes.
+            other_limits: the router's limits may be others than before; what rows of strategies were held to may not.
 
         Raises:
             ConfigurationError: the folder holds rows of another run, or a damaged one.
@@ -75,7 +76,10 @@ class RunStore:
                 hint="give another --out, or delete the folder to start again",
             )
         for name in MUST_AGREE if before else ():
-            if (held := before.get(name, BEFORE.get(name))) != facts[name]:
+            held = before.get(name, BEFORE.get(name))
+            if other_limits and name == "budget" and _held_to(held) == _held_to(facts[name]):
+                continue
+            if held != facts[name]:
                 raise ConfigurationError(
                     f"{self.folder} holds a run with {name} {held!r}, not {facts[name]!r}",
                     hint="give another --out, or delete the folder to start again",
@@ -151,6 +155,11 @@ class RunStore:
         path = self.folder / name
         if path.exists():
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def _held_to(budget: Any) -> Any:
+    """What of a budget holds for every strategy's rows, not for the router's alone."""
+    return budget["max_prompt_tokens"]
 
 
 def _damaged(line: json_lines.Malformed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import threading
 import time
@@ -91,6 +92,7 @@ class Bench:
         over_window: what becomes of questions whose documents `full` can't read whole.
         parallel: questions at once, for engines that take several; more than one makes the times those of a busy
             server.
+        quality_of: by question id, what the router shall expect of strategies instead of the profile's estimates.
     """
 
     machinery: Machinery
@@ -103,6 +105,7 @@ class Bench:
     over_window: OverWindow = "leave-out"
     parallel: int = 1
     progress: Progress = lambda stage, done, total: None
+    quality_of: Mapping[str, QualityModel] = field(default_factory=dict)
     # New for each pass: what another run, or this one before it was killed, left in a server's cache is not read.
     namespace: str = field(default_factory=lambda: secrets.token_hex(8))
     engine_s: float = field(default=0.0, init=False)
@@ -262,7 +265,7 @@ def _copied(
     if ROUTER in names and (item.id, ROUTER) not in rows:
         asked = asked or _prepare(bench, item)
         try:
-            decision, seconds = ask.decide(asked, bench.machinery)
+            decision, seconds = ask.decide(asked, _deciding(bench, item))
             record = decision_json(decision)
             made.append(ask.router_row(rows[item.id, decision.chosen], decision, seconds))
         except BudgetError as error:
@@ -270,6 +273,14 @@ def _copied(
     if SELF_ROUTE in names and (item.id, SELF_ROUTE) not in rows:
         made.append(ask.self_route_row(rows[item.id, "rag"], rows[item.id, "full"]))
     return made, record
+
+
+def _deciding(bench: Bench, item: Item) -> Machinery:
+    """The machinery with what is known of the strategies where this question is asked."""
+    if item.id not in bench.quality_of:
+        return bench.machinery
+    profile = dataclasses.replace(bench.machinery.profile, quality=bench.quality_of[item.id])
+    return dataclasses.replace(bench.machinery, profile=profile)
 
 
 def _score_again(items: Sequence[Item], names: Sequence[str], store: RunStore) -> None:

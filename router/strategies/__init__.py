@@ -18,6 +18,7 @@ from turnout.retrieval.ldar import LdarRetriever
 from turnout.router.strategies.attention import RagByAttention
 from turnout.router.strategies.chunkfree import RagChunkFree
 from turnout.router.strategies.extract import Extract
+from turnout.router.strategies.facts import RagFacts
 from turnout.router.strategies.full import Full
 from turnout.router.strategies.iterative import RagIterative
 from turnout.router.strategies.ldar import RagLdar
@@ -69,6 +70,12 @@ STRATEGIES: tuple[Entry, ...] = (
         "preview",
         "as rag; the model asks for what it still misses, up to three times",
         "IterDRAG (arXiv 2410.04343); not measured here yet",
+    ),
+    Entry(
+        "rag:facts",
+        "preview",
+        "as rag:iterative; the model then states the facts, and answers from their sentences alone",
+        "ALR2 (arXiv 2410.03227), whose model was trained for it; not measured here yet",
     ),
     Entry(
         "extract",
@@ -154,6 +161,7 @@ def build(
         RagChunkFree(engine, retriever, passage_tokens),
         RagLdar(engine, retriever, ldar, passage_tokens),
         RagIterative(engine, retriever, passage_tokens=passage_tokens),
+        RagFacts(engine, retriever, passage_tokens=passage_tokens),
         Extract(engine, retriever, by_scorer(engine.count_text, scorer or ByWords(cuts), kept, cuts)),
         Extract(engine, retriever, by_reader(engine, kept, cuts)),
         Extract(engine, retriever, by_functions(engine, kept)),

@@ -69,20 +69,24 @@ class RagIterative(Rag):
         may need fewer."""
         read, whole = self._read(signals, budget)
         prompt = signals.overhead_tokens + read
-        asked = 0 if whole else self._follow_ups
+        calls = self._calls(whole)
         if budget.max_prompt_tokens is not None:
-            asked = max(min(asked, budget.max_prompt_tokens // prompt - 1), 0)
-        seconds = profile.prefill_seconds(prompt) + profile.decode_seconds(prompt, FOLLOW_UP_TOKENS)
+            calls = calls[: max(budget.max_prompt_tokens // prompt - 1, 0)]
+        seconds = (profile.prefill_seconds(prompt) + profile.decode_seconds(prompt, written) for written in calls)
         return candidate(
             self.name,
-            estimate("full" if whole else self.name, signals, profile),
+            estimate("full" if whole and not calls else self.name, signals, profile),
             prompt,
             signals,
             profile,
             self._memory_bytes,
-            before_s=asked * seconds,
-            before_tokens=(asked * prompt, asked * FOLLOW_UP_TOKENS),
+            before_s=sum(seconds),
+            before_tokens=(len(calls) * prompt, sum(calls)),
         )
+
+    def _calls(self, whole: bool) -> list[int]:
+        """Most new tokens of each call before the answer, the one first that stays where there is room for one."""
+        return [] if whole else [FOLLOW_UP_TOKENS] * self._follow_ups
 
     def prepare(self, question: Question, corpus: Corpus, budget: Budget, watch: Watch | None = None) -> Context:
         """The best passages of all searches, in document order. Searching ends when the reader misses nothing more or
@@ -92,20 +96,22 @@ class RagIterative(Rag):
         Raises:
             Cancelled: the watch said so while a follow-up was written.
         """
-        watch = watch or Watch()
-        begin = time.monotonic()
+        return self._gathered(question, corpus, budget, time.monotonic(), watch or Watch())[0]
+
+    def _gathered(
+        self, question: Question, corpus: Corpus, budget: Budget, begin: float, watch: Watch
+    ) -> tuple[Context, int | None]:
+        """The passages, and what is left of `max_prompt_tokens`."""
         queries = [question.standalone]
         found = [self._retriever.retrieve(question.standalone, corpus, PASSAGES, watch)]
         context = self._context(found[0], question, corpus, budget)
         left = budget.max_prompt_tokens
         while len(queries) <= self._follow_ups and context.parts and not _holds_all(context, corpus):
             asking = self._asking(context, queries)
-            if not self._is_room(asking, question, left):
+            if not self._is_room(asking, FOLLOW_UP_TOKENS, self._later(question), left) or is_late(begin, budget):
                 break
-            if budget.max_total_s is not None and time.monotonic() - begin > FOLLOW_UP_SHARE * budget.max_total_s:
-                break
-            query, read = self._ask(asking, watch)
-            left = None if left is None else left - read
+            written, read = self._written(asking, FOLLOW_UP_TOKENS, watch)
+            query, left = follow_up(written), None if left is None else left - read
             if not query or _plain(query) in map(_plain, queries):
                 break
             queries.append(query)
@@ -114,13 +120,13 @@ class RagIterative(Rag):
             if not wider.parts or wider.parts == context.parts:
                 break
             context = wider
-        return context
+        return context, left
 
-    def _ask(self, asking: Context, watch: Watch) -> tuple[str, int]:
-        """The follow-up question, "" for none, and the tokens of the prompt."""
+    def _written(self, asking: Context, most: int, watch: Watch) -> tuple[str, int]:
+        """What the reader writes, at most so many tokens, and the tokens of the prompt."""
         pieces: list[str] = []
         read = 0
-        params = GenerationParams(max_tokens=FOLLOW_UP_TOKENS, cache_namespace=watch.namespace)
+        params = GenerationParams(max_tokens=most, cache_namespace=watch.namespace)
         for event in self._engine.generate(asking, params):
             match event:
                 case Prefilled(done, total):
@@ -128,23 +134,30 @@ class RagIterative(Rag):
                 case Token(text):
                     pieces.append(text)
                 case Finished():
-                    watch.asked.append(event)
+                    watch.asked.append((asking.task, event))
                     read += event.prompt_tokens
             watch.go_on()
-        return follow_up("".join(pieces)), read
+        return "".join(pieces), read
 
     def _asking(self, context: Context, queries: Sequence[str]) -> Context:
         """What the reader is asked: the passages, the question, and what was searched for already."""
         asked = "".join(f"\nAlready searched: {query}" for query in queries[1:])
         return Context(context.parts, context.question + asked, context.history, FOLLOW_UP_TASK)
 
-    def _is_room(self, asking: Context, question: Question, left: int | None) -> bool:
-        """For this call, and with `max_prompt_tokens` for an answer's prompt with all passages after it."""
+    def _is_room(self, asking: Context, most: int, later: int, left: int | None) -> bool:
+        """For this call, and with `max_prompt_tokens` for the prompts after it."""
         tokens = self._engine.count(asking)
-        if tokens + FOLLOW_UP_TOKENS > self._engine.model.window:
+        if tokens + most > self._engine.model.window:
             return False
-        answer = self._engine.count(Context((), question.text, question.history, question.task)) + self._passage_tokens
-        return left is None or tokens + answer <= left
+        return left is None or tokens + later <= left
+
+    def _later(self, question: Question) -> int:
+        """Tokens of the prompts after a follow-up: an answer's, with all passages."""
+        return self._answer_tokens(question)
+
+    def _answer_tokens(self, question: Question) -> int:
+        asked = self._engine.count(Context((), question.text, question.history, question.task))
+        return asked + self._passage_tokens
 
 
 def follow_up(written: str) -> str:
@@ -152,6 +165,11 @@ def follow_up(written: str) -> str:
     line = next((line.strip() for line in written.splitlines() if line.strip()), "")
     query = _LABEL.sub("", line)
     return "" if _ENOUGH.match(query) or is_refusal(query) or not _plain(query) else query
+
+
+def is_late(begin: float, budget: Budget) -> bool:
+    """Whether so much of the time is over that no further call is begun before the answer."""
+    return budget.max_total_s is not None and time.monotonic() - begin > FOLLOW_UP_SHARE * budget.max_total_s
 
 
 def _plain(query: str) -> str:

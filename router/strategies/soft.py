@@ -57,7 +57,8 @@ class Soft:
             profile,
             self._engine.memory_bytes,
             reasons=() if why else _reasons(kind, signals, cold, reads * profile.per_token_s),
-            before_s=OUTSIDE_S["full"] + reads * profile.per_token_s,
+            before_s=OUTSIDE_S["full"],
+            once_s=reads * profile.per_token_s,
             scanned_tokens=reads,
         )
         return replace(found, excluded_by=Exclusion("unsupported", None, None, why)) if why else found

@@ -61,7 +61,8 @@ class SoftApe:
             memory,
             reasons=() if why else _reasons(signals, cold, kept_bytes, cold * profile.per_token_s),
             resident_tokens=signals.document_tokens,
-            before_s=OUTSIDE_S["full"] + cold * profile.per_token_s,
+            before_s=OUTSIDE_S["full"],
+            once_s=cold * profile.per_token_s,
             scanned_tokens=cold,
         )
         return replace(found, excluded_by=Exclusion("unsupported", None, None, why)) if why else found

@@ -180,7 +180,8 @@ def quality(
     progress: Progress = silent,
     **options: Any,
 ) -> dict[str, Any]:
-    """Learns from questions with known answers what each strategy scores with a model, and keeps it in its profile.
+    """Learns from questions with known answers what each strategy scores with a model, and how likely an outcome is
+    right by what the text bears of it, and keeps both in its profile.
 
     Args:
         model: as for `Turnout`; `options` are its other settings (model_name, home, device, adapter).
@@ -190,8 +191,9 @@ def quality(
         engine: an engine of your own instead of `model`.
 
     Returns:
-        See `turnout.router.calibration.quality_report.report`, and the `model`, the counts of `questions`, `datasets`
-        and `documents`, the `run` and where it is `saved`.
+        See `turnout.router.calibration.quality_report.report`, as `support` `turnout.router.calibration.support.
+        calibrate` with whether it `is_saved`, and the `model`, the counts of `questions`, `datasets` and `documents`,
+        how many rows were scored by a verdict (`labelled`), the `run` and where it is `saved`.
 
     Raises:
         ConfigurationError: nothing to learn from, too little of it, or a run of another model.
@@ -200,7 +202,8 @@ def quality(
     from turnout import evaluate
     from turnout.parts import Parts
     from turnout.router.calibration import quality as fitting
-    from turnout.router.calibration import quality_report, quality_store
+    from turnout.router.calibration import quality_report, quality_store, support
+    from turnout.router.evaluation import labels
     from turnout.router.evaluation.rows import read_decisions, read_run
     from turnout.router.quality import BASE, prior
     from turnout.types import Budget
@@ -237,22 +240,27 @@ def quality(
                 f"{folder} was measured with {measured['name']}, not with {reader.full_name} as it is now",
                 hint="give the model and adapter of the run, or run again",
             )
-        observed = fitting.observe(done.rows, decisions)
+        scored, labelled = labels.applied(done.rows, labels.read(folder))
+        observed = fitting.observe(scored, decisions)
         fitting.check_enough(observed)
         before = fitting.best_prior(prior(reader.parameters), observed)
         found = fitting.fit(before, observed)
-        rows = {(row["question_id"], row["strategy"]): row for row in done.rows}
+        rows = {(row["question_id"], row["strategy"]): row for row in scored}
         limits = Budget(**done.facts["budget"])
+        borne = support.calibrate(done.rows)
         told = quality_report.report(before, found, observed, rows, decisions, parts.profile, limits)
         quality_store.save(
             parts.database,
             reader.fingerprint,
             found,
             quality_store.Made(parts.prompt_format, parts.embedding, (BASE, *found.others), len(observed), _today()),
+            borne.model,
         )
         return told | {
+            "support": borne.report | {"is_saved": borne.model is not None},
             "model": reader.full_name,
             "questions": len(observed),
+            "labelled": labelled,
             "datasets": len({each.dataset for each in observed}),
             "documents": len({each.group for each in observed}),
             "run": str(folder),

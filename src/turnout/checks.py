@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnout.asking import Decoding
-from turnout.errors import ConfigurationError
+from turnout.config import ESCALATE
+from turnout.errors import ConfigurationError, UnknownNameError
 from turnout.types import Message
 
 History = Sequence[Message | Mapping[str, str]]
@@ -43,6 +44,34 @@ def check_decoding(decoding: Decoding) -> None:
         raise ConfigurationError(f"stop strings are given as {stop!r}", hint=f"give a sequence: [{stop!r}]")
     if wrong := [one for one in decoding.stop if not isinstance(one, str)]:
         raise ConfigurationError(f"a stop string is {wrong[0]!r}", hint='give strings: ["\\n"]')
+
+
+def check_escalation(escalate: str | None, max_regret: float | None, strategy: str | None) -> None:
+    """Refuses modes that are not known, bounds that are none, and what contradicts itself.
+
+    Args:
+        escalate: what the caller asked for; None leaves it to the settings.
+    """
+    if escalate is not None and escalate not in ESCALATE:
+        raise UnknownNameError("escalate mode", str(escalate), ESCALATE)
+    if strategy is not None and escalate not in (None, "off"):
+        raise ConfigurationError(
+            f"strategy {strategy!r} is insisted on, and escalate={escalate!r} would ask others",
+            hint="leave one of them out",
+        )
+    if max_regret is None:
+        return
+    given: object = max_regret
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < 1:
+        raise ConfigurationError(
+            f"max_regret is {max_regret!r}", hint="give the score, above 0 and below 1, that keeping may cost at most"
+        )
+    if escalate == "off" or strategy is not None:
+        other = f"strategy {strategy!r}" if strategy is not None else "escalate='off'"
+        raise ConfigurationError(
+            f"max_regret {max_regret:g} can't be kept with {other}: no other strategy would be asked",
+            hint="leave one of them out",
+        )
 
 
 def messages(history: History) -> list[Message]:

@@ -7,24 +7,26 @@ import contextlib
 import dataclasses
 import os
 import threading
-import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from turnout.asking import Decoding, Excerpt
-from turnout.awaited import Awaited
+from turnout.asking import Decoding
+from turnout.awaiting import Awaits
+from turnout.background import Background
 from turnout.checks import History, check_decoding, messages
-from turnout.config import Settings, is_url
-from turnout.documents import Document, Text
-from turnout.errors import BudgetError, Cancelled, ConfigurationError, ModelError, UnknownNameError
-from turnout.in_thread import in_thread
+from turnout.config import Escalate, Settings, is_url
+from turnout.documents import Document
+from turnout.errors import Cancelled, ConfigurationError, ModelError, UnknownNameError
+from turnout.excerpting import Excerpting
 from turnout.inputs import Input
 from turnout.logbook import Logbook
-from turnout.progress import Progress, Watch, silent
+from turnout.many import Asks
+from turnout.measuring import Measures
+from turnout.progress import Progress, silent
 from turnout.shelf import Shelf
 from turnout.turn import Turn
-from turnout.types import Answer, Budget, Decision, Done, ModelInfo, Reading, StreamEvent, TextDelta
+from turnout.types import Answer, Budget, Decided, Decision, Done, ModelInfo, Reading, StreamEvent, TextDelta
 
 if TYPE_CHECKING:
     from turnout.contracts import ChatModel, Embedder, Engine
@@ -32,17 +34,16 @@ if TYPE_CHECKING:
     from turnout.router.request import Request
 
 _OF_OUR_ENGINES = (
-    "model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft", "server_window",
-    "server_takes", "server_timeout_s", "server_retries", "cache_namespace",
+    "model_name", "adapter", "api_key", "kv_disk_mb", "yarn", "int8", "attention", "soft", "chunkfree",
+    "server_window", "server_takes", "server_timeout_s", "server_retries", "cache_namespace",
 )  # fmt: skip
 
 
-class Turnout(Awaited, Shelf, Logbook):
+class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
     """Answers questions over documents, and says how, why and where it stands in the source.
 
     Args:
-        model: packaged name, folder, Hugging Face id, the base URL of an OpenAI-compatible server, or a chat model of
-            LangChain.
+        model: packaged name, folder, Hugging Face id, URL of an OpenAI-compatible server, or a chat model of LangChain.
         model_name: which model of the server; its first one by default.
         adapter: folder of an adapter for a local model, or "none"; the one that comes with the model by default.
         home: data directory (TURNOUT_HOME).
@@ -56,9 +57,11 @@ class Turnout(Awaited, Shelf, Logbook):
         attention: how a local model reads prompts (docs/attention.md): "auto", "dense", or the file of a calibration.
         soft: what makes soft tokens (docs/soft.md): "mean:2" by default, or a folder of trained weights.
         ldar: folder of a policy for `rag:ldar` (docs/models.md); none by default.
+        chunkfree: folder of an adapter for `rag:chunkfree` (docs/models.md); the model as it is by default.
         late_chunking: segments are embedded with what stands around them (docs/documents.md); off by default.
         reranker: folder of a cross-encoder or pruner that puts the passages of a search in order; none by default.
         sat: folder of a SaT model, which says where the sentences of `extract` end; rules do by default.
+        cite: what finds a sentence for an answer without a quote (docs/answer.md): "words" by default, or "attention".
         cache_url: Redis server that keeps what was computed of segments; the data directory by default.
         server_window: tokens of prompt and answer of a server's model; what the server says by default.
         server_takes: what a server takes beside OpenAI's fields: "cache_salt", "choices" (docs/scale.md).
@@ -66,6 +69,11 @@ class Turnout(Awaited, Shelf, Logbook):
         server_retries: how often a request to a server is sent again before the answer begins; 2 by default.
         cache_namespace: prompts find again only what was read under the same name; `Decoding` has one for a question.
         share_collections: new collections share what is computed of equal texts, instead of being kept apart.
+        shadow: the strategy that you run now: it answers, and the router decides on paper (docs/decision.md).
+        regret: share of questions, 0 by default, that the strategies which were not chosen answer too, when nothing is
+            asked; in a day at most `regret_max_s` seconds, 600 by default, and `regret_max_cost`.
+        lasting: False where this process ends with its next answer, so that what a local model reads in it serves none
+            to come.
         engine: an engine of your own instead of `model`.
         embedder: an embedder of your own instead of the default one.
         progress: called with (stage, done, total) during long work.
@@ -92,9 +100,11 @@ class Turnout(Awaited, Shelf, Logbook):
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
         ldar: str | os.PathLike[str] | None = None,
+        chunkfree: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
         sat: str | os.PathLike[str] | None = None,
+        cite: str | None = None,
         cache_url: str | None = None,
         server_window: int | None = None,
         server_takes: str | Collection[str] | None = None,
@@ -102,6 +112,11 @@ class Turnout(Awaited, Shelf, Logbook):
         server_retries: int | None = None,
         cache_namespace: str | None = None,
         share_collections: bool | None = None,
+        shadow: str | None = None,
+        regret: float | None = None,
+        regret_max_s: float | None = None,
+        regret_max_cost: float | None = None,
+        lasting: bool = True,
         engine: Engine | None = None,
         embedder: Embedder | None = None,
         progress: Progress = silent,
@@ -110,10 +125,11 @@ class Turnout(Awaited, Shelf, Logbook):
             "home": home, "model": model if isinstance(model, str) else None, "model_name": model_name,
             "adapter": adapter, "log": log, "api_key": api_key, "device": device, "max_file_mb": max_file_mb,
             "kv_disk_mb": kv_disk_mb, "yarn": yarn, "int8": int8, "prices": prices, "passage_tokens": passage_tokens,
-            "attention": attention, "soft": soft, "ldar": ldar, "late_chunking": late_chunking, "reranker": reranker,
-            "sat": sat, "cache_url": cache_url, "server_window": server_window, "server_takes": server_takes,
-            "server_timeout_s": server_timeout_s, "server_retries": server_retries, "cache_namespace": cache_namespace,
-            "share_collections": share_collections,
+            "attention": attention, "soft": soft, "ldar": ldar, "chunkfree": chunkfree, "late_chunking": late_chunking,
+            "reranker": reranker, "sat": sat, "cite": cite, "cache_url": cache_url, "server_window": server_window,
+            "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
+            "cache_namespace": cache_namespace, "shadow": shadow, "regret": regret, "regret_max_s": regret_max_s,
+            "regret_max_cost": regret_max_cost, "share_collections": share_collections,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -122,6 +138,8 @@ class Turnout(Awaited, Shelf, Logbook):
         self._parts: Parts | None = None
         self._opening = threading.Lock()
         self._turn = Turn()
+        self._lasting = lasting
+        self._background = Background(self._turn)
 
     # --- life cycle --------------------------------------------------------------------------------------------------
 
@@ -135,10 +153,12 @@ class Turnout(Awaited, Shelf, Logbook):
 
         The object can be used again; it opens anew.
         """
-        with self._turn.closing(), self._opening:
-            if self._parts is not None:
-                self._parts.close()
-                self._parts = None
+        with self._turn.closing():
+            self._background.close()  # while nothing more can be offered, and before what it works with is gone
+            with self._opening:
+                if self._parts is not None:
+                    self._parts.close()
+                    self._parts = None
 
     def __enter__(self) -> Self:
         return self.open()
@@ -160,13 +180,19 @@ class Turnout(Awaited, Shelf, Logbook):
                 from turnout.parts import Parts
 
                 settings = Settings.load(**self._options)
-                self._parts = Parts(settings, self._own_engine(), self._embedder, self._progress)
+                self._parts = Parts(settings, self._own_engine(), self._embedder, self._tell)
+                self._parts.lasting = self._lasting
             return self._parts
 
     def _in_turn(
         self, stopped: Callable[[], bool] | None = None
     ) -> contextlib.AbstractContextManager[Callable[[], bool]]:
         return self._turn.taken(stopped)
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        """Long work tells how far it is, and makes way where it is done for nobody."""
+        self._turn.make_way()
+        self._progress(stage, done, total)
 
     def _own_engine(self) -> Engine | None:
         """The engine that the caller gave, itself or as a chat model."""
@@ -222,8 +248,7 @@ class Turnout(Awaited, Shelf, Logbook):
 
         Args:
             api_key: for another server. What this one and the environment know goes to this one's server alone, as
-                `server_takes` does, and an adapter, `soft`, `ldar`, `model_name` and `server_window` with this one's
-                model.
+                `server_takes` does, and adapters, `soft`, `ldar`, `model_name` and `server_window` with its model.
         """
         settings = Settings.load(**self._options)
         own = settings.model if self._own_engine() is None and settings.is_remote else None
@@ -231,13 +256,14 @@ class Turnout(Awaited, Shelf, Logbook):
             model, model_name = own, model
         key = self._options["api_key"] if model == own and api_key is None else api_key or ""
         takes = self._options["server_takes"] if model == own else ()
-        other = {"model": model, "model_name": model_name or "", "adapter": "", "soft": "", "ldar": "", "api_key": key}
-        other |= {"server_window": None, "server_takes": takes}
+        other = {"model": model, "model_name": model_name or "", "api_key": key, "server_window": None}
+        other |= {"server_takes": takes, **dict.fromkeys(("adapter", "soft", "ldar", "chunkfree"), "")}
+        other |= {"lasting": self._lasting}
         return Turnout(**{**self._options, **other}, embedder=self._embedder, progress=self._progress)
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def plan(  # type: ignore[override]  # its options by name
+    def plan(
         self,
         question: str,
         documents: Input | Iterable[Input] | None = None,
@@ -248,17 +274,22 @@ class Turnout(Awaited, Shelf, Logbook):
         history: History = (),
         instructions: str = "",
         decoding: Decoding | None = None,
+        expected_questions: int | None = None,
     ) -> Decision:
-        """The decision for a question without answering it: candidates, estimates, limits, reasons."""
+        """The decision for a question without answering it: candidates, estimates, limits, reasons. See `stream` for
+        the arguments."""
         from turnout.router.deciding import plan
 
-        self._check(question, budget, strategy, decoding)
+        self._check(question, budget, strategy, decoding, expected_questions)
         read = self.read(documents, collection)
         with self._turn.taken():
-            request = self._request(question, read, collection, budget, strategy, history, instructions, decoding)
+            request = self._request(
+                question, read, budget, strategy, history, instructions, decoding, collection=collection
+            )
+            request = dataclasses.replace(request, expected_questions=expected_questions)
             return plan(request, self._opened().machinery(collection or ""))
 
-    def stream(  # type: ignore[override]  # its options by name
+    def stream(
         self,
         question: str,
         documents: Input | Iterable[Input] | None = None,
@@ -269,7 +300,11 @@ class Turnout(Awaited, Shelf, Logbook):
         history: History = (),
         instructions: str = "",
         decoding: Decoding | None = None,
+        expected_questions: int | None = None,
+        left_s: float | None = None,
         steady: bool = False,
+        escalate: Escalate | None = None,
+        max_regret: float | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> Generator[StreamEvent, None, None]:
         """Answers with events: `Decided`, `Reading`, `TextDelta`, perhaps `Retracted`, and `Done` last.
@@ -283,28 +318,43 @@ class Turnout(Awaited, Shelf, Logbook):
                 read for them is found again nor theirs learned from (docs/collections.md).
             instructions: what you want of every answer: a language, a form, a role.
             decoding: how the answer is written: length, temperature, stop strings, seed, time.
+            expected_questions: how many are to come over these documents, this one included: what is dear once and
+                cheap afterwards is compared by the mean. By default as many again as were asked of late.
+            left_s: seconds that all of them may take together; no such limit by default.
             steady: text is held back until it is sure to stay, so that nothing is ever `Retracted`; short answers then
                 come as a whole.
+            escalate: when another strategy is asked where the text does not bear an answer (docs/escalation.md): "off";
+                "before_text", whose text is held back until its evidence is checked; or "always", which `Retracted`
+                tells of. TURNOUT_ESCALATE by default, and else "before_text" where a calibration found that it gains.
+                What is asked so is another `Decided`.
+            max_regret: the score that keeping an outcome may cost on average, by a calibration of support.
             stopped: asked between steps and tokens; True gives up with `Cancelled`.
         """
+        from turnout import escalating
         from turnout.router.clock import Clock
         from turnout.router.pipeline import answer
 
         clock = Clock()
-        self._check(question, budget, strategy, decoding)
+        self._check(question, budget, strategy, decoding, expected_questions)
+        mode = escalating.mode(self._opened(), escalate, max_regret, strategy)
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
         self._opened().preload()
-        with clock.aside("index"):
-            read = self.read(documents, collection)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._turn.asked())
+            with clock.aside("index"):
+                read = self.read(documents, collection)
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
                 request = self._request(
-                    question, read, collection, budget, strategy, history, instructions, decoding, steady
+                    question, read, budget, strategy, history, instructions, decoding, steady, collection
                 )
-            request = dataclasses.replace(request, waited_s=round(clock.step_seconds("wait"), 2))
+            waited_s = round(clock.step_seconds("wait"), 2)
+            request = dataclasses.replace(
+                request, waited_s=waited_s, expected_questions=expected_questions, left_s=left_s
+            )
+            request = dataclasses.replace(request, escalate=mode, max_regret=max_regret, collection=collection or "")
             with clock.aside("load"):
                 machinery = self._opened().machinery(collection or "")
             is_shared = "concurrent" in machinery.engine.capabilities
@@ -313,7 +363,11 @@ class Turnout(Awaited, Shelf, Logbook):
                 # What is prepared is prepared in turn: strategies and indexes are not made for several at once.
                 if is_shared and isinstance(event, Reading | TextDelta):
                     gave_up.let_go()
+                if isinstance(event, Done):
+                    self._sample(request, event.answer)
                 yield event
+                if isinstance(event, Decided):
+                    gave_up.take_again()  # another strategy is to be prepared
 
     def ask(
         self,
@@ -326,6 +380,9 @@ class Turnout(Awaited, Shelf, Logbook):
         history: History = (),
         instructions: str = "",
         decoding: Decoding | None = None,
+        escalate: Escalate | None = None,
+        max_regret: float | None = None,
+        expected_questions: int | None = None,
     ) -> Answer:
         """Answers a question over documents; see `stream` for the arguments.
 
@@ -344,99 +401,50 @@ class Turnout(Awaited, Shelf, Logbook):
                 history=history,
                 instructions=instructions,
                 decoding=decoding,
+                escalate=escalate,
+                max_regret=max_regret,
+                expected_questions=expected_questions,
             )
         )
-
-    def ask_many(
-        self,
-        questions: Iterable[str],
-        documents: Input | Iterable[Input] | None = None,
-        *,
-        collection: str | None = None,
-        budget: Budget | None = None,
-    ) -> Iterator[Answer]:
-        """Answers questions one after the other, lazily. `max_total_s` is for all of them together."""
-        read = self.read(documents, collection)
-        started, limit = time.monotonic(), budget.max_total_s if budget else None
-        for question in questions:
-            each = budget
-            if budget is not None and limit is not None:
-                left = limit - (time.monotonic() - started)
-                if left <= 0:
-                    raise BudgetError(
-                        f"max_total_s of {limit:g} s is used up before {question!r}",
-                        hint="ask the rest with a new budget",
-                    )
-                each = dataclasses.replace(budget, max_total_s=left)
-            yield self.ask(question, read, collection=collection, budget=each)
-
-    # --- texts that others have found --------------------------------------------------------------------------------
-
-    def compress(
-        self,
-        question: str,
-        texts: Sequence[str | Text],
-        *,
-        strategy: str = "extract",
-        threshold: float | None = None,
-        max_tokens: int | None = None,
-        stopped: Callable[[], bool] | None = None,
-    ) -> list[tuple[Excerpt, ...]]:
-        """What a question wants of each text, word for word; nothing of a text that it wants nothing of.
-
-        Args:
-            texts: a `Text` has a title, whose suffix tells the language of source code.
-            strategy: "extract", or what asks the model: "extract:exit", "extract:code", and "extract:draft", which cuts
-                inside sentences (docs/compression.md).
-            threshold: score, 0 to 1, from which a sentence is kept; the scorer's own by default.
-            max_tokens: most that is kept of all texts together, the best first, in the model's tokens (estimated where
-                it is not here); no limit by default.
-            stopped: asked between batches; True gives up with `Cancelled`. What was scored until then is kept.
-
-        Raises:
-            ConfigurationError: an option can't be meant, or the model can't do it.
-            Cancelled: `stopped` said so.
-        """
-        from turnout.excerpts import asks_model, excerpts
-
-        with contextlib.ExitStack() as stack:
-            if asks_model(strategy):
-                stopped = stack.enter_context(self._in_turn(stopped))
-            watch = Watch(stopped, self._progress)
-            return excerpts(self._opened(), question, texts, strategy, threshold, max_tokens, watch)
-
-    async def acompress(self, question: str, texts: Sequence[str | Text], **options: Any) -> list[tuple[Excerpt, ...]]:
-        """`compress` without blocking the event loop; cancelling the task ends the work after its batch."""
-        return await in_thread(lambda stopped: self.compress(question, texts, stopped=stopped, **options))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _check(
-        self, question: str, budget: Budget | None, strategy: str | None, decoding: Decoding | None = None
+        self,
+        question: str,
+        budget: Budget | None,
+        strategy: str | None,
+        decoding: Decoding | None = None,
+        expected_questions: int | None = None,
     ) -> None:
         """Refuses what can't be meant before any document is read."""
-        from turnout.router import policy, strategies
+        from turnout.router import policy, series, strategies
 
         if not question.strip():
             raise ConfigurationError("the question is empty", hint="ask something about the documents")
         policy.check(budget or Budget())
+        series.check(expected_questions)
         known = [entry.name for entry in strategies.STRATEGIES]
-        if strategy is not None and strategy not in known:
-            raise UnknownNameError("strategy", strategy, known)
+        parts = self._opened()
+        for name in (strategy, parts.settings.shadow):
+            if name is not None and name not in known:
+                raise UnknownNameError("strategy", name, known)
         check_decoding(decoding or Decoding())
-        _ = self._opened().prices
+        _ = parts.prices
+        if parts.settings.regret:
+            parts.check_regret()
 
     def _request(
         self,
         question: str,
         documents: list[Document],
-        collection: str | None,
         budget: Budget | None,
         strategy: str | None,
         history: History,
         instructions: str = "",
         decoding: Decoding | None = None,
         steady: bool = False,
+        collection: str | None = None,
     ) -> Request:
         from turnout.router.questions import read
         from turnout.router.request import Request
@@ -449,9 +457,9 @@ class Turnout(Awaited, Shelf, Logbook):
             budget=budget or Budget(),
             strategy=strategy,
             cache_namespace=parts.namespace(documents, decoding.cache_namespace),
-            collection=collection or "",
             decoding=decoding,
             steady=steady,
+            shadow=parts.settings.shadow,
         )
 
 

@@ -13,6 +13,11 @@ import platformdirs
 
 from turnout.errors import ConfigurationError, StoreError, UnknownNameError
 
+Escalate = Literal["off", "before_text", "always"]
+ESCALATE: tuple[Escalate, ...] = ("off", "before_text", "always")
+"""When another strategy is asked where the text may not bear an answer: never; before any of its text is shown, which
+waits for the check of its evidence; or also after, with `Retracted`."""
+
 LogLevel = Literal["off", "decisions", "full"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("off", "decisions", "full")
 
@@ -22,6 +27,8 @@ NO_ADAPTER = "none"
 DEFAULT_SOFT = "mean:2"
 CACHE_SCHEMES = ("redis://", "rediss://", "unix://")
 ATTENTION_AUTO, ATTENTION_DENSE = "auto", "dense"
+CITE_WORDS, CITE_ATTENTION = "words", "attention"
+CITE = (CITE_WORDS, CITE_ATTENTION)
 SERVER_TAKES = ("cache_salt", "choices")
 SERVER_RETRIES = 2
 """How often a request is sent again that was refused for now or did not get through. The client of OpenAI does it: it
@@ -29,6 +36,9 @@ waits as long as the server asks for, else 0.5 s and then twice as long, less a 
 
 SERVER_TIMEOUT_S = 600.0
 """A server that is connected and says nothing for so long is given up: long prompts are read in silence."""
+
+REGRET_MAX_S = 600.0
+"""Seconds a day that strategies may run which were not chosen, where that is asked for."""
 
 MAX_FILE_MB = 100.0
 """Files over this size are refused by name: text of this size is about 25 million tokens."""
@@ -53,10 +63,12 @@ class Settings:
         soft: what makes soft tokens: "mean:RATE", the mean of so many token embeddings, or the folder of what
             `turnout train soft` wrote.
         ldar: folder of what `turnout train ldar` wrote, for `rag:ldar`; None for none.
+        chunkfree: folder of what `turnout train chunkfree` wrote, for `rag:chunkfree`; None for the model as it is.
         late_chunking: segments are embedded with what stands around them.
         reranker: folder of a cross-encoder that puts the passages of a search in order, or of a pruner that
             `turnout train pruner` made, which then judges sentences too; None for none.
         sat: folder of a SaT model, which says where sentences end that `extract` keeps or leaves; None for rules.
+        cite: what finds a sentence for an answer without a quote of its own, one of CITE.
         cache_url: Redis server that keeps what was computed of segments; None for the data directory.
         cache_mb: most of it, in megabytes.
         cache_ttl_s: seconds after which a server drops what was not used.
@@ -68,6 +80,11 @@ class Settings:
         cache_namespace: prompts that are read here find again only what was read under the same name; None for what
             was read under none.
         share_collections: new collections share what is computed of equal texts, instead of being kept apart.
+        escalate: when another strategy is asked after the first, of ESCALATE; None for where that was measured to gain.
+        shadow: the strategy that is run whatever the router chooses on paper; None for the router's choice.
+        regret: share of questions that the strategies which were not chosen answer too, when nothing else is asked.
+        regret_max_s: seconds of a day that they may take.
+        regret_max_cost: most that they may cost in a day; None for no limit, which prices don't allow.
     """
 
     home: Path
@@ -86,9 +103,11 @@ class Settings:
     attention: str = ATTENTION_AUTO
     soft: str = DEFAULT_SOFT
     ldar: Path | None = None
+    chunkfree: Path | None = None
     late_chunking: bool = False
     reranker: Path | None = None
     sat: Path | None = None
+    cite: str = CITE_WORDS
     cache_url: str | None = None
     cache_mb: float = 512.0
     cache_ttl_s: int = 30 * 86_400
@@ -99,6 +118,11 @@ class Settings:
     server_retries: int = SERVER_RETRIES
     cache_namespace: str | None = None
     share_collections: bool = False
+    escalate: Escalate | None = None
+    shadow: str | None = None
+    regret: float = 0.0
+    regret_max_s: float = REGRET_MAX_S
+    regret_max_cost: float | None = None
 
     @property
     def database(self) -> Path:
@@ -138,9 +162,11 @@ class Settings:
         attention: str | os.PathLike[str] | None = None,
         soft: str | os.PathLike[str] | None = None,
         ldar: str | os.PathLike[str] | None = None,
+        chunkfree: str | os.PathLike[str] | None = None,
         late_chunking: bool | None = None,
         reranker: str | os.PathLike[str] | None = None,
         sat: str | os.PathLike[str] | None = None,
+        cite: str | None = None,
         cache_url: str | None = None,
         cache_mb: float | None = None,
         cache_ttl_s: int | None = None,
@@ -151,20 +177,31 @@ class Settings:
         server_retries: int | None = None,
         cache_namespace: str | None = None,
         share_collections: bool | None = None,
+        escalate: str | None = None,
+        shadow: str | None = None,
+        regret: float | None = None,
+        regret_max_s: float | None = None,
+        regret_max_cost: float | None = None,
     ) -> Settings:
         """Arguments win over TURNOUT_HOME, TURNOUT_MODEL, TURNOUT_MODEL_NAME, TURNOUT_API_KEY, TURNOUT_LOG,
         TURNOUT_DEVICE, TURNOUT_MAX_FILE_MB, TURNOUT_ADAPTER, TURNOUT_KV_DISK_MB, TURNOUT_YARN, TURNOUT_INT8,
-        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_LATE_CHUNKING,
-        TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB, TURNOUT_CACHE_TTL_S,
-        TURNOUT_CACHE_REQUIRED,
-        TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES, TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES,
-        TURNOUT_CACHE_NAMESPACE and TURNOUT_SHARE_COLLECTIONS, which win over the defaults. A text that is empty wins
-        too, and means none."""
+        TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_CHUNKFREE,
+        TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CITE, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
+        TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
+        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE, TURNOUT_SHARE_COLLECTIONS,
+        TURNOUT_ESCALATE, TURNOUT_SHADOW, TURNOUT_REGRET, TURNOUT_REGRET_MAX_S and TURNOUT_REGRET_MAX_COST, which win
+        over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
         if level not in LOG_LEVELS:
             raise UnknownNameError("log level", level, LOG_LEVELS)
+        by = (env.get("TURNOUT_CITE") if cite is None else cite) or CITE_WORDS
+        if by not in CITE:
+            raise UnknownNameError("way to cite", by, CITE)
+        mode = (env.get("TURNOUT_ESCALATE") if escalate is None else escalate) or None
+        if mode is not None and mode not in ESCALATE:
+            raise UnknownNameError("escalate mode", mode, ESCALATE)
         limit = _number("TURNOUT_MAX_FILE_MB", max_file_mb, MAX_FILE_MB, example="500")
         if not 0 < limit < math.inf:
             raise ConfigurationError(f"the largest file is {limit:g} MB", hint="give a positive number of megabytes")
@@ -186,6 +223,19 @@ class Settings:
             raise ConfigurationError(
                 f"a server can't be given up after {patience:g} s", hint="give a number of seconds above 0"
             )
+        share = _number("TURNOUT_REGRET", regret, 0.0, example="0.05")
+        if not 0 <= share <= 1:
+            raise ConfigurationError(f"regret is {share:g}", hint="give the share of questions to measure, 0 to 1")
+        if share and level == "off":
+            raise ConfigurationError(
+                f"regret {share:g} measures what the ledger keeps, and log is off", hint="set log to decisions or full"
+            )
+        regret_s = _number("TURNOUT_REGRET_MAX_S", regret_max_s, REGRET_MAX_S, example="600")
+        given_cost = os.environ.get("TURNOUT_REGRET_MAX_COST") or None if regret_max_cost is None else regret_max_cost
+        regret_cost = None if given_cost is None else _number("TURNOUT_REGRET_MAX_COST", regret_max_cost, 0.0, "0.5")
+        for name, most in (("regret_max_s", regret_s), ("regret_max_cost", regret_cost)):
+            if most is not None and not 0 < most < math.inf:
+                raise ConfigurationError(f"{name} is {most:g}", hint="give a number above 0; regret=0 measures nothing")
         again = _whole("TURNOUT_SERVER_RETRIES", server_retries, "retries", 5, least=0)
         shared = (env.get("TURNOUT_CACHE_URL") if cache_url is None else cache_url) or None
         if shared is not None and not shared.startswith(CACHE_SCHEMES):
@@ -210,9 +260,11 @@ class Settings:
             attention=(env.get("TURNOUT_ATTENTION") if attention is None else os.fspath(attention)) or ATTENTION_AUTO,
             soft=(env.get("TURNOUT_SOFT") if soft is None else os.fspath(soft)) or DEFAULT_SOFT,
             ldar=_path("TURNOUT_LDAR", ldar),
+            chunkfree=_path("TURNOUT_CHUNKFREE", chunkfree),
             late_chunking=(late_chunking if late_chunking is not None else _choice("TURNOUT_LATE_CHUNKING") is True),
             reranker=_path("TURNOUT_RERANKER", reranker),
             sat=_path("TURNOUT_SAT", sat),
+            cite=by,
             cache_url=shared,
             cache_mb=cached,
             cache_ttl_s=_whole("TURNOUT_CACHE_TTL_S", cache_ttl_s, "seconds", 86_400) or 30 * 86_400,
@@ -228,6 +280,11 @@ class Settings:
             share_collections=(
                 share_collections if share_collections is not None else _choice("TURNOUT_SHARE_COLLECTIONS") is True
             ),
+            escalate=mode,
+            shadow=(env.get("TURNOUT_SHADOW") if shadow is None else shadow) or None,
+            regret=share,
+            regret_max_s=regret_s,
+            regret_max_cost=regret_cost,
         )
 
     def ensure_home(self) -> Path:

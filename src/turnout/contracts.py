@@ -202,6 +202,15 @@ class Drafts(Protocol):
 
 
 @runtime_checkable
+class Doubts(Protocol):
+    """What an engine may do besides: tell how near it was to saying that the text does not hold the answer."""
+
+    def doubt(self) -> float | None:
+        """The probability that the last answer of `generate` in this thread begins as the refusal does, by the model's
+        own numbers after the prompt; None where they are not known."""
+
+
+@runtime_checkable
 class Softens(Protocol):
     """What an engine may do besides: make soft tokens of a text, and read them in its place (`SoftContext`)."""
 
@@ -248,6 +257,15 @@ class Remembers(Protocol):
 
     def forget(self) -> None:
         """Erases what was read from the memory of this process."""
+
+
+@runtime_checkable
+class ReadsInPieces(Protocol):
+    """What an engine may do besides: read a long context in pieces, each alone."""
+
+    def piece_tokens(self, context: Context) -> int | None:
+        """Tokens of text in a piece of contexts like this one, whatever their length; None where they are read
+        whole."""
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from turnout import __version__
 from turnout.config import Settings
 from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
+from turnout.labelling import Labelling
 from turnout.progress import Progress, silent
 from turnout.types import Budget
 
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from turnout.router.evaluation.arms import OverWindow
     from turnout.router.evaluation.inputs import Inputs
     from turnout.router.evaluation.items import Malformed
+    from turnout.router.evaluation.run_store import RunStore
+    from turnout.router.quality import QualityModel
+
+
+__all__ = ["LABELS", "Labelling", "compare", "report", "report_lines", "routing", "run"]
+
+LABELS = ("1", "2", "both", "none")
+"""The verdicts of `Labelling.keep`."""
 
 
 def run(
@@ -44,6 +53,7 @@ def run(
     parallel: int = 1,
     strict: bool = False,
     decide_again: bool = False,
+    cross_fit: bool = False,
     on_bad: Callable[[Malformed], None] = lambda bad: None,
     progress: Progress = silent,
     engine: Engine | None = None,
@@ -65,7 +75,10 @@ def run(
             fits of it, and says so.
         parallel: questions at once, for engines that answer several.
         strict: a malformed row ends the run before it begins.
-        decide_again: the router decides anew, with what is known of the model now; rows of strategies stay.
+        decide_again: the router decides anew, with what is known of the model now; rows of strategies stay. Its limits
+            may be others than before.
+        cross_fit: the router decides anew, each question with a calibration of quality that was fitted without its
+            documents; the profile's own is not used.
         on_bad: called for each malformed row.
         options: `model`, `home` and the like, as for `Turnout`.
 
@@ -77,7 +90,7 @@ def run(
         ConfigurationError: nothing to ask, a folder of another run, or, if `strict`, a malformed row.
     """
     from turnout.parts import Parts
-    from turnout.router.evaluation import inputs, runner
+    from turnout.router.evaluation import inputs, labels, runner
     from turnout.router.evaluation.arms import OVER_WINDOW
     from turnout.router.evaluation.run_store import RunStore
     from turnout.router.policy import check
@@ -87,6 +100,7 @@ def run(
     settings = Settings.load(**options)
     limits = budget or Budget()
     check(limits)
+    decide_again = decide_again or cross_fit
     if over_window not in OVER_WINDOW:
         raise UnknownNameError("over_window", over_window, OVER_WINDOW)
     given = inputs.load(questions, documents, on_bad, limit=limit, question_set=question_set, seed=seed)
@@ -102,8 +116,10 @@ def run(
         store.open(
             _facts(parts, given)
             | {"seed": seed, "cache": cache, "parallel": parallel, "set": question_set, "limit": limit}
-            | {"budget": dataclasses.asdict(limits), "over_window": over_window, "strategies": names}
+            | {"budget": dataclasses.asdict(limits), "over_window": over_window, "strategies": names},
+            other_limits=decide_again,
         )
+        labels.keep_questions(store.folder, given.items)
         apart = dataclasses.replace(settings, home=store.index.absolute(), log="off")
         index = stack.enter_context(contextlib.closing(Parts(apart, parts.engine, parts.embedder, progress)))
         began = time.perf_counter()
@@ -113,12 +129,14 @@ def run(
             store.facts["profile"] = parts.profile.record()
         profile = ModelProfile.from_record(store.facts["profile"])
         if decide_again:
-            profile = dataclasses.replace(profile, quality=parts.profile.quality)
-            store.facts["profile"] = profile.record()
+            profile = dataclasses.replace(profile, quality=None if cross_fit else parts.profile.quality)
+            store.facts |= {"profile": profile.record(), "cross_fit": cross_fit}
         # The router chooses among strategies that have rows.
         own = [strategy for strategy in index.strategies if strategy.name in store.facts["strategies"]]
         bench = runner.Bench(
-            machinery=Machinery(parts.engine, own, profile, index.ledger, index.retriever, parts.pricing),
+            machinery=Machinery(
+                parts.engine, own, profile, index.ledger, index.retriever, parts.pricing, cite=settings.cite
+            ),
             documents=given.documents,
             corpus=index.corpus,
             tokens=index.tokens,
@@ -128,6 +146,7 @@ def run(
             over_window=over_window,
             parallel=parallel,
             progress=progress,
+            quality_of=_fitted_apart(store, parts) if cross_fit else {},
         )
         if decide_again:
             store.forget_decisions()
@@ -168,6 +187,7 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
         "passage_tokens": parts.settings.passage_tokens,
         "embedder": parts.embedding,
         "ldar": LearnedBand(parts.settings.ldar).sha256 if parts.settings.ldar else None,
+        "cite": parts.settings.cite,
         "device": system.device(),
         "cores": psutil.cpu_count(),
         "versions": system.versions(),
@@ -176,6 +196,17 @@ def _facts(parts: Parts, given: Inputs) -> dict[str, Any]:
         "documents": len(given.documents),
         "malformed": len(given.bad),
     }
+
+
+def _fitted_apart(store: RunStore, parts: Parts) -> dict[str, QualityModel]:
+    """By question, what its strategies are expected to score, learned from the run's other documents."""
+    from turnout.router.calibration import quality as fitting
+    from turnout.router.quality import prior
+
+    observed = fitting.observe(list(store.rows.values()), store.decisions)
+    fitting.check_enough(observed)
+    before = fitting.best_prior(prior(parts.engine.model.parameters), observed)
+    return {each.question_id: model for each, model in fitting.held_out(before, observed)}
 
 
 def _left_out(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

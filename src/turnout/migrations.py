@@ -59,6 +59,17 @@ _TITLES = (
     "ALTER TABLE sources ADD COLUMN title TEXT NOT NULL DEFAULT ''",
 )
 
+_COUNTERFACTUALS = (
+    # What strategies that were not chosen took and answered. `seconds` and `cost` are all that was spent on a row, runs
+    # that were given up included; `record` is what the last one took, `content` its text, NULL below log=full; `good`
+    # is what the user says of it.
+    """CREATE TABLE counterfactuals (
+        answer_id TEXT NOT NULL REFERENCES answers(id) ON DELETE CASCADE, strategy TEXT NOT NULL,
+        created REAL NOT NULL, seconds REAL NOT NULL, cost REAL, record TEXT NOT NULL, content TEXT, good INTEGER,
+        PRIMARY KEY (answer_id, strategy))""",
+    "CREATE INDEX counterfactuals_by_time ON counterfactuals(created)",
+)
+
 _COLLECTIONS = (
     # A collection with a salt is kept apart: its documents and segments have identities of their own. '' is for those
     # that share; so do all that were there before.
@@ -81,4 +92,7 @@ _TOKENS = (
         rights TEXT NOT NULL, per_minute INTEGER, at_once INTEGER, created REAL NOT NULL)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA, _TITLES, _COLLECTIONS, _TOKENS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    *(_FIRST, _FEEDBACK, _METADATA, _TITLES),
+    *(_COUNTERFACTUALS, _COLLECTIONS, _TOKENS),
+)

@@ -34,11 +34,15 @@ from turnout.retrieval.vectors import name_of
 from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
+from turnout.router.counterfactuals import Counterfactuals
 from turnout.router.ledger import Ledger
+from turnout.router.losers import Caps
+from turnout.router.losers import check as check_caps
 from turnout.router.prices import Prices, Pricing, pricing_of
 from turnout.router.profile import ModelProfile, load_or_measure
 from turnout.router.quality import QualityModel
 from turnout.router.request import Machinery
+from turnout.router.support_model import SupportModel
 from turnout.sentences import units
 
 CORPORA = 4
@@ -58,6 +62,8 @@ class Parts:
         self.embedder = embedder or default_embedder(settings)
         self.library = Library(self.database, settings.home, self.embedder, shared=settings.share_collections)
         self.ledger = Ledger(self.database, settings.log)
+        self.counterfactuals = Counterfactuals(self.database, settings.log)
+        self.lasting = True
         self.caches = Caches(settings)
         self._given_engine = engine
         self._corpora: dict[tuple[DocumentInfo | str, ...], _Made] = {}
@@ -267,6 +273,13 @@ class Parts:
         return quality_store.load(self.database, self.engine.model.fingerprint, self.prompt_format, self.embedding)
 
     @cached_property
+    def support(self) -> SupportModel | None:
+        """What was measured of how well the text bears this model's answers; None where nothing was."""
+        return quality_store.load_support(
+            self.database, self.engine.model.fingerprint, self.prompt_format, self.embedding
+        )
+
+    @cached_property
     def prices(self) -> Prices | None:
         """What the price file holds; None without one.
 
@@ -279,6 +292,15 @@ class Parts:
     def pricing(self) -> Pricing:
         """What the model's tokens cost."""
         return pricing_of(self.engine.model.name, self.prices)
+
+    @property
+    def regret_caps(self) -> Caps:
+        """What strategies that were not chosen may take in a day."""
+        return Caps(self.settings.regret_max_s, self.settings.regret_max_cost)
+
+    def check_regret(self) -> None:
+        """Refuses to measure regret where that costs money without a limit."""
+        check_caps(self.regret_caps, self.prices.currency if self.prices else "")
 
     @property
     def prompt_format(self) -> str:
@@ -311,6 +333,9 @@ class Parts:
             search=self.retriever,
             pricing=self.pricing,
             progress=self.progress,
+            cite=self.settings.cite,
+            support=self.support,
+            lasting=self.lasting or self.settings.kv_disk_mb > 0,
         )
 
 

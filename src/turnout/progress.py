@@ -33,7 +33,8 @@ class Watch:
 
     Attributes:
         read_tokens: that a model has read for it so far, beyond the prompts of `asked`.
-        asked: how each question to the reader before the answer ended.
+        asked: the task of each question to the reader before the answer, and how it ended.
+        notes: what whoever gets the answer is told of it.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Watch:
         self.progress = progress
         self.namespace = namespace
         self.read_tokens = 0
-        self.asked: list[Finished] = []
+        self.asked: list[tuple[str, Finished]] = []
+        self.notes: list[str] = []
 
     def go_on(self) -> None:
         """Raises Cancelled where the caller gave up."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from turnout.types import Answer, Candidate, Citation, Decision
+from turnout.types import Answer, Budget, Candidate, Citation, Decision, Exclusion
 
 SCHEMA = 1
 """Version of the shape; a field is only ever added within one version."""
@@ -83,6 +84,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "signals": dict(decision.signals),
         "because": list(decision.because),
         "would_flip": list(decision.would_flip),
+        "on_paper": decision.on_paper,
     }
 
 
@@ -90,6 +92,31 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
     fields = dataclasses.asdict(candidate)
     fields["reasons"] = list(candidate.reasons)
     return fields
+
+
+def decision_of(record: Mapping[str, Any]) -> Decision:
+    """What `decision_json` wrote; what an earlier version did not write is as by default."""
+    return Decision(
+        id=record["id"],
+        chosen=record["chosen"],
+        policy=record["policy"],
+        candidates=tuple(_candidate_of(fields) for fields in record["candidates"]),
+        budget=Budget(**record["budget"]),
+        signals=record["signals"],
+        because=tuple(record["because"]),
+        would_flip=tuple(record["would_flip"]),
+        on_paper=record.get("on_paper"),
+    )
+
+
+def _candidate_of(fields: Mapping[str, Any]) -> Candidate:
+    known = {name: value for name, value in fields.items() if name in Candidate.__dataclass_fields__}
+    broken = known.get("excluded_by")
+    known["excluded_by"] = None if broken is None else Exclusion(**broken)
+    for name in ("reasons", "late_s"):
+        if name in known:
+            known[name] = tuple(known[name])
+    return Candidate(**known)
 
 
 def summary(answer: Answer) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def doctor(**options: Any) -> dict[str, Any]:
         f"turnout {__version__}  python {platform.python_version()}  {_hardware()}",
         _model_line(settings, problems),
         *_server_lines(settings, problems),
+        *_trained_lines(settings, problems),
         f"network  only for models pull and --model URL        home  {_tilde(settings.home)}"
         f" ({_mode(settings.home)}), log {settings.log}",
     ]
@@ -214,6 +215,27 @@ def _adapted(settings: Settings, problems: list[str]) -> str:
     except TurnoutError as error:
         problems.append(f"{error.message} ({error.hint})")
         return settings.model
+
+
+def _trained_lines(settings: Settings, problems: list[str]) -> list[str]:
+    """What was trained for strategies and is set; nothing is loaded."""
+    from turnout.engines import adapter
+
+    found = []
+    try:
+        if settings.chunkfree is not None:
+            trained = adapter.read(settings.chunkfree, adapter.CHUNKFREE)
+            found.append(f"rag:chunkfree with {trained.name}, for {trained.base}")
+    except TurnoutError as error:
+        problems.append(f"{error.message} ({error.hint})")
+    try:
+        if settings.ldar is not None:
+            from turnout.retrieval.learned_band import LearnedBand
+
+            found.append(f"rag:ldar with a policy, for {LearnedBand(settings.ldar).reader or 'any model'}")
+    except TurnoutError as error:
+        problems.append(f"{error.message} ({error.hint})")
+    return [f"trained  {'  '.join(found)}"] if found else []
 
 
 def _plain(status: Any) -> dict[str, Any]:

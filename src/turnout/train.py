@@ -20,16 +20,21 @@ from turnout.engines.prompt import PLAIN, pieces
 from turnout.errors import ConfigurationError, MissingExtraError, UnknownNameError
 from turnout.progress import Progress, silent
 from turnout.training import card, data, kept, reader_examples, reader_scores, sheets, stages
+from turnout.training.chunkfree import ChunkFreeRecipe, chunkfree
 from turnout.training.fitting import CURVE
 from turnout.training.ldar import LdarRecipe, ldar
 from turnout.training.pruner import PrunerRecipe, pruner
 from turnout.training.reader_examples import Lesson
 from turnout.training.recipe import Recipe, draws
+from turnout.training.run_folder import answer_ends
 from turnout.training.soft import SoftRecipe, soft
 from turnout.training.tokens import Pair, TokenisedSheets
 from turnout.types import Context
 
-__all__ = ["LdarRecipe", "PrunerRecipe", "Recipe", "SoftRecipe", "ldar", "pruner", "reader", "soft"]
+__all__ = [
+    "ChunkFreeRecipe", "LdarRecipe", "PrunerRecipe", "Recipe", "SoftRecipe", "chunkfree", "ldar", "pruner", "reader",
+    "soft",
+]  # fmt: skip
 
 SCORES = "valid.json"
 WATCHED, WATCHED_TOKENS = 48, 500
@@ -78,7 +83,7 @@ def reader(
     name = folder.name if Path(settings.model).expanduser().is_dir() else settings.model
     _require_libraries()
     engine = LocalEngine(folder, name, settings.device)
-    ends = _ends(engine, name)
+    ends = answer_ends(engine, name)
     if recipe.max_tokens + reader_scores.NEW_TOKENS > engine.model.window:
         raise ConfigurationError(
             f"max_tokens is {recipe.max_tokens:,}, and {name} has a window of {engine.model.window:,} tokens",
@@ -123,15 +128,6 @@ def reader(
     (target / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     card.complete(target / stages.ADAPTER, read_json(target / KINDS), target / CURVE, scores)
     return scores
-
-
-def _ends(engine: LocalEngine, name: str) -> tuple[int, ...]:
-    """The tokens that end an answer, first the one that the chat template writes."""
-    ends = sorted(engine.end_tokens)
-    if not ends:
-        raise ConfigurationError(f"{name} has no token that ends an answer", hint="use an instruction-tuned model")
-    first = engine.tokenizer.turn_end(ends)
-    return tuple(sorted(ends, key=lambda token: token != first))
 
 
 def _prepare(

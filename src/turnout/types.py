@@ -190,6 +190,8 @@ class Candidate:
 
     `ttft_s`, `total_s` and `cost` are the middle of what is expected; between their low and their high lie 80%. Of the
     high seconds `late_s` are waiting for others. `scanned_tokens` are read besides the prompt, to choose what is in it.
+    `later_s` and `later_cost` are what a later question over the same documents takes, once what the strategy keeps of
+    them is there.
     """
 
     strategy: str
@@ -212,11 +214,14 @@ class Candidate:
     cost_high: float | None = None
     scanned_tokens: int = 0
     late_s: tuple[float, float] = (0.0, 0.0)
+    later_s: float | None = None
+    later_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All candidates and the chosen one: reproducible from this record alone."""
+    """All candidates and the chosen one: reproducible from this record alone. `on_paper` is what the router would have
+    chosen where shadow mode runs another strategy, None everywhere else."""
 
     id: str
     chosen: str
@@ -226,6 +231,7 @@ class Decision:
     signals: Mapping[str, Any] = field(default_factory=dict)
     because: tuple[str, ...] = ()
     would_flip: tuple[str, ...] = ()
+    on_paper: str | None = None
 
     def __getitem__(self, strategy: str) -> Candidate:
         for candidate in self.candidates:
@@ -244,7 +250,8 @@ class Decision:
 class Citation:
     """A quote with its span. `found` says how it stands there; `support` (calibrated) that it bears the claim.
 
-    `origin` is "quoted" where the model gave the quote, "matched" where the sentence was attached afterwards.
+    `origin` is "quoted" where the model gave the quote, "matched" where the sentence was attached afterwards for its
+    words, and "attended" where it was for the model's attention.
     `start`, `end`, `page` and `line` are None where `found` is None.
     """
 
@@ -257,7 +264,7 @@ class Citation:
     line: int | None = None
     place: str = ""
     support: float | None = None
-    origin: Literal["quoted", "matched"] = "quoted"
+    origin: Literal["quoted", "matched", "attended"] = "quoted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +300,9 @@ class BudgetResult:
 class Answer:
     """Text, checked citations, usage and the decision. On abstention `text` holds the refusal sentence.
 
-    `notes` say what the caller should know besides: cut at the token limit, not recorded in the ledger.
+    `confidence` (calibrated) is the probability that the answer, or the abstention, is right. `notes` say what the
+    caller should know besides: cut at the token limit, not recorded in the ledger. `support` is what the text was seen
+    to bear of it (`turnout.router.support`).
     """
 
     id: str
@@ -309,6 +318,7 @@ class Answer:
     nearest: Citation | None = None
     trace: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    support: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --- stream events that a caller sees --------------------------------------------------------------------------------

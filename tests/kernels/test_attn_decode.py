@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.kernels import Build, compiled
+from support.kernels import SHARED_BYTES, Build, compiled
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
@@ -191,6 +191,8 @@ WRONG = {
     "must be int32": lambda q, k, v, t, n: (q, k, v, t.long(), n),
     "not of 2 sequences": lambda q, k, v, t, n: (q, k, v, t[:1], n),
     "over 128 rows": lambda q, k, v, t, n: (q.repeat(1, 65, 1, 1), k, v, t, n),
+    "several devices": lambda q, k, v, t, n: (q, k, v, t, n.to("meta")),
+    "heads of 24 numbers": lambda q, k, v, t, n: (q[..., :24], k[..., :24], v[..., :24], t, n),
     "together in memory": lambda q, k, v, t, n: (q, k.transpose(0, 2).contiguous().transpose(0, 2), v, t, n),
 }
 
@@ -250,11 +252,22 @@ NUMBERS = {
 MODULE = "turnout.kernels.attn_decode.triton"
 
 
-def build(newest, group, dim, windowed=False, selected=False, tree=False):
+def build(newest, group, dim, windowed=False, selected=False, tree=False, kind="bf16"):
     rows = triton.tile_rows(newest, group)
     constants = {"NEWEST": newest, "GROUP": group, "ROWS": rows, "DIM": dim, "PAGE": 64, "WINDOWED": windowed}
     constants |= {"SELECTED": selected, "TREE": tree, "UPCAST": False}
-    return Build(MODULE, "_partial", POINTERS | NUMBERS, constants, triton.config(rows, dim))
+    options = triton.config(rows, dim, 4 if kind == "fp32" else 2)
+    return Build(MODULE, "_partial", dict.fromkeys(POINTERS, f"*{kind}") | NUMBERS, constants, options)
+
+
+@pytest.mark.slow
+def test_every_size_of_heads_fits_sm_90():
+    """In full precision, which is no way to be fast, registers may spill; a launch must not fail."""
+    builds = [build(16, 8, dim, selected=True, tree=True) for dim in (16, 32, 64, 128, 256)]
+    builds.append(build(1, 8, 256, kind="fp32"))
+    for wanted, built in zip(builds, compiled(builds), strict=True):
+        assert built.shared <= SHARED_BYTES, (wanted.constants, built)
+        assert built.fits or wanted.signature["query"] == "*fp32", (wanted.constants, built)
 
 
 def test_it_compiles_for_sm_90_without_spills():

@@ -118,6 +118,21 @@ def test_a_planted_key_is_read_and_enough_pages_are_dense_attention():
     assert (again - whole).abs().max() < 1e-6 < (sparse - whole).abs().max()
 
 
+def test_where_the_keys_of_a_page_are_alike_the_bound_is_their_score_and_the_choice_exact():
+    random = torch.Generator().manual_seed(3)
+    k = torch.randn(9, 2, 16, generator=random).bfloat16().float()
+    pages, stats = torch.zeros(9, 2, 2, PAGE, 16), torch.zeros(9, 2, 2, 2, 16, dtype=torch.bfloat16)
+    each = k.repeat_interleave(PAGE, 0)
+    kv_write(each, each, pages, torch.arange(9 * PAGE), stats)
+    q = torch.randn(1, 4, 16, generator=random)
+    seq_lens = torch.tensor([9 * PAGE], dtype=torch.int32)
+    found = page_scores(q, stats, torch.arange(9, dtype=torch.int32)[None], seq_lens)
+    exact = torch.einsum("hgd,phd->hgp", q[0].view(2, 2, 16), k).amax(1)
+    assert (found[0] - exact).abs().max() < 1e-5
+    chosen = select_pages(found, seq_lens, page=PAGE, budget=3, first=0, last=0)
+    assert torch.equal(chosen[0].long(), exact.topk(3, 1).indices.sort(1).values)
+
+
 WRONG = {
     "do not fit together": lambda q, s, t, n: (q[..., :8], s, t, n),
     "not of 2 sequences": lambda q, s, t, n: (q, s, t[:1], n),
@@ -155,12 +170,23 @@ def test_wrong_budgets_are_refused(options, said):
         select_pages(torch.zeros(1, 2, 5), options.pop("seq_lens"), **options)
 
 
-def test_it_compiles_for_sm_90_without_spills():
-    signature = {"q": "*bf16", "stats": "*bf16", "tables": "*i32", "lengths": "*i32", "scores": "*fp32"}
+def build(group, dim, kind):
+    signature = {"q": f"*{kind}", "stats": "*bf16", "tables": "*i32", "lengths": "*i32", "scores": "*fp32"}
     signature |= dict.fromkeys(("width", "count", "stride_item", "stride_head", "stride_table"), "i32")
-    builds = []
-    for group, dim in ((4, 128), (3, 64)):
-        constants = {"KV_HEADS": 8, "GROUP": group, "ROWS": triton.tile_rows(group), "DIM": dim, "SUBS": 4, "SUB": 16}
-        constants |= {"PAGES": triton.PAGES, "UPCAST": False}
-        builds.append(Build("turnout.kernels.page_scores.triton", "_bounds", signature, constants, triton.config()))
+    rows, upcast = triton.tile_rows(group), kind != "bf16"
+    constants = {"KV_HEADS": 8, "GROUP": group, "ROWS": rows, "DIM": dim, "SUBS": 4, "SUB": 16, "UPCAST": upcast}
+    constants |= {"PAGES": triton.tile_pages(rows, dim, upcast)}
+    module = "turnout.kernels.page_scores.triton"
+    return Build(module, "_bounds", signature, constants, triton.config(rows, upcast))
+
+
+def test_it_compiles_for_sm_90_without_spills():
+    builds = [build(4, 128, "bf16"), build(3, 64, "bf16")]
     assert all(built.fits and built.matrix for built in compiled(builds))
+
+
+@pytest.mark.slow
+def test_many_drafted_tokens_and_queries_of_another_type_fit_sm_90():
+    """The largest group is that of 16 drafted tokens of 8 query heads each; in full precision there are no matrix
+    instructions."""
+    assert all(built.fits for built in compiled([build(128, 256, "bf16"), build(4, 128, "fp16")]))

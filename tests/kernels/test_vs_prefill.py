@@ -17,7 +17,7 @@ from turnout.errors import KernelError  # noqa: E402
 from turnout.kernels.attn_prefill import naive as dense  # noqa: E402
 from turnout.kernels.vs_prefill import blocked, naive, triton  # noqa: E402
 from turnout.kernels.vs_prefill.api import vs_prefill  # noqa: E402
-from turnout.kernels.vs_prefill.index import chosen_lines, tiles_of, vs_index  # noqa: E402
+from turnout.kernels.vs_prefill.index import chosen_lines, lines_for, tiles_of, vs_index  # noqa: E402
 from turnout.kernels.vs_probe.api import vs_probe  # noqa: E402
 
 SLASHES = [[0, 1, 2, 40], [0, 33]]
@@ -95,10 +95,16 @@ def test_half_precision():
     both(q, k, v, index(), kv_len=100, error=2e-3)
 
 
-def test_planted_lines_are_found_and_hold_nearly_all_mass():
+def planted():
+    """Queries that look at two keys and 33 tokens back."""
     q, k, v = case(256, 256, heads=1, dim=64)
     k = torch.nn.functional.normalize(k, dim=-1)
     q[:, 0] = 80 * k[7, 0] + 80 * k[120, 0] + 78 * k[:, 0].roll(33, 0)
+    return q, k, v
+
+
+def test_planted_lines_are_found_and_hold_nearly_all_mass():
+    q, k, v = planted()
     sums = vs_probe(q[-64:], torch.arange(192, 256, dtype=torch.int32), k, scale=1.0)
     slashes, columns = chosen_lines(*sums, n_vert=6, n_slash=6, sinks=4, newest=4)
     assert {7, 120} <= set(columns[0]) and 33 in slashes[0] and {0, 1, 2, 3} <= set(slashes[0]) & set(columns[0])
@@ -110,11 +116,50 @@ def test_planted_lines_are_found_and_hold_nearly_all_mass():
     assert (sparse - full).exp()[0, 64:].min() > 0.999
 
 
+def test_lines_of_each_chunk_keep_what_it_looks_at():
+    """They differ from those of the whole prompt, which no chunk but the last could know; what counts is kept."""
+    q, k, v = planted()
+    _, full = dense.attn_prefill(q, k, v, scale=1.0, kv_len=256)
+    found = []
+    for end in (64, 128, 192, 256):
+        probes = torch.arange(end - 32, end, dtype=torch.int32)
+        sums = vs_probe(q[end - 32 : end], probes, k[:end], scale=1.0)
+        slashes, columns = chosen_lines(*sums, n_vert=6, n_slash=6, sinks=4, newest=4)
+        found.append((set(columns[0]), set(slashes[0])))
+        lines = vs_index(slashes, columns, reach=end)
+        _, sparse = vs_prefill(q[end - 64 : end], k[:end], v[:end], lines, scale=1.0, q_start=end - 64)
+        assert (sparse - full[:, end - 64 : end]).exp()[0, 40:].min() > 0.999
+    assert 120 not in found[0][0] and all({7, 120} <= columns for columns, _ in found[1:])
+    assert all(33 in slashes for _, slashes in found)
+
+
 def test_lines_of_each_head_by_their_own_number():
     sums = torch.arange(12.0).view(2, 6)
     slashes, columns = chosen_lines(sums, sums, n_vert=[1, 3], n_slash=2, sinks=0, newest=1)
     assert [sorted(own) for own in slashes] == [[0, 5], [0, 5]]
     assert [sorted(own) for own in columns] == [[5], [3, 4, 5]]
+
+
+def test_lines_that_hold_a_share_are_the_fewest():
+    sums = torch.tensor([[1.0, 5, 0, 4, 0], [0, 1, 1, 2, 16], [0] * 5])
+    assert lines_for(sums, 0.85, forced=0, most=5) == [2, 2, 0]
+    assert lines_for(sums, 0.85, forced=2, most=5) == [3, 3, 2], "the first two hold 6 and 1 already"
+    assert lines_for(sums, 1.0, forced=1, most=3) == [3, 3, 1], "the second head would need five"
+    for shape, share, forced in (((5,), 0.5, 0), ((2, 5), 0.0, 0), ((2, 5), 0.5, -1)):
+        with pytest.raises(KernelError, match="can't be"):
+            lines_for(torch.zeros(shape), share, forced=forced, most=5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.05, 1.0), forced=st.integers(0, 4), levels=st.sampled_from([2, 1000]), seed=st.integers(0, 99))
+def test_lines_by_share_hold_it_and_one_fewer_does_not(share, forced, levels, seed):
+    sums = torch.randint(levels, (3, 30), generator=torch.Generator().manual_seed(seed)).double()
+    counts = lines_for(sums, share, forced=forced, most=30)
+    _, columns = chosen_lines(sums, sums, n_vert=counts, n_slash=counts, sinks=forced, newest=forced)
+    for own, mass in zip(columns, sums, strict=True):
+        kept = [mass[line] for line in own]
+        assert sum(kept) >= share * mass.sum() - 1e-9
+        assert len(own) == forced or sum(kept) - min(kept[forced:]) < share * mass.sum()
 
 
 def test_out_is_written_where_it_is_told():

@@ -403,14 +403,15 @@ def test_an_answer_cut_at_the_token_limit_says_so(home: Path) -> None:
     assert answer.notes == (f"cut at {answer.usage.completion_tokens} new tokens",)
 
 
-def test_the_total_limit_cuts_a_slow_answer_off(home: Path) -> None:
-    limits = Budget(max_total_s=2.5)
+@pytest.mark.parametrize("limit", ["max_total_s", "max_cost"])
+def test_a_limit_in_seconds_cuts_a_slow_answer_off(home: Path, limit: str) -> None:
+    limits = Budget(**{limit: 2.5})
     with Turnout(engine=FakeEngine(answers=["Marta Lindqvist repaired it " * 100], token_s=0.1)) as t:
         *_, cut, done = t.stream(QUESTION, Text(BOOK), budget=limits)
-    assert cut == Cut("max_total_s", 2.5)
+    assert cut == Cut(limit, 2.5)
     assert isinstance(done, Done)
     assert done.answer.text.startswith("Marta Lindqvist")
-    assert done.answer.usage.total_s < 3.5
+    assert done.answer.usage.total_s < 2.7
     assert done.answer.notes == ("cut by the time limit",)
 
 

@@ -23,9 +23,13 @@ OPTIONS = {
     ),
     "server_timeout_s": ("TURNOUT_SERVER_TIMEOUT_S", "30", 30.0, 5.0, 600.0),
     "server_retries": ("TURNOUT_SERVER_RETRIES", "5", 5, 0, 2),
+    "escalate": ("TURNOUT_ESCALATE", "always", "always", "off", None),
     "cache_namespace": ("TURNOUT_CACHE_NAMESPACE", "acme", "acme", "other", None),
     "attention": ("TURNOUT_ATTENTION", "dense", "dense", "a/file.json", "auto"),
     "soft": ("TURNOUT_SOFT", "mean:4", "mean:4", "a/folder", "mean:2"),
+    "ldar": ("TURNOUT_LDAR", "/a/policy", Path("/a/policy"), Path("/another"), None),
+    "chunkfree": ("TURNOUT_CHUNKFREE", "/an/adapter", Path("/an/adapter"), Path("/another"), None),
+    "cite": ("TURNOUT_CITE", "attention", "attention", "words", "words"),
     "cache_url": ("TURNOUT_CACHE_URL", "redis://a:1", "redis://a:1", "rediss://b:2", None),
     "cache_mb": ("TURNOUT_CACHE_MB", "20", 20.0, 30.0, 512.0),
     "cache_ttl_s": ("TURNOUT_CACHE_TTL_S", "60", 60, 90, 30 * 86_400),
@@ -64,6 +68,8 @@ def test_an_argument_wins_over_the_environment_which_wins_over_the_default(
         ("TURNOUT_SERVER_TIMEOUT_S", "0"),
         ("TURNOUT_SERVER_TIMEOUT_S", "soon"),
         ("TURNOUT_SERVER_RETRIES", "-1"),
+        ("TURNOUT_CITE", "atention"),
+        ("TURNOUT_ESCALATE", "sometimes"),
     ],
 )
 def test_what_can_not_be_is_refused_with_its_value(

@@ -81,3 +81,19 @@ def test_a_turn_that_is_let_go_is_free_and_its_holder_still_counts() -> None:
         assert not closed
     thread.join(5)
     assert closed
+
+
+def test_a_spare_turn_is_for_when_nobody_asks_and_makes_way_between_steps() -> None:
+    turn = Turn()
+    with turn.spare() as is_wanted:
+        assert is_wanted is not None and not is_wanted()
+        turn.make_way()
+        with turn.asked():
+            assert is_wanted() and turn.quiet_s() == 0.0
+            with pytest.raises(Cancelled, match="made way"):
+                turn.make_way()
+    with turn.asked():
+        turn.make_way()  # only what has a spare turn
+    with turn.taken(), turn.spare() as is_wanted:
+        assert is_wanted is None
+    assert turn.quiet_s() > 0.0

@@ -12,12 +12,33 @@ from turnout.cli import render
 from turnout.cli.bars import Bars
 from turnout.cli.main import EXIT_NOT_IN_TEXT
 from turnout.cli.options import budget_options, model_options, take_budget
+from turnout.config import ESCALATE
 from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[PATHS...] QUESTION")
 @click.option("--strategy", metavar="NAME", help="Insist on one (see `turnout strategies`).")
+@click.option(
+    "--escalate",
+    type=click.Choice(ESCALATE),
+    help="Ask another strategy where the text does not bear an answer: never, before any of it is shown, or also after "
+    "(TURNOUT_ESCALATE); by default before, where a calibration found that it gains.",
+)
+@click.option(
+    "--max-regret", type=float, metavar="SCORE", help="Keep an outcome only where that costs at most SCORE on average."
+)
+@click.option(
+    "--expected-questions",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many are to come over these documents, this one included; by default as many again as were asked lately.",
+)
+@click.option(
+    "--shadow",
+    metavar="NAME",
+    help="Answer by this strategy, which you use now, and let the router decide on paper (TURNOUT_SHADOW).",
+)
 @click.option("--plan", is_flag=True, help="Show the decision and its estimates; generate nothing.")
 @click.option("--stream", is_flag=True, help="Print words as they come.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/answer.md).")
@@ -29,6 +50,7 @@ from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 def ask(
     words: tuple[str, ...],
     strategy: str | None,
+    expected_questions: int | None,
     plan: bool,
     stream: bool,
     as_json: bool,
@@ -44,28 +66,34 @@ def ask(
     from turnout.inputs import with_stdin
 
     paths, question = _split(words)
+    if strategy is not None and options["shadow"] is not None:
+        raise click.UsageError("--strategy and --shadow both name what answers: leave one out")
     budget = take_budget(options)
-    with Bars() as bars, Turnout(progress=bars, **options) as t:
+    escalation = {name: options.pop(name) for name in ("escalate", "max_regret")}
+    with Bars() as bars, Turnout(progress=bars, lasting=False, **options) as t:
         documents: list[Any] = with_stdin(paths) if paths else list(t.documents(collection or "library"))
         if not documents:
             empty = "the library is empty" if collection is None else f"the collection {collection!r} is empty"
             raise click.UsageError(f'{empty}: turnout ask PATH "question", or fill it with turnout add PATHS...')
-        chosen: dict[str, Any] = {"budget": budget, "strategy": strategy, "collection": collection}
+        chosen: dict[str, Any] = {"budget": budget, "strategy": strategy, "expected_questions": expected_questions}
+        chosen["collection"] = collection
         if plan:
             return _plan(t.plan(question, documents, **chosen), as_json)
-        return _ask(t, question, documents, chosen, bars, stream and not as_json, as_json)
+        return _ask(t, question, documents, chosen | escalation, bars, stream and not as_json, as_json)
 
 
 def _ask(
     t: Any, question: str, documents: list[Any], chosen: dict[str, Any], bars: Bars, stream: bool, as_json: bool
 ) -> int:
-    shown = False
+    shown = is_decided = False
     for event in t.stream(question, documents, **chosen):
         match event:
             case Decided(decision, read, read_s):
                 bars.clear()
-                lines = render.document_lines(read, decision, read_s)
-                click.echo("\n".join([*lines, render.decision_line(decision)]), err=True)
+                lines = [] if is_decided else render.document_lines(read, decision, read_s)
+                line = render.decision_line(decision)
+                click.echo("\n".join([*lines, f"asked instead: {line}" if is_decided else line]), err=True)
+                is_decided = True
             case Reading(done, total):
                 bars("prefill", done, total)
             case TextDelta(text):

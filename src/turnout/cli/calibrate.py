@@ -124,7 +124,8 @@ def quality(as_json: bool, **options: Any) -> int:
     """Learn from questions with known answers what each strategy scores, and keep it in the model's profile.
 
     Runs full and rag over the questions, corrects the shipped prior by what they scored, and reports what that is worth
-    on documents that it was not fitted on.
+    on documents that it was not fitted on. So it does with the support of answers, which says when another strategy is
+    asked.
     """
     from turnout import calibrate as facade
 
@@ -142,6 +143,8 @@ def _quality_lines(found: Mapping[str, Any]) -> list[str]:
         f"{found['model']}  {found['questions']} questions  {found['datasets']} sets  {found['documents']} documents",
         f"{'':12}{'score [95%]':24}{'s/question':>12}{'full':>8}",
     ]
+    if found["labelled"]:
+        lines.insert(1, f"{found['labelled']} rows are scored by the verdicts of turnout eval label")
     for name, policy in found["policies"].items():
         score = policy["score"]
         shown = f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
@@ -158,7 +161,27 @@ def _quality_lines(found: Mapping[str, Any]) -> list[str]:
         kinds = [gain for gain in found["gains"] if gain["strategy"] == strategy]
         told = ", ".join(f"{g['kind']} {g['gain']:+.2f} [{g['low']:+.2f}, {g['high']:+.2f}]" for g in kinds)
         lines.append(f"{strategy} over rag: {told}")
-    return lines
+    return [*lines, *_support_lines(found["support"])]
+
+
+def _support_lines(found: Mapping[str, Any]) -> list[str]:
+    """What is known of support, and whether another strategy is asked by default."""
+    lines = [
+        f"support: {count:,} rows of {name} do not hold its signals: run them again for a calibration of it"
+        for name, count in found["lacking"].items()
+    ]
+    if not found["is_saved"]:
+        few = f"{found['questions']} questions over {found['documents']} documents"
+        return [*lines, f"support: not calibrated, {few} hold its signals"]
+    gain, keep_from = found["gain"], found["keep_from"]
+    pairs = ", ".join(f"{each['predicted']:.2f}/{each['right']:.2f}" for each in found["reliability"])
+    default = "off by default" if keep_from is None else f"outcomes are kept from {keep_from:.2f} on"
+    return [
+        *lines,
+        f"support of {found['questions']} questions: predicted/right {pairs}",
+        f"asking another strategy: {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}], "
+        f"{found['seconds']:+.1f} s/question, {default}",
+    ]
 
 
 @calibrate.command()
@@ -196,6 +219,10 @@ def _attention_lines(found: Mapping[str, Any], report: bool) -> list[str]:
     for point in found["points"] if report else ():
         lines.append(f"{point['tokens']:,} tokens, dense {point['dense_s']:.3f} s".ljust(34) + columns)
         lines += [f"  {row['name']:32}{_kept(row)}" for row in point["policies"]]
+    if report:
+        new = found["decode"]
+        lines.append(f"{new['steps']} new tokens after {new['tokens']:,}".ljust(34) + columns)
+        lines += [f"  {row['name']:32}{_kept(row)}" for row in new["policies"]]
     lines.append(f"{'tokens before':34}{columns}")
     for band in found["bands"]:
         place = f"{band['start']:,} to {band['end']:,}"

@@ -20,6 +20,7 @@ class EvalGroup(LazyGroup):
 
     modules: ClassVar[dict[str, str]] = {
         "compare": "eval_report",
+        "label": "eval_label",
         "report": "eval_report",
         "routing": "eval_routing",
         "run": "evaluate",
@@ -73,6 +74,11 @@ def eval_() -> None:
 @click.option("--strict", is_flag=True, help="Stop at malformed rows instead of skipping them.")
 @click.option(
     "--decide-again", is_flag=True, help="Let the router decide anew; rows of strategies that are there stay."
+)
+@click.option(
+    "--cross-fit",
+    is_flag=True,
+    help="Let the router decide anew, each question with a calibration learned from the run's other documents.",
 )
 @budget_options
 @model_options

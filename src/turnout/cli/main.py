@@ -36,6 +36,7 @@ class Commands(LazyGroup):
         "ls": "library",
         "mcp": "mcp",
         "models": "models",
+        "regret": "ledger",
         "rm": "library",
         "serve": "serve",
         "show": "library",

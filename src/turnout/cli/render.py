@@ -32,13 +32,13 @@ def answer_lines(answer: Answer) -> list[str]:
 
 
 def citation_line(citation: Citation) -> str:
-    """Place, quote, and whether it was found there; "matched" where the program attached it."""
+    """Place, quote, and whether it was found there; "matched" or "attended" where the program attached it."""
     quote = f'"{_short(citation.quote, QUOTE_WIDTH)}"'
     if citation.found is None:
         return f"{quote}  not found in the text"
     how = "found" if citation.found == "exact" else f"found after {citation.found.removeprefix('normalised:')}"
-    if citation.origin == "matched":
-        how = "matched"
+    if citation.origin != "quoted":
+        how = citation.origin
     support = "" if citation.support is None else f", support {citation.support:.2f}"
     return f"{shown(citation.place)}  {quote}  {how}{support}"
 
@@ -183,6 +183,7 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
     tail = [
         ("measured", measured),
         ("outcome", f"{outcome}, {_cited(record['citations'])}"),
+        *(("attempt", attempt_line(each)) for each in usage.get("attempts", ()) if "follow_up" not in each),
         *(("because", text) for text in decision["because"]),
         *(("would flip", text) for text in decision["would_flip"]),
         ("steps", ", ".join(record["trace"])),
@@ -192,13 +193,23 @@ def explanation(record: Mapping[str, Any], question: str | None, documents: Sequ
     return [*(f"{name:12}{text}" for name, text in head), *table, *(f"{name:12}{text}" for name, text in tail)]
 
 
+def attempt_line(attempt: Mapping[str, Any]) -> str:
+    """What a strategy took that was asked and did not answer, and why it did not."""
+    took = f"{attempt['strategy']} {_seconds(attempt['total_s'])}"
+    if "failed" in attempt:
+        return f"{took}, failed: {attempt['failed']}"
+    support = attempt["support"]
+    likely = "" if support is None else f", support {support:.2f}"
+    tokens = f"{attempt['prompt_tokens']:,} prompt tokens + {attempt['completion_tokens']}"
+    return f"{took}, {tokens}{likely}, given up: {attempt['given_up']}"
+
+
 def _cited(citations: Sequence[Mapping[str, Any]]) -> str:
     found = sum(1 for c in citations if c["found"] and c["origin"] == "quoted")
-    matched = sum(1 for c in citations if c["origin"] == "matched")
+    matched, attended = (sum(1 for c in citations if c["origin"] == origin) for origin in ("matched", "attended"))
     lost = sum(1 for c in citations if not c["found"])
-    parts = [
-        f"{n} {word}" for n, word in ((found, "quotes found"), (matched, "matched"), (lost, "quotes not found")) if n
-    ]
+    counted = ((found, "quotes found"), (matched, "matched"), (attended, "attended"), (lost, "quotes not found"))
+    parts = [f"{n} {word}" for n, word in counted if n]
     return ", ".join(parts) or "no citation"
 
 

@@ -290,6 +290,58 @@ def ldar(
     return 0
 
 
+@train.command()
+@folders("chunkfree")
+@click.option("--model", metavar="PATH|ID", help="Local folder, Hugging Face id or packaged name.")
+@click.option("--examples", type=click.IntRange(1), metavar="N", help="Questions to learn from; all by default.")
+@click.option("--max-tokens", type=click.IntRange(64), default=2560, show_default=True, help="Longest example.")
+@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Of the LoRA matrices.")
+@click.option("--learning-rate", type=float, default=5e-4, show_default=True, help="At its highest.")
+@click.option("--batch-tokens", type=click.IntRange(64), default=8192, show_default=True, help="Tokens a step.")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Stop after N steps; all questions by default.")
+@common(decides="order, texts and first weights", scored="Valid questions to score with")
+def chunkfree(
+    data_folder: str,
+    out: str,
+    model: str | None,
+    limit: int,
+    device: str | None,
+    home: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Train an adapter with which a model points at the sentences that answer a question, and where they end.
+
+    The same command goes on after a stop.
+    """
+    from turnout import train as facade
+
+    with Bars() as bars:
+        scores = facade.chunkfree(
+            data_folder,
+            out,
+            model,
+            recipe=facade.ChunkFreeRecipe(alpha=2 * options["rank"], **options),
+            limit=limit,
+            device=device,
+            home=home,
+            progress=bars,
+        )
+    if as_json:
+        click.echo(json.dumps(scores))
+    else:
+        for way in ("plain", "trained"):
+            click.echo(f"{way:8} " + "  ".join(f"{name} {_share(scores[way][name])}" for name in _POINTED))
+        apart = scores["difference"]
+        click.echo(f"evidence {apart['mean']:+.3f} [{apart['low']:.3f}, {apart['high']:.3f}], n={scores['n']}")
+        click.echo(f"weights in {out}/chunkfree, used with TURNOUT_CHUNKFREE", err=True)
+    return 0
+
+
+_POINTED = ("first", "found", "exact", "share")
+"""Figures of what was pointed at, see `turnout.training.chunkfree_scores.Row`."""
+
+
 def _pruner_table(scores: Mapping[str, Any]) -> list[str]:
     """Evidence kept at fixed shares of the tokens, the pruner's thresholds, and the order of passages."""
     lines = ["evidence kept at a share of the tokens"]

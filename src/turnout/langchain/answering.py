@@ -87,6 +87,8 @@ class Answering:
             "history": self._asked.history,
             "instructions": self._asked.instructions,
             "decoding": self._call.decoding,
+            "escalate": self._call.escalate,
+            "max_regret": self._call.max_regret,
             "steady": self._steady,
         }
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from turnout.asking import Decoding
+from turnout.config import Escalate
 from turnout.errors import UnknownNameError
 from turnout.inputs import Input
 from turnout.langchain import sources
@@ -19,6 +20,7 @@ from turnout.types import Budget
 OPTIONS = (
     *("documents", "collection", "budget", "strategy", "model"),
     *("temperature", "max_tokens", "timeout", "seed", "stop", "max_retries"),
+    *("escalate", "max_regret"),
 )
 _IGNORED = ("stream", "ls_structured_output_format", "structured_output_format")
 _TOOLS = ("tools", "tool_choice", "functions", "function_call", "parallel_tool_calls", "response_format")
@@ -35,6 +37,8 @@ class Call:
     model: str | None
     decoding: Decoding
     max_retries: int
+    escalate: Escalate | None = None
+    max_regret: float | None = None
 
 
 def merged(own: Mapping[str, Any], given: Mapping[str, Any]) -> Call:
@@ -69,6 +73,8 @@ def merged(own: Mapping[str, Any], given: Mapping[str, Any]) -> Call:
             timeout_s=options["timeout"],
         ),
         max_retries=retries,
+        escalate=options["escalate"],
+        max_regret=options["max_regret"],
     )
 
 

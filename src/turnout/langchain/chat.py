@@ -56,6 +56,9 @@ class ChatTurnout(BaseChatModel):
         seed: makes sampling repeatable.
         stop: the answer ends before the first of these strings.
         max_retries: how often a failure that may pass is tried again before anything was shown.
+        escalate: when another strategy is asked where the text does not bear an answer, as in `Turnout.stream`; chunks
+            can't be taken back, so that what is streamed waits for its check with "always" too.
+        max_regret: as in `Turnout.stream`.
         streaming: stream even where the caller does not.
     """
 
@@ -76,6 +79,8 @@ class ChatTurnout(BaseChatModel):
     seed: int | None = None
     stop: list[str] | None = None
     max_retries: int = Field(default=0, ge=0)
+    escalate: str | None = None
+    max_regret: float | None = None
     streaming: bool = False
 
     _opened: Opened = PrivateAttr()

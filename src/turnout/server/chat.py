@@ -89,6 +89,8 @@ class _Chunks:
     def of(self, event: StreamEvent | None) -> str:
         match event:
             case Decided(decision):
+                if self._id:  # another strategy is asked after the first
+                    return pause()
                 self._id = decision.id
                 return self._chunk({"role": "assistant", "content": ""})
             case TextDelta(text):

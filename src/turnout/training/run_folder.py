@@ -1,4 +1,4 @@
-"""The folder of a training run: it belongs to one plan, and what trains must be installed."""
+"""What training runs share: a folder belongs to one plan, answers end, and what trains must be installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from turnout.engines.folder import read_json
+from turnout.engines.local import LocalEngine
 from turnout.errors import ConfigurationError, MissingExtraError
 
 
@@ -26,6 +27,19 @@ def agree(file: Path, wanted: dict[str, Any]) -> None:
             f"{file.parent} holds a run with another {differ}",
             hint="go on with the same options, or give another --out",
         )
+
+
+def answer_ends(engine: LocalEngine, name: str) -> tuple[int, ...]:
+    """The tokens that end an answer, first the one that the chat template writes.
+
+    Raises:
+        ConfigurationError: there are none.
+    """
+    ends = sorted(engine.end_tokens)
+    if not ends:
+        raise ConfigurationError(f"{name} has no token that ends an answer", hint="use an instruction-tuned model")
+    first = engine.tokenizer.turn_end(ends)
+    return tuple(sorted(ends, key=lambda token: token != first))
 
 
 def require_peft(doing: str) -> None:

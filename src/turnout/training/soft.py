@@ -24,7 +24,7 @@ from turnout.progress import Progress, silent
 from turnout.training import data, fitting, lora, stages
 from turnout.training.generation import generate
 from turnout.training.recipe import Recipe
-from turnout.training.run_folder import agree, require_peft
+from turnout.training.run_folder import agree, answer_ends, require_peft
 from turnout.training.soft_lessons import SoftRecipe, answered, prompts
 from turnout.training.tokens import TokenisedSheets, batches
 
@@ -78,11 +78,7 @@ def soft(
     name = folder.name if Path(settings.model).expanduser().is_dir() else settings.model
     read = data.read(Path(data_folder), without=frozenset(recipe.without))
     engine = LocalEngine(folder, name, settings.device)
-    ends = sorted(engine.end_tokens)
-    if not ends:
-        raise ConfigurationError(f"{name} has no token that ends an answer", hint="use an instruction-tuned model")
-    first = engine.tokenizer.turn_end(ends)
-    ends.sort(key=lambda token: token != first)
+    ends = list(answer_ends(engine, name))
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
     plan = {

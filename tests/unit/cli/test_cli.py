@@ -89,6 +89,8 @@ def test_ask_json_is_the_documented_shape(turnout, book) -> None:
         "reasons",
         "scanned_tokens",
         "late_s",
+        "later_s",
+        "later_cost",
     }
 
 

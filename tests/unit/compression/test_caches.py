@@ -138,7 +138,7 @@ def test_threads_share_it(make: Make) -> None:
 def test_another_process_finds_it_and_restarts_do_too(tmp_path: Path) -> None:
     script = (
         "from pathlib import Path; from turnout.compression.file_cache import FileCache;"
-        "from turnout.types import SegmentKey;"
+        "from turnout.documents import SegmentKey;"
         f"FileCache(Path({str(tmp_path)!r})).put(SegmentKey('0' * 63 + '5', 'scores', 'model'), b'of another process')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

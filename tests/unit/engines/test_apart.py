@@ -81,6 +81,19 @@ def test_the_answer_is_that_of_the_piece_that_is_surest(engine: LocalEngine) -> 
     assert engine.resident(asked) > 0.5 * last.prompt_tokens
 
 
+def test_how_near_the_reader_was_to_refusing_is_told_of_the_last_answer(engine: LocalEngine) -> None:
+    asked = context(LONG, OTHER)
+    list(engine.generate(asked, GREEDY))
+    found = excerpts(asked, engine.count_text)
+    assert engine.doubt() == pytest.approx(min(doubt(engine, piece) for piece in found), rel=1e-3)
+    list(engine.generate(found[-1], GREEDY))
+    assert engine.doubt() == pytest.approx(doubt(engine, found[-1]), rel=1e-3)
+    stopped = engine.generate(asked, GREEDY)
+    next(stopped)
+    stopped.close()
+    assert engine.doubt() is None, "nothing was read to its end"
+
+
 def test_nothing_is_held_afterwards_however_it_ends(engine: LocalEngine) -> None:
     engine.open()
     engine.forget()

@@ -13,7 +13,7 @@ from turnout.config import Settings
 from turnout.engines import calibrated, open_engine
 from turnout.engines.local import LocalEngine
 from turnout.engines.paged import sparse
-from turnout.engines.paged.patterns import Antidiagonal, Mass, Pattern, Span
+from turnout.engines.paged.patterns import Antidiagonal, Mass, Pages, Pattern, Span
 from turnout.engines.paged.policy import AttentionPolicy, everywhere, split
 from turnout.engines.probe import measure
 from turnout.errors import ConfigurationError, ModelError
@@ -49,6 +49,24 @@ def test_a_policy_is_part_of_the_model_and_dense_is_not(folder: Path) -> None:
     assert names[0] == names[1] and len(set(names)) == 3
     assert engine(folder, STREAMING).dense_fingerprint == names[0]
     assert engine(folder, everywhere(None)).attention is None
+
+
+def test_new_tokens_may_look_at_chosen_pages_of_a_prompt_that_was_read_densely(folder: Path, tmp_path: Path) -> None:
+    few, all_of_them = (AttentionPolicy(decode=Pages(pages, 1, start=0, dense_layers=0)) for pages in (4, 64))
+    dense, some, whole = (engine(folder, policy, tmp_path / "kv") for policy in (None, few, all_of_them))
+    assert len({one.model.fingerprint for one in (dense, some, whole)}) == 3
+    assert text_of(dense.generate(LONG, GREEDY)) == text_of(whole.generate(LONG, GREEDY))
+    assert some.resident(LONG) == 256, "what dense reading has left"
+    ids = dense.encode(LONG)
+    logits = []
+    for one in (dense, some):
+        sequence = one.sequence("apart")
+        sequence.prefill(ids)
+        logits.append(sequence.append([7]))
+        sequence.close(keep=False)
+    assert (logits[0] - logits[1]).abs().max() > 1e-4
+    assert text_of(some.generate(LONG, GREEDY)) == some.answer_all([LONG], GREEDY)[0] != ""
+    assert some.memory_bytes(400, 0) > dense.memory_bytes(400, 0)
 
 
 def test_on_disk_and_in_memory_dense_and_sparse_stay_apart(folder: Path, tmp_path: Path) -> None:
@@ -94,7 +112,7 @@ def test_costs_are_measured_as_prompts_are_read(folder: Path, monkeypatch: pytes
     for policy, layers in ((None, set()), (STREAMING, {0, 1})):
         one = engine(folder, policy)
         samples = measure(one, budget_s=0.0)
-        assert [offset for offset, _, _ in samples.prefill] == [0, 64] and len(samples.decode) >= 2
+        assert [offset for offset, _, _ in samples.prefill] == [0, 64, 384] and len(samples.decode) >= 2
         assert set(seen) == layers
         assert one._session is not None and len(one._session._residency._tree) == 0
 

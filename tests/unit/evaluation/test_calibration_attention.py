@@ -17,6 +17,7 @@ from turnout.engines.fake import FakeEngine
 from turnout.engines.local import LocalEngine
 from turnout.engines.paged.patterns import Pattern, Span
 from turnout.engines.paged.policy import AttentionPolicy, everywhere, split
+from turnout.engines.paged.recall import STEPS
 from turnout.errors import ConfigurationError, DocumentError, ModelError
 from turnout.router.calibration import attention as measuring
 from turnout.router.calibration.attention import Design, Point, decide
@@ -49,6 +50,10 @@ def test_everything_is_measured_told_and_kept(engine: LocalEngine, folder: Path,
         assert rows["span 4+9999"]["recall"] == rows["span 4+9999"]["density"] == 1
         assert rows["span 4+32"]["worst_recall"] < rows["span 4+32"]["recall"] < 1
         assert all(row["speedup"] > 0 and row["seconds"] > 0 for row in rows.values()) and point["dense_s"] > 0
+    new = found["decode"]
+    assert [row["name"] for row in new["policies"]] == ["pages 16/1", "pages 32/1", "pages 64/1", "pages 64/4"]
+    assert all(row["recall"] == row["density"] == 1 for row in new["policies"]), "the prompts have fewer pages"
+    assert (new["tokens"], new["steps"]) == (192 - STEPS, STEPS) and new["dense_s"] > 0
     assert [(band["start"], band["end"]) for band in found["bands"]] == [(64, 128)]
     kept = json.loads(Path(found["saved"]).read_text())
     assert kept == {"version": calibrated.VERSION, **{name: found[name] for name in found if name != "saved"}}
@@ -75,6 +80,7 @@ def test_the_command_shows_what_is_read_how(engine: LocalEngine, monkeypatch: py
     assert lines[0] == "wide  chunks of 64  recall of at least 0.9"
     assert lines[1].startswith("64 tokens, dense ") and lines[1].endswith("speed-up")
     assert lines[2].split()[:2] == ["xattention", "0.9/16"]
+    assert any(line.startswith("32 new tokens after 160 ") for line in lines)
     assert any(line.startswith("64 to 128 ") for line in lines) and "saved in" in run.stderr
 
 

@@ -1,6 +1,7 @@
 """Learning from an evaluation what strategies score: what is learned, what it is worth, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from turnout.errors import ConfigurationError
 from turnout.router.calibration.quality import Observed, check_enough, fit, held_out, observe, reliability
 from turnout.router.calibration.quality_report import _always
 from turnout.router.calibration.quality_store import Made, load, save
-from turnout.router.evaluation.rows import read_decisions
+from turnout.router.evaluation.rows import read_decisions, read_run
 from turnout.router.kinds import KINDS
 from turnout.router.quality import QualityModel, prior
-from turnout.types import Context
+from turnout.types import Budget, Context
 
 PRIOR = prior(135_000_000)
 MADE = Made("plain", None, ("rag", "full"), 48, "2026-11-23")
@@ -217,6 +218,33 @@ def test_the_router_decides_again_over_rows_that_are_there(calibrated: tuple[Pat
     after = {row["question_id"]: row for row in rows_of(folder) if row["strategy"] == "router"}
     assert {row["chosen"] for row in after.values()} == {"full"}
     assert len(engine.contexts) <= 1, "nothing is generated but the warm-up"
+
+
+def test_the_router_is_judged_by_calibrations_on_other_documents(calibrated: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = calibrated
+    copy = shutil.copytree(folder / "run", folder / "apart")
+    engine = FakeEngine(whole_text_only)
+    files = ([folder / "data" / "questions.jsonl"], [folder / "data" / "documents.jsonl"], copy)
+    budget = Budget(optimize="latency", max_total_s=1000)
+    facts = evaluate.run(*files, strategies=("router",), engine=engine, home=folder, cross_fit=True, budget=budget)
+    rows = read_run(copy).rows
+    chosen = {row["question_id"]: row["chosen"] for row in rows if row["strategy"] == "router"}
+    assert set(chosen.values()) == {"full"}, "a home without a calibration: it is the run's own"
+    assert facts["budget"]["optimize"] == "latency"
+    assert len(engine.contexts) <= 1, "nothing is generated but the warm-up"
+    told = evaluate.report(copy, with_page=False)["figures"]
+    assert "calibrated on other documents" in evaluate.report_lines(told)[0]
+    assert found["policies"]["router"]["full_share"] == 1
+    with pytest.raises(ConfigurationError, match="holds a run with budget"):
+        evaluate.run(*files, strategies=("router",), engine=engine, home=folder)
+    with pytest.raises(ConfigurationError, match="holds a run with budget"):
+        evaluate.run(*files, engine=engine, home=folder, cross_fit=True, budget=Budget(max_prompt_tokens=10))
+
+
+def test_too_few_rows_to_calibrate_apart_are_refused(tmp_path: Path) -> None:
+    questions, documents = many(tmp_path, documents=4)
+    with pytest.raises(ConfigurationError, match="too few to calibrate on"):
+        evaluate.run([questions], [documents], tmp_path / "run", engine=FakeEngine(), home=tmp_path, cross_fit=True)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def test_an_adapter_is_on_or_off_for_a_step_and_mixed_without_buffers(tmp_path: 
         model = kv.network("llama", **CONFIG)
         switch = adapter.attach(model, adapter.read(adapters.build(tmp_path, model)), "tiny")
         pool = PagePool(kv.shape(model), 40, torch.float32, "cpu")
-        runner, residency = Runner(model, pool, "cpu", switch=switch), Residency(pool)
+        runner, residency = Runner(model, pool, "cpu", switches=[switch]), Residency(pool)
         runner._graphs = DecodeGraphs(runner._lean, pool, "cpu") if graphs else None
         both = [KvSequence(runner, residency, adapted=adapted) for adapted in (True, False)]
         for sequence in both:

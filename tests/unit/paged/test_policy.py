@@ -39,15 +39,23 @@ CHUNK = 128
 SHAPE = KvShape(2, 2, 16)
 XATTENTION = Pattern(Mass(0.6), Antidiagonal(8), block=64)
 LINES = Pattern(Lines(3, 2, sinks=1, newest=2), Observed(32, 16))
+SHARE = Pattern(Lines(64, 64, sinks=1, newest=2, share=0.2), Observed(0, 32))
 SPAN = Pattern(Span(4, 40))
 WHOLE = {
     "mass": Pattern(Mass(1.0), Antidiagonal(8), block=64),
     "group": Pattern(Mass(1.0), Antidiagonal(16), "group", 64),
     "top": Pattern(Top(99), Pooled(), block=64),
     "lines": Pattern(Lines(9999, 9999), Observed(64, 64)),
+    "lines of all mass": Pattern(Lines(9999, 9999, share=1.0), Observed(64, 64)),
     "span": Pattern(Span(0, 9999)),
 }
-SPARSE = {"blocks": XATTENTION, "pooled": Pattern(Top(2), Pooled(), block=64), "lines": LINES, "span": SPAN}
+SPARSE = {
+    "blocks": XATTENTION,
+    "pooled": Pattern(Top(2), Pooled(), block=64),
+    "lines": LINES,
+    "share": SHARE,
+    "span": SPAN,
+}
 
 
 def network() -> Any:
@@ -130,6 +138,24 @@ def test_heads_stream_or_look_at_everything_layer_by_layer(session: Session, pla
     none = split([[False, False]] * 2, Span(4, 40))
     assert none.is_dense is False and none.at(0) is not None
     assert (read(session, ids, none) - kv.logits(plain, ids)[-1]).abs().max() < CLOSE
+
+
+def test_query_heads_may_differ_within_a_group(session: Session, plain: Any) -> None:
+    """Four query heads share two key heads."""
+    ids = words(400)
+    other = Pattern(Span(4, 90))
+    band = Band(0, (None, SPAN, other), ((1, 1, 1, 2), (0, 1, 2, 2)))
+    wanted = truth(plain, ids, [[40, 40, 40, 90], [999, 40, 90, 90]], 4)
+    assert (read(session, ids, AttentionPolicy((band,))) - wanted).abs().max() < CLOSE
+    parts = [
+        [(each[0].start, each[0].stop, each[1].start, each[1].stop) for each in band.of(at, 4, 2)] for at in (0, 1)
+    ]
+    assert parts == [[(0, 2, 0, 1), (2, 3, 1, 2), (3, 4, 1, 2)], [(0, 1, 0, 1), (1, 2, 0, 1), (2, 4, 1, 2)]]
+    assert [each[:2] for each in Band(0, (SPAN,)).of(0, 4, 2)] == [(slice(0, 4), slice(0, 2))]
+    with pytest.raises(ConfigurationError, match="names 6 heads, the model has 4 that share 2"):
+        read(session, ids, AttentionPolicy((Band(0, (SPAN,), ((0,) * 6,) * 2),)))
+    with pytest.raises(ConfigurationError, match=r"of \[6\] heads"):
+        AttentionPolicy((Band(0, (SPAN,), ((0,) * 6,) * 2),)).check(SHAPE, CHUNK, 4)
 
 
 @pytest.mark.parametrize("name", ["blocks", "pooled", "span"])
@@ -246,6 +272,7 @@ def test_the_fingerprint_is_of_the_settings() -> None:
         (lambda: Mass(float("nan")), "share of nan"),
         (lambda: Top(0), "blocks is 0"),
         (lambda: Lines(newest=0), "newest is 0"),
+        (lambda: Lines(share=1.5), "share of 1.5"),
         (lambda: Span(local=0), "local is 0"),
         (lambda: Span(local=1.5), "local is 1.5"),
         (lambda: Pattern(Mass(0.9), Observed()), "can't be chosen by"),
@@ -269,7 +296,7 @@ def test_what_can_not_be_is_refused_with_its_value(make: Any, said: str) -> None
 
 
 def test_a_policy_of_another_model_is_refused_before_it_reads(session: Session) -> None:
-    with pytest.raises(ConfigurationError, match="names 3 layers of \\[2\\] key heads, the model has 2 of 2"):
+    with pytest.raises(ConfigurationError, match="names 3 layers of \\[2\\] heads, the model has 2 of 2 key"):
         session.sequence(policy=split([[True, False]] * 3, Span()))
     with pytest.raises(ConfigurationError, match="chunks of 64 tokens"):
         made(64).sequence(policy=everywhere(Pattern(Mass(), Pooled(), block=128)))

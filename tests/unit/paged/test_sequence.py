@@ -244,3 +244,18 @@ def test_a_save_that_fails_gives_the_pages_back(bench: Bench, monkeypatch: pytes
     with pytest.raises(OSError, match="no space"):
         sequence.close()
     assert bench.residency.available() == free
+
+
+def test_what_is_pretended_takes_pages_and_is_found_by_nobody() -> None:
+    bench = Bench()
+    with bench.sequence() as sequence:
+        with pytest.raises(ValueError, match="no keys and values"):
+            sequence.pretend(64)
+        sequence.append(words(70), is_prompt=True)
+        sequence.pretend(5 * PAGE)
+        assert sequence.length == 70 + 5 * PAGE
+        assert sequence.append([1]).isfinite().all()
+        with pytest.raises(MemoryLimitError):
+            sequence.pretend(100 * PAGE)
+        ids = list(sequence.ids)
+    assert bench.sequence().resident(ids) == PAGE, "what was read, in whole pages"

@@ -32,7 +32,7 @@ def merged(made: adapter.Adapter) -> Any:
 def session(made: adapter.Adapter) -> Session:
     model = kv.network()
     switch = adapter.attach(model, made, "tiny")
-    return Session(model, kv.shape(model), 64 << 20, "cpu", "tiny", switch=switch)
+    return Session(model, kv.shape(model), 64 << 20, "cpu", "tiny", switches=[switch])
 
 
 def test_each_sequence_reads_as_it_was_made(made: adapter.Adapter) -> None:

@@ -90,7 +90,7 @@ def test_an_empty_question_is_refused(tmp_path: Path, name: str, question: str) 
     with pytest.raises(ConfigurationError, match="question is empty"):
         RETRIEVERS[name](WordEmbedder()).retrieve(question, corpus, 5)
     with Turnout(engine=AbleEngine(), embedder=WordEmbedder()) as t:
-        for strategy in ("rag", "rag:attention", "rag:chunkfree", "rag:iterative"):
+        for strategy in ("rag", "rag:attention", "rag:chunkfree", "rag:iterative", "rag:facts"):
             with pytest.raises(ConfigurationError, match="question is empty"):
                 t.ask(question, Text(NEEDLE), strategy=strategy)
 
@@ -109,7 +109,7 @@ def test_a_question_longer_than_the_readers_window_is_refused(tmp_path: Path) ->
         with pytest.raises(EngineError, match=r"window of 512"):
             reader.retrieve("where is the light? " * 400, corpus, 5)
     with Turnout(engine=AbleEngine(), embedder=WordEmbedder()) as t:
-        for strategy in ("rag", "rag:attention", "rag:chunkfree", "rag:iterative"):
+        for strategy in ("rag", "rag:attention", "rag:chunkfree", "rag:iterative", "rag:facts"):
             with pytest.raises((BudgetError, EngineError)) as refused:
                 t.ask("which pier? " * 3000, Text(BOOK), strategy=strategy)
             assert isinstance(refused.value, TurnoutError) and refused.value.hint

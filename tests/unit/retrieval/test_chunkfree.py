@@ -196,6 +196,25 @@ def test_any_text_is_found_in_word_for_word_and_the_same_again(tiny: LocalEngine
     assert retriever.retrieve("where does the light stand?", of, 4) == found
 
 
+@settings(max_examples=8, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            ["The lamp is lit. ", "The lamp is out. ", "The lamp is lit.", "Yes. ", "灯台は島に立つ。", "\n\n"]
+        ),
+        max_size=9,
+    )
+)
+def test_a_models_passages_are_verbatim_and_each_duplicate_its_own(tiny: LocalEngine, pieces: list[str]) -> None:
+    of = corpus("".join(pieces), "The lamp is lit. The lamp is lit. ")
+    found = ChunkFreeRetriever(tiny, window_tokens=1024, span_tokens=8, spans=40).retrieve("is the lamp lit?", of, 40)
+    assert verbatim(found, of)
+    ordered = sorted((passage.span for passage in found), key=of.position)
+    assert all(a.document_id != b.document_id or a.end <= b.start for a, b in itertools.pairwise(ordered))
+    alike = "".join(passage.text for passage in found).count("The lamp is lit.")
+    assert alike == "".join(document.text for document in of.documents).count("The lamp is lit."), "none is left out"
+
+
 def test_a_very_long_text_takes_the_memory_of_a_window(tiny: LocalEngine) -> None:
     retriever = ChunkFreeRetriever(tiny, window_tokens=2048, span_tokens=32, spans=2)
     tiny.open()

@@ -195,3 +195,14 @@ def test_a_million_characters_take_under_a_second() -> None:
     started = time.process_time()
     segment(document(text))
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("most", [40, 120, 300, 900])
+def test_other_sizes_tile_the_text_too(most: int) -> None:
+    text = "".join(prose(400, 5))
+    found = segment(document(text), most)
+    assert tiles([(each.span.start, each.span.end) for each in found], text)
+    sizes = [estimate_tokens(text[each.span.start : each.span.end]) for each in found]
+    assert max(sizes) <= max(most, 60) + 1, "a sentence may be longer"
+    assert most / 2 < sum(sizes) / len(sizes) <= most
+    assert (found == segment(document(text))) is (most == 300)

@@ -41,11 +41,34 @@ def test_the_high_end_of_writing_is_never_more_than_is_allowed() -> None:
 
 
 def test_what_the_ledger_saw_narrows_the_interval_and_moves_the_length() -> None:
-    seen = replace(PROFILE, spreads={"rag": (0.95, 1.1)}, lengths={"rag": (0.2, 0.4, 0.6)})
+    seen = replace(PROFILE, spreads={"rag": (0.95, 1.1)}, lengths={"location": (0.2, 0.4, 0.6)})
     before, after = estimated(), estimated(seen)
     assert after.total_s < before.total_s  # type: ignore[operator]
     width = [found.total_high_s - found.total_low_s for found in (before, after)]  # type: ignore[operator]
     assert width[1] < width[0] / 2
+
+
+def test_what_was_learned_of_one_task_is_not_said_of_another() -> None:
+    seen = replace(PROFILE, corrections={"rag": 2.0, "rag location": 0.5}, lengths={"location": (0.2, 0.4, 0.6)})
+    short, long = estimated(seen), estimated(seen, task="summarisation")
+    assert long.ttft_s - short.ttft_s == pytest.approx(1.5 * PROFILE.prefill_seconds(1000))  # type: ignore[operator]
+    written = (long.total_high_s - long.ttft_high_s) / (2.0 * SPREAD[1])  # type: ignore[operator]
+    assert written == pytest.approx(estimated_writing(LENGTHS[2]))
+
+
+def test_pieces_that_are_read_alone_take_less_than_one_long_prompt() -> None:
+    whole, pieces = estimated(), estimated(piece_tokens=250)
+    assert whole.ttft_s - pieces.ttft_s == pytest.approx(  # type: ignore[operator]
+        PROFILE.prefill_seconds(1000) - 4 * PROFILE.prefill_seconds(250)
+    )
+    assert estimated(piece_tokens=2000) == whole, "a short text is one piece"
+    half = estimated(piece_tokens=250, resident=500)
+    assert pieces.ttft_s - half.ttft_s == pytest.approx(2 * PROFILE.prefill_seconds(250))  # type: ignore[operator]
+
+
+def estimated_writing(share: float) -> float:
+    at = signals()
+    return PROFILE.decode_seconds(1000, 1) * (min(share * at.expected_new_tokens, at.max_new_tokens) - 1)
 
 
 def test_a_limit_is_held_against_the_high_end_and_the_refusal_names_it() -> None:

@@ -171,7 +171,7 @@ def test_each_call_is_told_and_reads_in_the_callers_namespace(corpus: Corpus) ->
     told: list[tuple[str, int, int]] = []
     watch = Watch(progress=lambda *step: told.append(step), namespace="mine")
     assert strategy(engine).prepare(read(QUESTION, [], len), corpus, Budget(), watch).parts
-    assert [ended.prompt_tokens for ended in watch.asked] == list(map(engine.count, engine.asked))
+    assert [ended.prompt_tokens for _, ended in watch.asked] == list(map(engine.count, engine.asked))
     assert len(watch.asked) == 2
     assert watch.read_tokens == 0, "prompts are no scans"
     assert {stage for stage, _, _ in told} == {"prefill"}

@@ -136,6 +136,12 @@ def test_an_engine_that_can_not_says_so() -> None:
         Soft(FakeEngine(), MemoryCache()).prepare(read(QUESTION, [], len), corpus_from(BOOK), Budget())
 
 
+def test_what_making_costs_is_not_learned_away_by_warm_answers() -> None:
+    strategy, learned = Soft(Trained(), MemoryCache()), replace(PROFILE, outside_s={"soft": 0.2})
+    cold, warm = (strategy.estimate(signals(soft_missing=missing), learned, Budget()) for missing in (4000, 0))
+    assert cold.ttft_s - warm.ttft_s == pytest.approx(6000 * PROFILE.per_token_s)
+
+
 def test_cold_costs_what_making_costs_and_warm_half_the_positions() -> None:
     strategy = Soft(Trained(), MemoryCache())
     cold, warm, half = (

@@ -1,4 +1,4 @@
-"""How a `Turnout` is asked by async callers: the same answers, without blocking their event loop."""
+"""What a `Turnout` does for async callers: the same answers and events, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -14,18 +14,14 @@ from turnout.inputs import Input
 from turnout.types import Answer, Decision, Done, StreamEvent
 
 
-class Awaited(ABC):
-    """The part of `Turnout` that is awaited."""
+class Awaits(ABC):
+    """The part of `Turnout` that async callers ask."""
 
     @abstractmethod
-    def plan(self, question: str, documents: Input | Iterable[Input] | None = None, **options: Any) -> Decision:
-        """See `Turnout`."""
+    def plan(self, *asked: Any, **options: Any) -> Decision: ...
 
     @abstractmethod
-    def stream(
-        self, question: str, documents: Input | Iterable[Input] | None = None, **options: Any
-    ) -> Generator[StreamEvent, None, None]:
-        """See `Turnout`."""
+    def stream(self, *asked: Any, **options: Any) -> Generator[StreamEvent, None, None]: ...
 
     async def aplan(self, question: str, documents: Input | Iterable[Input] | None = None, **options: Any) -> Decision:
         """`plan` without blocking the event loop."""
