@@ -88,7 +88,7 @@ class Sized:
     def _cut(self, corpus: Corpus) -> Corpus:
         of, own = self._kept
         if own is None or of is None or of.documents != corpus.documents:
-            segments = [each for document in corpus.documents for each in segment(document, most_tokens=self._tokens)]
+            segments = [each for document in corpus.documents for each in segment(document, self._tokens)]
             texts = [corpus.text(each.span) for each in segments]
             own = Corpus(
                 corpus.documents,

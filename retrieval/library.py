@@ -321,7 +321,7 @@ class Library:
         ids = [document.id for document in unique]
         with self._database.read() as connection:
             cuts = store.segments(connection, ids)
-        absent = [_Cut(Pending(each), segment(each, realm.salt)) for each in unique if each.id not in cuts]
+        absent = [_Cut(Pending(each), segment(each, salt=realm.salt)) for each in unique if each.id not in cuts]
         cuts |= {cut.pending.document.id: cut.segments for cut in absent}
         with self._database.write() as connection:
             for cut in absent:
@@ -348,7 +348,7 @@ def _batches(pending: Iterable[Pending], realm: Realm) -> Iterator[list[_Cut]]:
     batch: list[_Cut] = []
     for item in pending:
         item = replace(item, document=realm.own(item.document))
-        batch.append(_Cut(item, segment(item.document, realm.salt)))
+        batch.append(_Cut(item, segment(item.document, salt=realm.salt)))
         if len(batch) >= _BATCH_DOCUMENTS or sum(len(cut.segments) for cut in batch) >= _BATCH_SEGMENTS:
             yield batch
             batch = []

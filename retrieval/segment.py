@@ -40,14 +40,14 @@ def estimate_tokens(text: str) -> int:
     return _tokens(len(text.encode()))
 
 
-def segment(document: Document, salt: str = "", most_tokens: int = MAX_TOKENS) -> list[Segment]:
+def segment(document: Document, most_tokens: int = MAX_TOKENS, *, salt: str = "") -> list[Segment]:
     """Segments that tile the document's text in order; none where it holds only white space.
 
     Source code is cut at line ends, everything else at sentence ends. A heading starts a segment where it can.
 
     Args:
-        salt: of the document's collection, where that is kept apart: goes into the hashes, not into the boundaries.
         most_tokens: in place of MAX_TOKENS, with half of it in place of MIN_TOKENS: to measure other sizes.
+        salt: of the document's collection, where that is kept apart: goes into the hashes, not into the boundaries.
     """
     text = document.text
     if not text.strip():
