@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.compression.code_blocks import Chars
+from turnout.compression.sealed import under
 from turnout.contracts import Surprises
 from turnout.documents import SegmentKey
 from turnout.progress import Watch
@@ -99,7 +100,7 @@ class Foretelling:
             yield few
 
     def _key(self, text: str, kind: str) -> SegmentKey:
-        return SegmentKey(_hash(text), kind, self._fingerprint)
+        return SegmentKey(_hash(text), kind, under(self._watch.namespace, self._fingerprint))
 
     def perplexities(self, text: str, spans: Sequence[Chars]) -> list[float]:
         """Of each line of a text, after all before it that is read at once."""

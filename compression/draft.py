@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.compression.memory_cache import MemoryCache
+from turnout.compression.sealed import under
 from turnout.compression.selection import Target
 from turnout.documents import SegmentKey, Span
 from turnout.errors import ConfigurationError, EngineError
@@ -146,7 +147,8 @@ class DraftCompressor:
     def _window_of(self, question: str, ids: Sequence[int], watch: Watch) -> Floats:
         digest = hashlib.sha256(array("I", ids).tobytes()).hexdigest()
         asked = hashlib.sha256(question.encode(errors="surrogatepass")).hexdigest()
-        key = SegmentKey(digest, f"importance/{asked}", f"draft/{VERSION}/{self._engine.model.fingerprint}")
+        by = f"draft/{VERSION}/{self._engine.model.fingerprint}"
+        key = SegmentKey(digest, f"importance/{asked}", under(watch.namespace, by))
         held = self._cache.get(key)
         if held is None:
             held = np.array(self._engine.importance(ids, question, watch), "<f4").tobytes()

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from turnout.compression.sealed import under
 from turnout.compression.selection import PassageScores, Target, joined, select
 from turnout.compression.units import BY_RULES, Cuts, Unit
 from turnout.documents import SegmentKey
@@ -63,7 +64,7 @@ class Extractive:
         watch = watch or Watch()
         if self._cache is None:
             return list(self._scorer.score(question, passages, watch))
-        keys = [self._key(question, text) for text in passages]
+        keys = [self._key(question, text, watch.namespace) for text in passages]
         held = self._cache.get_many(keys)
         missing = [place for place, value in enumerate(held) if value is None]
         made: dict[int, PassageScores] = {}
@@ -74,9 +75,10 @@ class Extractive:
             watch.progress("scanning", done, len(missing))
         return [made[place] if value is None else _unpacked(value) for place, value in enumerate(held)]
 
-    def _key(self, question: str, text: str) -> SegmentKey:
+    def _key(self, question: str, text: str, namespace: str | None) -> SegmentKey:
         asked, digest = (hashlib.sha256(each.encode(errors="surrogatepass")).hexdigest() for each in (question, text))
-        return SegmentKey(digest, f"scores/{asked}", f"{self._scorer.fingerprint}{self._cuts.fingerprint}")
+        by = f"{self._scorer.fingerprint}{self._cuts.fingerprint}"
+        return SegmentKey(digest, f"scores/{asked}", under(namespace, by))
 
 
 class RelevanceRanker:

@@ -21,6 +21,12 @@ HEAD = 32
 """Digits of a name that are the segment's, so that all values of a segment are found."""
 
 
+def under(namespace: str | None, fingerprint: str) -> str:
+    """The fingerprint of what may be found again only under one name: for values whose keys are the hashes of texts,
+    which bear no salt."""
+    return fingerprint if namespace is None else f"{fingerprint}/{hashlib.sha256(namespace.encode()).hexdigest()}"
+
+
 def kind_of(key: SegmentKey) -> str:
     """What is kept, without the question that it is kept for."""
     return key.kind.partition("/")[0]

@@ -58,7 +58,7 @@ def weigh(
     # The last token of a prompt stays its own: what follows it is what is asked for.
     same = list(takewhile(lambda at: len({ids[at] for ids in asked}) == 1, range(min(map(len, asked)) - 1)))
     shares: list[list[float]] = []
-    with session.sequence(adapted=False) as text:
+    with session.sequence(watch.namespace, adapted=False) as text:
         if same:
             before = 0
             for read, _ in text.reading(asked[0][: len(same)]):

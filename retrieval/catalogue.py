@@ -123,57 +123,70 @@ def metadata(connection: Connection, sources: Mapping[str, str]) -> dict[str, st
     return {id_: next(iter(given)) for id_, given in counted.items() if len(given) == 1}
 
 
-def find(connection: Connection, name: str, *, cached: bool) -> Document:
+def find(connection: Connection, name: str, *, cached: bool, collection: str | None = None) -> Document:
     """The document with this id, beginning of an id, source, path or title.
 
     Args:
         cached: whether documents count that were asked about and never added.
+        collection: only what it has counts, and what was asked about in it where it is kept apart.
 
     Raises:
         UnknownNameError: there is none; the nearest name is in the hint.
         ConfigurationError: there are several.
     """
-    ids = _matches(connection, name)
+    within = "" if collection is None else _CACHED_WITHIN if cached else _WITHIN
+    ids = _matches(connection, name, within, collection)
     if not cached:
         ids = [id_ for id_ in ids if store.is_member(connection, id_)]
     if len(ids) == 1:
-        return _as_named(connection, store.documents(connection, ids)[ids[0]], name)
+        return _as_named(connection, store.documents(connection, ids)[ids[0]], name, collection)
     if ids:
         raise ConfigurationError(
             f"{name!r} is the name of {len(ids)} documents",
             hint="use an id: " + ", ".join(id_[:12] for id_ in sorted(ids)[:5]),
         )
-    known = set(connection.execute(sa.text("SELECT title FROM documents")).scalars())
+    titles = f"SELECT title FROM documents WHERE id IN ({within})" if within else "SELECT title FROM documents"
+    known = set(connection.execute(sa.text(titles), {"collection": collection} if within else {}).scalars())
     raise UnknownNameError("document", name, known)
 
 
-def _as_named(connection: Connection, document: Document, name: str) -> Document:
+_WITHIN = "SELECT document_id FROM sources WHERE collection = :collection"
+_CACHED_WITHIN = _WITHIN + " UNION SELECT id FROM documents WHERE realm = :collection"
+
+
+def _as_named(connection: Connection, document: Document, name: str, collection: str | None) -> Document:
     """The document as the source has it that is meant by the name."""
     query = sa.text(
         "SELECT source, document_id, metadata, title FROM sources WHERE document_id = :id AND collection <> :cache"
-        " ORDER BY source"
+        + ("" if collection is None else " AND collection = :collection")
+        + " ORDER BY source"
     )
-    for row in connection.execute(query, {"id": document.id, "cache": store.CACHE}):
+    given = {"id": document.id, "cache": store.CACHE} | ({} if collection is None else {"collection": collection})
+    for row in connection.execute(query, given):
         if name in (row.title, row.source, title_of(row.source)) or str(Path(name).absolute()) == row.source:
             return Holder(row.source, row.document_id, row.metadata, row.title).named(document)
     return document
 
 
-def _matches(connection: Connection, name: str) -> list[str]:
-    queries = ["SELECT id FROM documents WHERE id = :name"]
+def _matches(connection: Connection, name: str, within: str, collection: str | None) -> list[str]:
+    only, held = (f" AND id IN ({within})", f" AND document_id IN ({within})") if within else ("", "")
+    queries = ["SELECT id FROM documents WHERE id = :name" + only]
     if len(name) >= SHORTEST_PREFIX and set(name) <= set("0123456789abcdef"):
-        queries.append("SELECT id FROM documents WHERE id LIKE :name || '%'")
+        queries.append("SELECT id FROM documents WHERE id LIKE :name || '%'" + only)
+    # What a source calls its document says nothing of what another collection calls it.
+    here = " AND collection = :collection" if within else " AND collection <> ''"
     queries += [
-        "SELECT DISTINCT document_id FROM sources WHERE source IN (:name, :path)",
-        "SELECT id FROM documents WHERE title = :name"
-        " UNION SELECT document_id FROM sources WHERE title = :name AND collection <> ''",
+        "SELECT DISTINCT document_id FROM sources WHERE source IN (:name, :path)" + (here + held if within else ""),
+        f"SELECT id FROM documents WHERE title = :name{only}"
+        f" UNION SELECT document_id FROM sources WHERE title = :name{here}{held}",
     ]
-    values = {"name": name, "path": str(Path(name).absolute())}
+    values = {"name": name, "path": str(Path(name).absolute()), "collection": collection}
     for query in queries:
         statement = sa.text(query)
         used = {key: value for key, value in values.items() if f":{key}" in query}
         ids = list(connection.execute(statement, used).scalars())
         if ids:
             return ids
-    held = connection.execute(sa.text("SELECT DISTINCT source, document_id FROM sources"))
-    return sorted({row.document_id for row in held if title_of(row.source) == name})
+    every = "SELECT DISTINCT source, document_id FROM sources" + (" WHERE collection = :collection" if within else "")
+    sources = connection.execute(sa.text(every), {"collection": collection} if within else {})
+    return sorted({row.document_id for row in sources if title_of(row.source) == name})

@@ -16,7 +16,8 @@ from turnout.contracts import Embedder
 from turnout.database import Database
 from turnout.documents import Document, Segment, title_of
 from turnout.errors import ConfigurationError
-from turnout.retrieval import catalogue, index, store
+from turnout.retrieval import apart, catalogue, index, store
+from turnout.retrieval.apart import OPEN, Realm
 from turnout.retrieval.catalogue import Entry
 from turnout.retrieval.corpus import Corpus
 from turnout.retrieval.pending import Pending
@@ -69,16 +70,24 @@ class Library:
         home: the folder of the FAISS files.
         embedder: makes the vectors; without one documents are found by words alone, and a library that has one makes
             the missing vectors when a search first needs them.
-        cached: documents to keep that were asked about without being added.
+        cached: documents to keep that were asked about without being added, of each collection that is kept apart.
+        shared: new collections share what is computed of equal texts, instead of being kept apart.
     """
 
     def __init__(
-        self, database: Database, home: Path, embedder: Embedder | None, *, cached: int = CACHED_DOCUMENTS
+        self,
+        database: Database,
+        home: Path,
+        embedder: Embedder | None,
+        *,
+        cached: int = CACHED_DOCUMENTS,
+        shared: bool = False,
     ) -> None:
         self._database = database
         self._home = home
         self._vectors = VectorStore(database, home, embedder) if embedder is not None else None
         self._cached = cached
+        self._shared = shared
 
     def add(
         self,
@@ -99,16 +108,18 @@ class Library:
         collection: str | None = LIBRARY,
         progress: Progress | None = None,
         added: Callable[[Added], None] | None = None,
+        asked_in: str | None = None,
     ) -> list[Added]:
         """Adds documents, in small batches that each appear whole.
 
-        The same content is one document, however many sources hold it. A source whose content changed lets go of the
-        old document, which is purged when nothing else holds it. In the bounded cache (`collection=None`) vectors are
-        made later, when a search first needs them.
+        The same content is one document, however many sources hold it, but for collections that are kept apart. A
+        source whose content changed lets go of the old document, which is purged when nothing else holds it. In the
+        bounded cache (`collection=None`) vectors are made later, when a search first needs them.
 
         Args:
             pending: may be a generator, so that conversion and embedding take turns.
             collection: a name, or None for the cache.
+            asked_in: the collection whose question the cache shall hold documents for.
             progress: called during embedding.
             added: called after each document is stored.
 
@@ -121,18 +132,42 @@ class Library:
         vectors = self._vectors if collection is not None else None
         done: list[Added] = []
         count = Count(progress)
-        for batch in _batches(pending):
-            for result in self._add_batch(batch, collection or store.CACHE, vectors, count):
+        realm = self.realm(collection or asked_in)
+        for batch in _batches(pending, realm):
+            for result in self._add_batch(batch, collection or store.CACHE, realm, vectors, count):
                 done.append(result)
                 if added:
                     added(result)
         if collection is None:
-            self._prune(result.document.id for result in done)
+            self._prune([result.document.id for result in done], realm)
         if vectors and done:
             vectors.sync()
         return done
 
-    def _add_batch(self, batch: list[_Cut], collection: str, vectors: VectorStore | None, count: Count) -> list[Added]:
+    def realm(self, collection: str | None) -> Realm:
+        """What the documents of a collection belong to. LIBRARY, and what belongs to none, is never kept apart."""
+        if collection is None or collection in (LIBRARY, store.CACHE):
+            return OPEN
+        with self._database.read() as connection:
+            known = apart.found(connection, collection)
+        if known is not None:
+            return known
+        with self._database.write() as connection:
+            return apart.made(connection, collection, shared=self._shared, now=time.time())
+
+    def salts(self, documents: Iterable[str]) -> list[str]:
+        """The salts of the collections that stored documents belong to, each once."""
+        with self._database.read() as connection:
+            return apart.salts(connection, list(documents))
+
+    def collections(self) -> list[tuple[str, bool, int]]:
+        """Every collection that holds something: its name, whether it is kept apart, and how many documents it has."""
+        with self._database.read() as connection:
+            return apart.names(connection)
+
+    def _add_batch(
+        self, batch: list[_Cut], collection: str, realm: Realm, vectors: VectorStore | None, count: Count
+    ) -> list[Added]:
         texts = {s.hash: cut.pending.document.text[s.span.start : s.span.end] for cut in batch for s in cut.segments}
         fresh: dict[str, bytes] = {}
         while True:
@@ -145,35 +180,38 @@ class Library:
                 if vectors and not vectors.missing(connection, texts) <= fresh.keys():
                     continue
                 seen = store.known_hashes(connection, list(texts))
-                results = [_put(connection, cut, collection, seen) for cut in batch]
+                results = [_put(connection, cut, collection, seen, realm) for cut in batch]
                 if vectors:
                     store.put_vectors(connection, fresh, vectors.fingerprint)
                 return results
 
-    def known(self, file_hash: str, converter: str, source: str = "") -> Document | None:
+    def known(self, file_hash: str, converter: str, source: str = "", collection: str | None = None) -> Document | None:
         """The document that this converter made of a file with this hash, so that it need not be converted again.
 
-        With `source`, the document bears that source and its name, even where another file had the same content.
+        With `source`, the document bears that source and its name, even where another file had the same content. With
+        `collection`, one that belongs there.
         """
+        realm = self.realm(collection)
         with self._database.read() as connection:
-            document = store.converted(connection, file_hash, converter, source)
+            document = store.converted(connection, file_hash, converter, source, realm.name)
         if document is None or not source or document.source == source:
             return document
         has_file_name = document.title == title_of(document.source)
         return replace(document, source=source, title=title_of(source) if has_file_name else document.title)
 
-    def get(self, name: str, *, cached: bool = True) -> Document:
+    def get(self, name: str, *, cached: bool = True, collection: str | None = None) -> Document:
         """The document with this id, beginning of an id, source, path or title.
 
         Args:
             cached: whether documents count that were asked about and never added.
+            collection: nothing of others is found, and no hint names any.
 
         Raises:
             UnknownNameError: there is none; the nearest name is in the hint.
             ConfigurationError: there are several.
         """
         with self._database.read() as connection:
-            return catalogue.find(connection, name, cached=cached)
+            return catalogue.find(connection, name, cached=cached, collection=collection)
 
     def documents(self, collection: str = LIBRARY) -> tuple[Document, ...]:
         """All documents of a collection, by title."""
@@ -204,6 +242,20 @@ class Library:
             doomed = store.with_cached_versions(connection, sorted(set(ids)))
             removed = Removed(tuple(doomed), frozenset(store.hashes(connection, doomed)))
             store.forget_content(connection, doomed)
+            store.release_all(connection, doomed)
+            store.purge(connection, doomed)
+        index.refresh(self._database, self._home)
+        self._database.compact()
+        return removed
+
+    def take_out(self, ids: Iterable[str], collection: str) -> Removed:
+        """Takes documents out of a collection, and purges those that no other has, as `remove` does."""
+        with self._database.write() as connection:
+            wanted = sorted(set(ids))
+            doomed = sorted(set(wanted) - store.elsewhere(connection, collection, wanted))
+            removed = Removed(tuple(doomed), frozenset(store.hashes(connection, doomed)))
+            store.forget_content(connection, doomed)
+            store.release_from(connection, collection, wanted)
             store.release_all(connection, doomed)
             store.purge(connection, doomed)
         index.refresh(self._database, self._home)
@@ -254,31 +306,35 @@ class Library:
         with self._database.write() as connection:
             store.set_token_count(connection, document_id, fingerprint, tokens)
 
-    def corpus(self, documents: Sequence[Document], *, progress: Progress | None = None) -> Corpus:
+    def corpus(
+        self, documents: Sequence[Document], *, progress: Progress | None = None, collection: str | None = None
+    ) -> Corpus:
         """The documents with their segments, ready to be searched; those that are not stored go into the cache.
 
         Args:
             documents: the same one twice counts once.
             progress: called while vectors are made, if that happens.
+            collection: where those belong that are not stored.
         """
+        realm = self.realm(collection)
         unique = list({document.id: document for document in documents}.values())
         ids = [document.id for document in unique]
         with self._database.read() as connection:
             cuts = store.segments(connection, ids)
-        absent = [_Cut(Pending(document), segment(document)) for document in unique if document.id not in cuts]
+        absent = [_Cut(Pending(each), segment(each, salt=realm.salt)) for each in unique if each.id not in cuts]
         cuts |= {cut.pending.document.id: cut.segments for cut in absent}
         with self._database.write() as connection:
             for cut in absent:
-                _put(connection, cut, store.CACHE, set())
+                _put(connection, cut, store.CACHE, set(), realm)
             store.touch(connection, ids, time.time())
         if absent:
-            self._prune(ids)
+            self._prune(ids, realm)
         segments = [s for id_ in ids for s in cuts[id_]]
         return self._vectors.corpus(unique, segments, progress) if self._vectors else Corpus(unique, segments)
 
-    def _prune(self, needed: Iterable[str]) -> None:
+    def _prune(self, needed: Iterable[str], realm: Realm) -> None:
         with self._database.write() as connection:
-            store.prune(connection, self._cached, needed)
+            store.prune(connection, self._cached, needed, realm.name)
 
     # Last, because inside the class its name hides the type.
     def list(self, collection: str = LIBRARY) -> list[Entry]:
@@ -287,11 +343,12 @@ class Library:
             return catalogue.entries(connection, collection)
 
 
-def _batches(pending: Iterable[Pending]) -> Iterator[list[_Cut]]:
+def _batches(pending: Iterable[Pending], realm: Realm) -> Iterator[list[_Cut]]:
     """Documents with their segments, in batches large enough to embed well and small enough to lose."""
     batch: list[_Cut] = []
     for item in pending:
-        batch.append(_Cut(item, segment(item.document)))
+        item = replace(item, document=realm.own(item.document))
+        batch.append(_Cut(item, segment(item.document, salt=realm.salt)))
         if len(batch) >= _BATCH_DOCUMENTS or sum(len(cut.segments) for cut in batch) >= _BATCH_SEGMENTS:
             yield batch
             batch = []
@@ -299,12 +356,14 @@ def _batches(pending: Iterable[Pending]) -> Iterator[list[_Cut]]:
         yield batch
 
 
-def _put(connection: Connection, cut: _Cut, collection: str, seen: set[str]) -> Added:
+def _put(connection: Connection, cut: _Cut, collection: str, seen: set[str], realm: Realm) -> Added:
     document, item = cut.pending.document, cut.pending
     # Text that came from nowhere in particular is its own source: another one never replaces it.
     source = document.source if document.source not in ("", "-") else document.id
+    if realm.name and collection == store.CACHE:  # one for all: what others call theirs must not be replaced
+        source = document.id
     was_held = store.is_held(connection, collection, document.id)
-    store.put(connection, document, cut.segments, time.time())
+    store.put(connection, document, cut.segments, time.time(), realm.name)
     before = store.hold(
         connection,
         collection,

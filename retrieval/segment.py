@@ -40,13 +40,14 @@ def estimate_tokens(text: str) -> int:
     return _tokens(len(text.encode()))
 
 
-def segment(document: Document, most_tokens: int = MAX_TOKENS) -> list[Segment]:
+def segment(document: Document, most_tokens: int = MAX_TOKENS, *, salt: str = "") -> list[Segment]:
     """Segments that tile the document's text in order; none where it holds only white space.
 
     Source code is cut at line ends, everything else at sentence ends. A heading starts a segment where it can.
 
     Args:
         most_tokens: in place of MAX_TOKENS, with half of it in place of MIN_TOKENS: to measure other sizes.
+        salt: of the document's collection, where that is kept apart: goes into the hashes, not into the boundaries.
     """
     text = document.text
     if not text.strip():
@@ -57,7 +58,7 @@ def segment(document: Document, most_tokens: int = MAX_TOKENS) -> list[Segment]:
     sizes = [len(unit) for unit in encoded]
     headings = [not is_code and _HEADING.match(text, start) is not None for start, _ in units]
     cuts = boundaries(sizes, ranks(encoded, headings), int(most_tokens * _BYTES_PER_TOKEN))
-    return [_segment(document, units[first][0], units[last - 1][1]) for first, last in pairwise([0, *cuts])]
+    return [_segment(document, units[first][0], units[last - 1][1], salt) for first, last in pairwise([0, *cuts])]
 
 
 def ranks(units: Sequence[bytes], headings: Sequence[bool]) -> list[int]:
@@ -124,9 +125,9 @@ def _split(ends: Sequence[int], order: Sequence[int], first: int, last: int, mos
         todo += [(cut + 1, last), (first, cut + 1)]
 
 
-def _segment(document: Document, start: int, end: int) -> Segment:
+def _segment(document: Document, start: int, end: int, salt: str) -> Segment:
     encoded = document.text[start:end].encode()
-    return Segment(Span(document.id, start, end), sha256(encoded).hexdigest(), _tokens(len(encoded)))
+    return Segment(Span(document.id, start, end), sha256(salt.encode() + encoded).hexdigest(), _tokens(len(encoded)))
 
 
 def _tokens(size: int) -> int:

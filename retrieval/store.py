@@ -17,7 +17,7 @@ CACHE = ""
 _AT_ONCE = 500  # parameters per statement: every database takes this many
 
 
-def put(connection: Connection, document: Document, segments: Sequence[Segment], now: float) -> None:
+def put(connection: Connection, document: Document, segments: Sequence[Segment], now: float, realm: str = "") -> None:
     """Stores a document with its segments, or marks the stored one as just used."""
     row = {
         "id": document.id,
@@ -27,12 +27,13 @@ def put(connection: Connection, document: Document, segments: Sequence[Segment],
         "text": document.text,
         "pages": json.dumps(document.pages),
         "notes": json.dumps(document.notes),
+        "realm": realm,
         "now": now,
     }
     stored = connection.execute(
         sa.text(
-            "INSERT INTO documents (id, title, kind, source, text, pages, notes, created, used)"
-            " VALUES (:id, :title, :kind, :source, :text, :pages, :notes, :now, :now) ON CONFLICT DO NOTHING"
+            "INSERT INTO documents (id, title, kind, source, text, pages, notes, realm, created, used)"
+            " VALUES (:id, :title, :kind, :source, :text, :pages, :notes, :realm, :now, :now) ON CONFLICT DO NOTHING"
         ),
         row,
     ).rowcount
@@ -108,6 +109,22 @@ def release(connection: Connection, collection: str, source: str) -> set[str]:
     return held
 
 
+def release_from(connection: Connection, collection: str, ids: Sequence[str]) -> None:
+    """Takes documents out of one collection."""
+    query = within("DELETE FROM sources WHERE collection = :collection AND document_id IN :ids")
+    for some in parts(ids):
+        connection.execute(query, {"collection": collection, "ids": some})
+
+
+def elsewhere(connection: Connection, collection: str, ids: Sequence[str]) -> set[str]:
+    """Those of the documents that another collection has."""
+    query = within(
+        "SELECT document_id FROM sources WHERE collection NOT IN (:cache, :collection) AND document_id IN :ids"
+    )
+    given = {"cache": CACHE, "collection": collection}
+    return {id_ for some in parts(ids) for id_ in connection.execute(query, {**given, "ids": some}).scalars()}
+
+
 def release_all(connection: Connection, ids: Sequence[str]) -> None:
     """Takes documents out of every collection."""
     for some in parts(ids):
@@ -168,14 +185,15 @@ def purge(connection: Connection, ids: Iterable[str]) -> None:
             )
 
 
-def prune(connection: Connection, keep: int, needed: Iterable[str]) -> None:
-    """Bounds the cache: drops all but the `keep` most recently used documents that only the cache holds."""
+def prune(connection: Connection, keep: int, needed: Iterable[str], realm: str = "") -> None:
+    """Bounds the cache: drops all but the `keep` most recently used documents of a realm that only the cache holds."""
     rows = connection.execute(
         sa.text(
             "SELECT documents.id FROM documents WHERE NOT EXISTS (SELECT 1 FROM sources"
-            " WHERE sources.document_id = documents.id AND sources.collection <> :cache) ORDER BY used DESC, id"
+            " WHERE sources.document_id = documents.id AND sources.collection <> :cache) AND realm = :realm"
+            " ORDER BY used DESC, id"
         ),
-        {"cache": CACHE},
+        {"cache": CACHE, "realm": realm},
     )
     spared = set(needed)
     old = [id_ for id_ in rows.scalars().all()[keep:] if id_ not in spared]
@@ -267,11 +285,14 @@ def put_vectors(connection: Connection, packed: dict[str, bytes], fingerprint: s
 
 def forget_content(connection: Connection, ids: Sequence[str]) -> None:
     """Takes questions and texts out of the ledger for all answers that read one of the documents, or an earlier
-    version of one of their sources."""
+    version of one of their sources, which in a collection that is kept apart is one of there."""
     read_one = (
-        " IN (SELECT answer_id FROM answer_documents WHERE document_id IN :ids"
-        " OR source IN (SELECT source FROM sources WHERE document_id IN :ids)"
-        " OR source IN (SELECT source FROM documents WHERE id IN :ids))"
+        " IN (SELECT answer_id FROM answer_documents WHERE document_id IN :ids UNION"
+        " SELECT answer_id FROM answer_documents JOIN answers AS asked ON asked.id = answer_id WHERE"
+        " COALESCE((SELECT name FROM collections WHERE name = asked.collection AND salt <> ''), '') IN"
+        " (SELECT realm FROM documents WHERE id IN :ids)"
+        " AND (source IN (SELECT source FROM sources WHERE document_id IN :ids)"
+        " OR source IN (SELECT source FROM documents WHERE id IN :ids)))"
     )
     for some in parts(ids):
         for statement in (
@@ -281,15 +302,15 @@ def forget_content(connection: Connection, ids: Sequence[str]) -> None:
             connection.execute(within(statement + read_one), {"ids": some})
 
 
-def converted(connection: Connection, file_hash: str, converter: str, source: str) -> Document | None:
-    """The document that a converter made of a file, preferably of this source."""
+def converted(connection: Connection, file_hash: str, converter: str, source: str, realm: str = "") -> Document | None:
+    """The document of a realm that a converter made of a file, preferably of this source."""
     row = connection.execute(
         sa.text(
             "SELECT documents.* FROM documents JOIN sources ON sources.document_id = documents.id"
-            " WHERE file_hash = :file_hash AND converter = :converter"
+            " WHERE file_hash = :file_hash AND converter = :converter AND realm = :realm"
             " ORDER BY CASE WHEN sources.source = :source THEN 0 ELSE 1 END LIMIT 1"
         ),
-        {"file_hash": file_hash, "converter": converter, "source": source},
+        {"file_hash": file_hash, "converter": converter, "source": source, "realm": realm},
     ).first()
     return document(row) if row else None
 

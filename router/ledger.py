@@ -78,6 +78,7 @@ class Ledger:
         documents: Sequence[Document],
         raw_first_token_s: float | None,
         drafted: Counts | None = None,
+        collection: str = "",
     ) -> None:
         """Stores one answer.
 
@@ -86,6 +87,7 @@ class Ledger:
                 text from the row.
             raw_first_token_s: predicted engine seconds to the first token before correction, to learn from.
             drafted: what became of its drafts, where a reader of passages made any.
+            collection: the one that was named, "" for none.
         """
         if self._level == "off":
             return
@@ -96,8 +98,8 @@ class Ledger:
         with self.database.write() as connection:
             connection.execute(
                 sa.text(
-                    "INSERT INTO answers (id, created, model, chosen, question, record, content)"
-                    " VALUES (:id, :created, :model, :chosen, :question, :record, :content)"
+                    "INSERT INTO answers (id, created, model, chosen, question, record, content, collection)"
+                    " VALUES (:id, :created, :model, :chosen, :question, :record, :content, :collection)"
                 ),
                 {
                     "id": answer.id,
@@ -107,6 +109,7 @@ class Ledger:
                     "question": answer.question,
                     "record": json.dumps(record),
                     "content": content,
+                    "collection": collection,
                 },
             )
             for document in documents:
@@ -118,16 +121,19 @@ class Ledger:
                     {"answer": answer.id, "document": document.id, "source": document.source},
                 )
 
-    def get(self, answer_id: str) -> Entry:
+    def get(self, answer_id: str, collection: str | None = None) -> Entry:
         """One row by id or unique beginning of an id.
+
+        Args:
+            collection: only answers count for which it was named.
 
         Raises:
             UnknownNameError: no such row, or several; the hint names recent ids.
         """
         with self.database.read() as connection:
             rows = connection.execute(
-                sa.text(f"{_COLUMNS} WHERE substr(id, 1, :size) = :id ORDER BY created DESC LIMIT 2"),
-                {"id": answer_id, "size": len(answer_id)},
+                sa.text(f"{_OF} AND substr(id, 1, :size) = :id ORDER BY created DESC LIMIT 2"),
+                {"id": answer_id, "size": len(answer_id), "collection": collection},
             ).all()
             if len(rows) == 1 and answer_id:
                 titles = connection.execute(
@@ -139,12 +145,14 @@ class Ledger:
                 ).all()
                 named = tuple(f"{row.title or '(removed)'}@{row.document_id[:4]}" for row in titles)
                 return _entry(rows[0], named)
-        raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5)])
+        raise UnknownNameError("answer id", answer_id, [entry.id for entry in self.recent(5, collection)])
 
-    def recent(self, limit: int = 20) -> list[Entry]:
-        """The newest rows first."""
+    def recent(self, limit: int = 20, collection: str | None = None) -> list[Entry]:
+        """The newest rows first; those for which a collection was named, or all of them."""
         with self.database.read() as connection:
-            rows = connection.execute(sa.text(f"{_COLUMNS} ORDER BY created DESC LIMIT :limit"), {"limit": limit}).all()
+            rows = connection.execute(
+                sa.text(f"{_OF} ORDER BY created DESC LIMIT :limit"), {"limit": limit, "collection": collection}
+            ).all()
         return [_entry(row) for row in rows]
 
     def each(self, since: float = 0.0) -> Iterator[Entry]:
@@ -181,13 +189,13 @@ class Ledger:
             rows = connection.execute(sa.text("SELECT answer_id, good FROM feedback")).all()
         return {answer: bool(good) for answer, good in rows}
 
-    def judge(self, answer_id: str, *, good: bool) -> Entry:
-        """Keeps what the user says of an answer, in the place of what was said before.
+    def judge(self, answer_id: str, *, good: bool, collection: str | None = None) -> Entry:
+        """Keeps what the user says of an answer, in the place of what was said before; see `get`.
 
         Raises:
             UnknownNameError: no such answer.
         """
-        entry = self.get(answer_id)
+        entry = self.get(answer_id, collection)
         with self.database.write() as connection:
             connection.execute(
                 sa.text("INSERT OR REPLACE INTO feedback (answer_id, good, created) VALUES (:id, :good, :now)"),
@@ -195,16 +203,17 @@ class Ledger:
             )
         return entry
 
-    def judged(self, model_fingerprint: str) -> list[tuple[Mapping[str, Any], bool]]:
+    def judged(self, model_fingerprint: str, collection: str = "") -> list[tuple[Mapping[str, Any], bool]]:
         """The decisions of a model's answers that the user has judged, each with whether the answer was good; the
-        latest JUDGED of them."""
+        latest JUDGED of them. What is said in a collection that is kept apart counts there alone."""
         with self.database.read() as connection:
             rows = connection.execute(
                 sa.text(
-                    "SELECT record, good FROM feedback JOIN answers ON answers.id = answer_id WHERE model = :model"
+                    "SELECT record, good FROM feedback JOIN answers ON answers.id = answer_id WHERE model = :model AND"
+                    f" {_APART.format('collection')} = {_APART.format(':collection')}"
                     " ORDER BY feedback.created DESC LIMIT :limit"
                 ),
-                {"model": model_fingerprint, "limit": JUDGED},
+                {"model": model_fingerprint, "limit": JUDGED, "collection": collection},
             ).all()
         return [(json.loads(record)["decision"], bool(good)) for record, good in rows]
 
@@ -245,13 +254,13 @@ class Ledger:
             )
             return int(found.scalar() or 0)
 
-    def corrected(self, profile: ModelProfile, model: ModelInfo) -> ModelProfile:
+    def corrected(self, profile: ModelProfile, model: ModelInfo, collection: str = "") -> ModelProfile:
         """The profile with what this model's answers say.
 
         The latest give, by strategy, measured over predicted engine seconds to the first token (by task too), seconds
         outside the engine, and how often what was drafted came true, and by task how long answers get; cached prompts
         teach nothing of reading, nor do those before which an engine had others. Those that the user has judged correct
-        the expected quality.
+        the expected quality, in a collection that is kept apart those of there alone.
         """
         ratios: dict[str, list[float]] = {}
         outside: dict[str, list[float]] = {}
@@ -286,7 +295,7 @@ class Ledger:
             spreads=_around_median(ratios),
             lengths=_percentiles(lengths),
             agreement=_known({name: share(each[:RECENT]) for name, each in drafts.items()}),
-            quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint)),
+            quality=with_feedback(profile.quality, model.parameters, self.judged(model.fingerprint, collection)),
         )
 
 
@@ -294,6 +303,8 @@ class Ledger:
 _MADE_ONCE = {"soft": "soft_missing", "soft:ape": "kv_missing"}
 
 _COLUMNS = "SELECT id, created, model, chosen, question, record, content FROM answers"
+_OF = f"{_COLUMNS} WHERE (:collection IS NULL OR collection = :collection)"
+_APART = "COALESCE((SELECT name FROM collections WHERE name = {} AND salt <> ''), '')"
 
 
 def _drafted(record: Mapping[str, Any]) -> Counts:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from turnout.contracts import Stopper
 from turnout.errors import Cancelled, StoreError, TurnoutError
 from turnout.record import CUT
-from turnout.retrieval.corpus import Corpus
 from turnout.router import limits, pointing, support_model
 from turnout.router.attempt import attempt
 from turnout.router.clock import Clock
@@ -83,7 +82,7 @@ def carry_out(
         with clock.step("point"):
             pointed = pointing.pointed(checked, made.context, request, machinery, made.watch, quotable=made.quotable)
             given = replace(given, checked=pointed)
-    yield Done(_recorded(_answer(request, machinery, course, given, clock), request.corpus, machinery, given))
+    yield Done(_recorded(_answer(request, machinery, course, given, clock), request, machinery, given))
 
 
 def _decided(decision: Decision, request: Request, clock: Clock) -> Decided:
@@ -134,13 +133,14 @@ def _answer(request: Request, machinery: Machinery, course: Course, given: Given
     )
 
 
-def _recorded(result: Answer, corpus: Corpus, machinery: Machinery, given: Given) -> Answer:
+def _recorded(result: Answer, request: Request, machinery: Machinery, given: Given) -> Answer:
     """The answer, written to the ledger; a ledger that can't be written never costs the answer."""
     # Predicted for the prompt that the answer itself was written from.
     piece = result.decision.signals["piece_tokens"]
     raw = machinery.profile.prefill_seconds(given.attempt.finished.prompt_tokens, piece=piece)
     try:
-        machinery.ledger.record(result, corpus.documents, raw, given.attempt.drafted)
+        documents = request.corpus.documents
+        machinery.ledger.record(result, documents, raw, given.attempt.drafted, request.collection)
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result

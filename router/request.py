@@ -19,7 +19,7 @@ from turnout.types import Budget, Question
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question with what it is asked over and within.
+    """One question with what it is asked over and within; `collection` is the one that was named.
 
     `steady` shows no text that may have to be retracted, and `waited_s` are seconds that it waited for its turn.
     `escalate` and `max_regret` say when another strategy is asked after the first (`turnout.router.escalation`).
@@ -33,6 +33,7 @@ class Request:
     budget: Budget
     strategy: str | None = None
     cache_namespace: str | None = None
+    collection: str = ""
     decoding: Decoding = field(default_factory=Decoding)
     steady: bool = False
     waited_s: float = 0.0

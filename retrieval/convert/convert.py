@@ -51,9 +51,13 @@ def convert_text(text: Text) -> Document:
     return _document("text", Converted(text.text), title=text.title, source=text.source)
 
 
-def document_id(kind: str, text: str, pages: Sequence[int]) -> str:
-    """SHA-256 over kind, page starts and text: equal content has one identity, wherever it came from."""
-    header = f"{kind}\n{','.join(map(str, pages))}\n"
+def document_id(kind: str, text: str, pages: Sequence[int], salt: str = "") -> str:
+    """SHA-256 over kind, page starts and text: equal content has one identity, wherever it came from, under one salt.
+
+    Args:
+        salt: of the collection, where that is kept apart.
+    """
+    header = f"{kind}\n{','.join(map(str, pages))}\n" + (f"{salt}\n" if salt else "")
     return hashlib.sha256(header.encode() + text.encode()).hexdigest()
 
 

@@ -23,11 +23,11 @@ class Awaits(ABC):
     @abstractmethod
     def stream(self, *asked: Any, **options: Any) -> Generator[StreamEvent, None, None]: ...
 
-    async def aplan(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Decision:
+    async def aplan(self, question: str, documents: Input | Iterable[Input] | None = None, **options: Any) -> Decision:
         """`plan` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.plan(question, documents, **options))
 
-    async def aask(self, question: str, documents: Input | Iterable[Input], **options: Any) -> Answer:
+    async def aask(self, question: str, documents: Input | Iterable[Input] | None = None, **options: Any) -> Answer:
         """`ask` without blocking the event loop; cancelling the task stops the engine."""
         async with contextlib.aclosing(self.astream(question, documents, **options)) as events:
             async for event in events:
@@ -36,7 +36,7 @@ class Awaits(ABC):
         raise Cancelled("the stream ended without an answer")
 
     async def astream(
-        self, question: str, documents: Input | Iterable[Input], **options: Any
+        self, question: str, documents: Input | Iterable[Input] | None = None, **options: Any
     ) -> AsyncGenerator[StreamEvent, None]:
         """`stream` for async callers: the same events; leaving the loop or cancelling the task stops the engine."""
         loop, gone = asyncio.get_running_loop(), threading.Event()

@@ -68,6 +68,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         server_timeout_s: seconds that a server may say nothing; 600 by default.
         server_retries: how often a request to a server is sent again before the answer begins; 2 by default.
         cache_namespace: prompts find again only what was read under the same name; `Decoding` has one for a question.
+        share_collections: new collections share what is computed of equal texts, instead of being kept apart.
         shadow: the strategy that you run now: it answers, and the router decides on paper (docs/decision.md).
         regret: share of questions, 0 by default, that the strategies which were not chosen answer too, when nothing is
             asked; in a day at most `regret_max_s` seconds, 600 by default, and `regret_max_cost`.
@@ -110,6 +111,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         server_timeout_s: float | None = None,
         server_retries: int | None = None,
         cache_namespace: str | None = None,
+        share_collections: bool | None = None,
         shadow: str | None = None,
         regret: float | None = None,
         regret_max_s: float | None = None,
@@ -127,7 +129,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
             "reranker": reranker, "sat": sat, "cite": cite, "cache_url": cache_url, "server_window": server_window,
             "server_takes": server_takes, "server_timeout_s": server_timeout_s, "server_retries": server_retries,
             "cache_namespace": cache_namespace, "shadow": shadow, "regret": regret, "regret_max_s": regret_max_s,
-            "regret_max_cost": regret_max_cost,
+            "regret_max_cost": regret_max_cost, "share_collections": share_collections,
         }  # fmt: skip
         self._chat_model = None if isinstance(model, str) else model
         self._engine = engine
@@ -264,8 +266,9 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
     def plan(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -278,17 +281,20 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         from turnout.router.deciding import plan
 
         self._check(question, budget, strategy, decoding, expected_questions)
-        read = self.read(documents)
+        read = self.read(documents, collection)
         with self._turn.taken():
-            request = self._request(question, read, budget, strategy, history, instructions, decoding)
+            request = self._request(
+                question, read, budget, strategy, history, instructions, decoding, collection=collection
+            )
             request = dataclasses.replace(request, expected_questions=expected_questions)
-            return plan(request, self._opened().machinery())
+            return plan(request, self._opened().machinery(collection or ""))
 
     def stream(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -308,6 +314,8 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
 
         Args:
             documents: documents, paths or texts; never the whole library by accident.
+            collection: ask over this instead, or over documents as of it: none of others is found, and neither what was
+                read for them is found again nor theirs learned from (docs/collections.md).
             instructions: what you want of every answer: a language, a form, a role.
             decoding: how the answer is written: length, temperature, stop strings, seed, time.
             expected_questions: how many are to come over these documents, this one included: what is dear once and
@@ -335,18 +343,20 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._turn.asked())
             with clock.aside("index"):
-                read = self.read(documents)
+                read = self.read(documents, collection)
             with clock.step("wait"):
                 gave_up = stack.enter_context(self._turn.taken(stopped, _soonest(budget)))
             with clock.aside("index"):
-                request = self._request(question, read, budget, strategy, history, instructions, decoding, steady)
+                request = self._request(
+                    question, read, budget, strategy, history, instructions, decoding, steady, collection
+                )
             waited_s = round(clock.step_seconds("wait"), 2)
             request = dataclasses.replace(
                 request, waited_s=waited_s, expected_questions=expected_questions, left_s=left_s
             )
-            request = dataclasses.replace(request, escalate=mode, max_regret=max_regret)
+            request = dataclasses.replace(request, escalate=mode, max_regret=max_regret, collection=collection or "")
             with clock.aside("load"):
-                machinery = self._opened().machinery()
+                machinery = self._opened().machinery(collection or "")
             is_shared = "concurrent" in machinery.engine.capabilities
             events = stack.enter_context(contextlib.closing(answer(request, machinery, clock, gave_up)))
             for event in events:
@@ -362,8 +372,9 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
     def ask(
         self,
         question: str,
-        documents: Input | Iterable[Input],
+        documents: Input | Iterable[Input] | None = None,
         *,
+        collection: str | None = None,
         budget: Budget | None = None,
         strategy: str | None = None,
         history: History = (),
@@ -384,6 +395,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
             self.stream(
                 question,
                 documents,
+                collection=collection,
                 budget=budget,
                 strategy=strategy,
                 history=history,
@@ -432,6 +444,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         instructions: str = "",
         decoding: Decoding | None = None,
         steady: bool = False,
+        collection: str | None = None,
     ) -> Request:
         from turnout.router.questions import read
         from turnout.router.request import Request
@@ -439,11 +452,11 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
         parts, decoding = self._opened(), decoding or Decoding()
         return Request(
             question=read(question, messages(history), parts.engine.count_text, instructions, decoding.max_tokens),
-            corpus=parts.corpus(documents),
+            corpus=parts.corpus(documents, collection),
             document_tokens=sum(parts.tokens(document) for document in documents),
             budget=budget or Budget(),
             strategy=strategy,
-            cache_namespace=decoding.cache_namespace or parts.settings.cache_namespace,
+            cache_namespace=parts.namespace(documents, decoding.cache_namespace),
             decoding=decoding,
             steady=steady,
             shadow=parts.settings.shadow,

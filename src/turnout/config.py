@@ -79,6 +79,7 @@ class Settings:
         server_retries: how often a request is sent again before the first word of its answer.
         cache_namespace: prompts that are read here find again only what was read under the same name; None for what
             was read under none.
+        share_collections: new collections share what is computed of equal texts, instead of being kept apart.
         escalate: when another strategy is asked after the first, of ESCALATE; None for where that was measured to gain.
         shadow: the strategy that is run whatever the router chooses on paper; None for the router's choice.
         regret: share of questions that the strategies which were not chosen answer too, when nothing else is asked.
@@ -116,6 +117,7 @@ class Settings:
     server_timeout_s: float = SERVER_TIMEOUT_S
     server_retries: int = SERVER_RETRIES
     cache_namespace: str | None = None
+    share_collections: bool = False
     escalate: Escalate | None = None
     shadow: str | None = None
     regret: float = 0.0
@@ -174,6 +176,7 @@ class Settings:
         server_timeout_s: float | None = None,
         server_retries: int | None = None,
         cache_namespace: str | None = None,
+        share_collections: bool | None = None,
         escalate: str | None = None,
         shadow: str | None = None,
         regret: float | None = None,
@@ -185,9 +188,9 @@ class Settings:
         TURNOUT_PRICES, TURNOUT_ATTENTION, TURNOUT_PASSAGE_TOKENS, TURNOUT_SOFT, TURNOUT_LDAR, TURNOUT_CHUNKFREE,
         TURNOUT_LATE_CHUNKING, TURNOUT_RERANKER, TURNOUT_SAT, TURNOUT_CITE, TURNOUT_CACHE_URL, TURNOUT_CACHE_MB,
         TURNOUT_CACHE_TTL_S, TURNOUT_CACHE_REQUIRED, TURNOUT_SERVER_WINDOW, TURNOUT_SERVER_TAKES,
-        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE, TURNOUT_ESCALATE, TURNOUT_SHADOW,
-        TURNOUT_REGRET, TURNOUT_REGRET_MAX_S and TURNOUT_REGRET_MAX_COST, which win over the defaults. A text that is
-        empty wins too, and means none."""
+        TURNOUT_SERVER_TIMEOUT_S, TURNOUT_SERVER_RETRIES, TURNOUT_CACHE_NAMESPACE, TURNOUT_SHARE_COLLECTIONS,
+        TURNOUT_ESCALATE, TURNOUT_SHADOW, TURNOUT_REGRET, TURNOUT_REGRET_MAX_S and TURNOUT_REGRET_MAX_COST, which win
+        over the defaults. A text that is empty wins too, and means none."""
         env = os.environ
         where = home or env.get("TURNOUT_HOME") or platformdirs.user_data_dir("turnout", appauthor=False)
         level = log or env.get("TURNOUT_LOG") or "decisions"
@@ -274,6 +277,9 @@ class Settings:
             server_retries=SERVER_RETRIES if again is None else again,
             cache_namespace=(env.get("TURNOUT_CACHE_NAMESPACE") if cache_namespace is None else cache_namespace)
             or None,
+            share_collections=(
+                share_collections if share_collections is not None else _choice("TURNOUT_SHARE_COLLECTIONS") is True
+            ),
             escalate=mode,
             shadow=(env.get("TURNOUT_SHADOW") if shadow is None else shadow) or None,
             regret=share,

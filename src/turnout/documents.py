@@ -114,7 +114,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A span with an identity: SHA-256 of its untouched text. The unit that is embedded, scored and cached."""
+    """A span with an identity: SHA-256 of its untouched text, after its collection's salt where that is kept apart. The
+    unit that is embedded, scored and cached."""
 
     span: Span
     hash: str

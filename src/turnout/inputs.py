@@ -35,10 +35,12 @@ class LangChainDocument(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A document given as the bytes of a file; its kind is told from `name` and the content."""
+    """A document given as the bytes of a file; its kind is told from `name` and the content. A later one of the same
+    `source` takes its place; without, each content has a source of its own."""
 
     data: bytes
     name: str
+    source: str = ""
 
 
 Input = str | os.PathLike[str] | Text | bytes | Bytes | Document | DocumentInfo | LangChainDocument
@@ -64,20 +66,25 @@ class Added:
 
 
 class Reader:
-    """Reads inputs through the library, so that an unchanged file is never converted twice."""
+    """Reads inputs through the library, so that an unchanged file is never converted twice.
 
-    def __init__(self, library: Library, settings: Settings, progress: Progress) -> None:
+    Args:
+        collection: what is read belongs there, and no document of others is found; None for all that there is.
+    """
+
+    def __init__(self, library: Library, settings: Settings, progress: Progress, collection: str | None = None) -> None:
         self._library = library
+        self._collection = collection
         self._max_bytes = int(settings.max_file_mb * 2**20)
         self._progress = progress
 
-    def add(self, inputs: Sequence[Input], collection: str) -> Added:
-        """Reads and indexes into a collection; one bad document never stops the others."""
+    def add(self, inputs: Sequence[Input]) -> Added:
+        """Reads and indexes into the collection; one bad document never stops the others."""
         failed: list[Failure] = []
         skipped: dict[str, int] = {}
         results = self._library.add_many(
             self._pending(inputs, failed, skipped),
-            collection=collection,
+            collection=self._collection,
             progress=lambda done, total: self._progress("embedding", done, total),
         )
         documents = {result.document.id: result.document.info() for result in results}
@@ -111,7 +118,8 @@ class Reader:
                 documents[held.id] = held
                 metadata.pop(held.id, None)
                 continue
-            for added in self._library.add_many(noted(self._pending([item], failed, skipped)), collection=None):
+            pending = noted(self._pending([item], failed, skipped))
+            for added in self._library.add_many(pending, collection=None, asked_in=self._collection):
                 documents[added.document.id] = added.document
         if failed:
             more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
@@ -145,10 +153,11 @@ class Reader:
     def held(self, item: Input) -> Document | None:
         """A document that the library holds already: given by its info, or named by id or title and not a path."""
         if isinstance(item, DocumentInfo):
-            return replace(self._library.get(item.id), title=item.title, source=item.source)
+            found = self._library.get(item.id, collection=self._collection)
+            return replace(found, title=item.title, source=item.source)
         if isinstance(item, str) and not set(item) & set("*?[/~") and not _exists(item):
             try:
-                return self._library.get(item, cached=False)
+                return self._library.get(item, cached=False, collection=self._collection)
             except UnknownNameError:
                 return None
         return None
@@ -158,7 +167,7 @@ class Reader:
         if _exists(failure.path) or "/" in failure.path:
             return ""
         try:
-            self._library.get(failure.path, cached=False)
+            self._library.get(failure.path, cached=False, collection=self._collection)
         except UnknownNameError as error:
             return f"; nor has the library a document of that id or title: {error.hint}"
         return ""
@@ -195,7 +204,7 @@ class Reader:
         converter = convert.converter_for(path.name)
         file_hash = _hash(path, self._max_bytes)
         source = convert.storable(convert.absolute(path))
-        document = self._library.known(file_hash, converter, source=source) if file_hash else None
+        document = self._library.known(file_hash, converter, source, self._collection) if file_hash else None
         return Pending(document or convert.convert_file(path, max_bytes=self._max_bytes), file_hash, converter)
 
 
@@ -237,7 +246,7 @@ def with_stdin(paths: Sequence[str]) -> list[Input]:
 def _given(item: Input, max_bytes: int) -> Pending:
     """A document that is not a file: text, bytes, or a LangChain document.
 
-    Only a path and a `Text` with a source are replaced by a later version; the others have a source of their own for
+    Only a path, and what is given with a source, are replaced by a later version; the others have one of their own for
     each content, since many of them may share a name (the pages of one PDF, two pipes).
     """
     if isinstance(item, Document):
@@ -253,7 +262,7 @@ def _given(item: Input, max_bytes: int) -> Pending:
                 f"has {len(item.data) / 2**20:,.0f} MB, the limit is {max_bytes / 2**20:,.0f}",
                 hint="--max-file-mb or TURNOUT_MAX_FILE_MB lifts it",
             )
-        source = f"{item.name}#{hashlib.sha256(item.data).hexdigest()[:12]}"
+        source = item.source or f"{item.name}#{hashlib.sha256(item.data).hexdigest()[:12]}"
         return Pending(convert.convert_bytes(item.data, name=item.name, source=source, max_bytes=max_bytes))
     if isinstance(item, LangChainDocument):
         origin = str(item.metadata.get("source", "")) or "document"

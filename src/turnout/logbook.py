@@ -25,27 +25,31 @@ class Logbook(ABC):
     def _opened(self) -> Parts:
         """What is held open."""
 
-    def explain(self, answer_id: str) -> Entry:
-        """What was decided for an answer and why, predicted beside measured, from the ledger."""
-        return self._opened().ledger.get(answer_id)
+    def explain(self, answer_id: str, collection: str | None = None) -> Entry:
+        """What was decided for an answer and why, predicted beside measured, from the ledger; of a collection that was
+        named with the question, or of any."""
+        return self._opened().ledger.get(answer_id, collection)
 
     def beside(self, answer_id: str) -> list[Outcome]:
         """What strategies that were not chosen took and answered for the same question, where they were run."""
         parts = self._opened()
         return parts.counterfactuals.of(parts.ledger.get(answer_id).id)
 
-    def feedback(self, answer_id: str, *, good: bool, strategy: str | None = None) -> Entry:
+    def feedback(
+        self, answer_id: str, *, good: bool, strategy: str | None = None, collection: str | None = None
+    ) -> Entry:
         """Says of an answer that it was good or bad. Later decisions expect more, or less, of its strategy on questions
-        like it; a later word replaces an earlier one.
+        like it, those of a collection that is kept apart only there; a later word replaces an earlier one.
 
         Args:
+            collection: only answers count for which it was named.
             strategy: of what this one answered beside, which was not shown; it counts for `regret` alone.
 
         Raises:
             UnknownNameError: the ledger has no such answer.
         """
         parts = self._opened()
-        entry = parts.ledger.get(answer_id)
+        entry = parts.ledger.get(answer_id, collection)
         if strategy in (None, entry.chosen):
             return parts.ledger.judge(entry.id, good=good)
         parts.counterfactuals.judge(entry.id, str(strategy), good=good)
@@ -126,6 +130,6 @@ class Logbook(ABC):
         """What the ledger keeps: "off", "decisions" or "full"."""
         return self._opened().settings.log
 
-    def log(self, limit: int = 20) -> list[Entry]:
-        """The newest answers in the ledger."""
-        return self._opened().ledger.recent(limit)
+    def log(self, limit: int = 20, collection: str | None = None) -> list[Entry]:
+        """The newest answers in the ledger, or those of a collection."""
+        return self._opened().ledger.recent(limit, collection)

@@ -70,4 +70,29 @@ _COUNTERFACTUALS = (
     "CREATE INDEX counterfactuals_by_time ON counterfactuals(created)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _FEEDBACK, _METADATA, _TITLES, _COUNTERFACTUALS)
+_COLLECTIONS = (
+    # A collection with a salt is kept apart: its documents and segments have identities of their own. '' is for those
+    # that share; so do all that were there before.
+    """CREATE TABLE collections (
+        name TEXT PRIMARY KEY, salt TEXT NOT NULL, created REAL NOT NULL)""",
+    "INSERT INTO collections (name, salt, created)"
+    " SELECT DISTINCT collection, '', 0 FROM sources WHERE collection <> ''",
+    # The collection whose salt a document has; '' for none.
+    "ALTER TABLE documents ADD COLUMN realm TEXT NOT NULL DEFAULT ''",
+    # The collection that was asked; '' for none.
+    "ALTER TABLE answers ADD COLUMN collection TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX answers_by_collection ON answers(collection, created)",
+)
+
+_TOKENS = (
+    # Who may ask the server for what. `digest` is the SHA-256 of the token, which is nowhere else; `collections` and
+    # `rights` are JSON lists. A limit that is NULL is none.
+    """CREATE TABLE tokens (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, digest TEXT NOT NULL UNIQUE, collections TEXT NOT NULL,
+        rights TEXT NOT NULL, per_minute INTEGER, at_once INTEGER, created REAL NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    *(_FIRST, _FEEDBACK, _METADATA, _TITLES),
+    *(_COUNTERFACTUALS, _COLLECTIONS, _TOKENS),
+)

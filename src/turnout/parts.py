@@ -30,6 +30,7 @@ from turnout.retrieval.late import LateVectors
 from turnout.retrieval.ldar import LdarRetriever
 from turnout.retrieval.learned_band import LearnedBand
 from turnout.retrieval.library import Library
+from turnout.retrieval.vectors import name_of
 from turnout.router import price_file, strategies
 from turnout.router.calibration import quality_store
 from turnout.router.calibration.store import windows
@@ -59,7 +60,7 @@ class Parts:
         self.progress = progress
         self.database = Database.at(settings)
         self.embedder = embedder or default_embedder(settings)
-        self.library = Library(self.database, settings.home, self.embedder)
+        self.library = Library(self.database, settings.home, self.embedder, shared=settings.share_collections)
         self.ledger = Ledger(self.database, settings.log)
         self.counterfactuals = Counterfactuals(self.database, settings.log)
         self.lasting = True
@@ -156,9 +157,24 @@ class Parts:
             self.library.set_token_count(document.id, fingerprint, known)
         return known
 
-    def corpus(self, documents: Sequence[Document]) -> Corpus:
-        """The corpus of these documents; the last few are kept, with their word index and vectors."""
-        return self._kept(tuple(document.info() for document in documents), lambda: documents)
+    def corpus(self, documents: Sequence[Document], collection: str | None = None) -> Corpus:
+        """The corpus of these documents; the last few are kept, with their word index and vectors.
+
+        Args:
+            collection: what belongs there that is not stored.
+        """
+        return self._kept(tuple(document.info() for document in documents), lambda: documents, collection)
+
+    def namespace(self, documents: Sequence[Document], given: str | None) -> str | None:
+        """Whose prompts and scores a question over documents may find again: none but those of the collections that
+        they belong to, where these are kept apart.
+
+        Args:
+            given: the caller's own name for it; by default that of the settings.
+        """
+        named = given or self.settings.cache_namespace
+        salts = self.library.salts(document.id for document in documents)
+        return "/".join([*salts, *([named] if named else [])]) or None
 
     def collection(self, name: str) -> Corpus:
         """The corpus of a collection. Its texts are read only where what it holds has changed; they bear the titles
@@ -166,7 +182,12 @@ class Parts:
         ids = self.library.members(name)
         return self._kept(ids, lambda: self.library.stored(ids))
 
-    def _kept(self, key: tuple[DocumentInfo | str, ...], documents: Callable[[], Sequence[Document]]) -> Corpus:
+    def _kept(
+        self,
+        key: tuple[DocumentInfo | str, ...],
+        documents: Callable[[], Sequence[Document]],
+        collection: str | None = None,
+    ) -> Corpus:
         with self._making:
             made = self._corpora.pop(key, None) or _Made()
             self._corpora[key] = made
@@ -174,7 +195,9 @@ class Parts:
                 self._corpora.pop(next(iter(self._corpora)), None)
         return made.corpus(
             lambda: self.library.corpus(
-                documents(), progress=lambda done, total: self.progress("embedding", done, total)
+                documents(),
+                progress=lambda done, total: self.progress("embedding", done, total),
+                collection=collection,
             )
         )
 
@@ -295,12 +318,17 @@ class Parts:
             found.append(f"rerank {self.settings.reranker.name}")
         return "+".join(found) or None
 
-    def machinery(self) -> Machinery:
-        """What the pipeline needs."""
+    @property
+    def embedder_name(self) -> str | None:
+        """What people call the embedder; None without one."""
+        return None if self.embedder is None else name_of(self.embedder)
+
+    def machinery(self, collection: str = "") -> Machinery:
+        """What the pipeline needs, with what is learned from feedback in a collection."""
         return Machinery(
             engine=self.engine,
             strategies=self.strategies,
-            profile=self.ledger.corrected(self.profile, self.engine.model),
+            profile=self.ledger.corrected(self.profile, self.engine.model, collection),
             ledger=self.ledger,
             search=self.retriever,
             pricing=self.pricing,

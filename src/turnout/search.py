@@ -39,7 +39,9 @@ def by_index(parts: Parts) -> Find:
     """Without any model but the embedder."""
 
     def find(question: str, corpus: Corpus, limit: int) -> Found:
-        result = parts.retriever.search(question, corpus, limit)
+        # What a reranker says of passages is found again, by whose documents they are.
+        watch = Watch(namespace=parts.namespace(corpus.documents, None)) if parts.settings.reranker else None
+        result = parts.retriever.search(question, corpus, limit, watch)
         return result.passages, result.cosines
 
     return find

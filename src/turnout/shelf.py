@@ -44,7 +44,12 @@ class Shelf(ABC):
             `documents` in the order given and `failed`, one entry with reason and hint for each that can't be read.
         """
         parts = self._opened()
-        return Reader(parts.library, parts.settings, self._progress).add(inputs, collection)
+        return Reader(parts.library, parts.settings, self._progress, collection).add(inputs)
+
+    def collections(self) -> list[dict[str, Any]]:
+        """What has documents, by name: how many `documents`, and whether it is kept `apart` (docs/collections.md)."""
+        found = self._opened().library.collections()
+        return [{"name": name, "documents": documents, "apart": apart} for name, apart, documents in found]
 
     def documents(self, collection: str = "library") -> list[DocumentInfo]:
         """What is in the library."""
@@ -55,10 +60,10 @@ class Shelf(ABC):
         """As `documents`, with each one's figures: kind, characters, pages, segments, estimated tokens."""
         return [dataclasses.asdict(entry) for entry in self._opened().library.list(collection)]
 
-    def show(self, document: str) -> dict[str, Any]:
-        """One document by id, title or source, with its text and segments."""
+    def show(self, document: str, collection: str | None = None) -> dict[str, Any]:
+        """One document by id, title or source, with its text and segments; of a collection, or wherever it is."""
         library = self._opened().library
-        found = library.get(document)
+        found = library.get(document, collection=collection)
         segments = [
             {
                 "hash": segment.hash,
@@ -72,9 +77,12 @@ class Shelf(ABC):
         ]
         return dataclasses.asdict(found) | {"segments": segments}
 
-    def remove(self, *documents: str | DocumentInfo) -> list[DocumentInfo]:
+    def remove(self, *documents: str | DocumentInfo, collection: str | None = None) -> list[DocumentInfo]:
         """Removes documents, by id, title or source, and all that derives from them: text, vectors, quotes, what is
         kept of segments that no other document has, and of prompts, which may be of them.
+
+        Args:
+            collection: only from this one; a document that another one has too stays there.
 
         Raises:
             UnknownNameError, ConfigurationError: a name stands for no document, or for several; none is removed.
@@ -82,24 +90,69 @@ class Shelf(ABC):
         """
         parts = self._opened()
         library = parts.library
-        found = [library.get(d.id if isinstance(d, DocumentInfo) else d) for d in documents]
-        parts.erase(library.remove([document.id for document in found]).segments)
+        names = [d.id if isinstance(d, DocumentInfo) else d for d in documents]
+        found = [library.get(name, cached=collection is None, collection=collection) for name in names]
+        ids = [document.id for document in found]
+        parts.erase((library.remove(ids) if collection is None else library.take_out(ids, collection)).segments)
         return [document.info() for document in found]
 
-    def read(self, documents: Input | Iterable[Input]) -> list[Document]:
+    def read(self, documents: Input | Iterable[Input] | None = None, collection: str | None = None) -> list[Document]:
         """Reads documents to ask about. They are kept in a bounded cache, so that nothing is converted twice.
 
+        Args:
+            collection: what is read belongs there, and names stand for its documents; without `documents`, all of it.
+
         Raises:
+            ConfigurationError: neither is given.
             DocumentError: one of them can't be read.
+            NoDocumentsError: the collection holds nothing.
         """
         parts = self._opened()
-        return Reader(parts.library, parts.settings, self._progress).read(documents)
+        if documents is None:
+            if collection is None:
+                raise ConfigurationError(
+                    "there are no documents to ask about", hint="give documents, paths, texts, or a collection"
+                )
+            documents = self.documents(collection)
+            if not documents:
+                raise nothing_in(collection)
+        return Reader(parts.library, parts.settings, self._progress, collection).read(documents)
 
-    def held(self, document: str) -> DocumentInfo | None:
+    def held(self, document: str, collection: str | None = None) -> DocumentInfo | None:
         """The document of the library that a name stands for, as `ask` takes it; None for a path and for no name."""
         parts = self._opened()
-        found = Reader(parts.library, parts.settings, self._progress).held(document)
+        found = Reader(parts.library, parts.settings, self._progress, collection).held(document)
         return None if found is None else found.info()
+
+    def named(self, document: str, collection: str) -> DocumentInfo:
+        """The document of a collection with this id, beginning of an id, title or source; never a path.
+
+        Raises:
+            UnknownNameError, ConfigurationError: the collection has none of that name, or several.
+        """
+        return self._opened().library.get(document, cached=False, collection=collection).info()
+
+    def span(
+        self, document: DocumentInfo, start: int, end: int | None, collection: str | None = None, *, most: int = 100_000
+    ) -> dict[str, Any]:
+        """The text of a document from a character on, and where that is; what is over the text's end is left out.
+
+        Args:
+            end: exclusive; the end of the text by default.
+            most: characters that are given at once.
+
+        Raises:
+            UnknownNameError: the document is gone, or of another collection.
+        """
+        found = self._opened().library.get(document.id, collection=collection)
+        size = len(found.text)
+        start = min(start, size)
+        stop = max(start, min(size if end is None else end, size, start + most))
+        place = found.place(start)
+        return {
+            "id": found.id, "title": document.title, "start": start, "end": stop, "chars": size,
+            "page": place.page, "line": place.line, "place": str(place), "text": found.text[start:stop],
+        }  # fmt: skip
 
     def load(self, *inputs: Input) -> Iterator[Document]:
         """Reads documents, one at a time, without keeping them.
@@ -179,6 +232,11 @@ class Shelf(ABC):
         read = self.read(documents)
         with self._in_turn() as stopped:
             return soften(parts, read, strategy, stopped)
+
+    @property
+    def embedder_name(self) -> str | None:
+        """What embeds texts; None where nothing does."""
+        return self._opened().embedder_name
 
     def embed(self, texts: Sequence[str], *, questions: bool = False) -> list[list[float]]:
         """The vectors of texts, each of length 1.

@@ -51,8 +51,9 @@ ALLOWED = {
     "retrieval": BASE | {"sentences", "database", "retrieval", "hardware"},
     "compression": BASE | {"sentences", "database", "compression", "retrieval", "hardware"},
     "training": BASE | {"sentences", "engines", "retrieval", "compression", "router", "training"},
-    "cli": FACADE,
-    "server": FACADE,
+    "cli": FACADE | {"server", "tokens"},
+    "server": FACADE | {"asking", "server", "tokens"},
+    "tokens": BASE | {"database"},
     "langchain": BASE | {"asking", "client", "entries", "inputs", "langchain"},
 }
 

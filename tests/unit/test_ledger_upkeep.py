@@ -34,7 +34,10 @@ def test_a_ledger_of_before_regret_is_brought_up_to_date(home: Path) -> None:
         (answer,) = asked(t, LONG)
     changed(
         home,
-        ("DROP TABLE counterfactuals",),
+        *((f"DROP TABLE {name}",) for name in ("counterfactuals", "collections", "tokens")),
+        ("DROP INDEX answers_by_collection",),
+        ("ALTER TABLE answers DROP COLUMN collection",),
+        ("ALTER TABLE documents DROP COLUMN realm",),
         ("DELETE FROM schema_version WHERE version > 4",),
         ("UPDATE answers SET record = replace(record, '\"on_paper\": null, ', '')",),
         ("UPDATE answers SET record = replace(record, ', \"on_paper\": null', '')",),

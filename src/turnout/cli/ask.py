@@ -42,6 +42,7 @@ from turnout.types import Answer, Decided, Done, Reading, Retracted, TextDelta
 @click.option("--plan", is_flag=True, help="Show the decision and its estimates; generate nothing.")
 @click.option("--stream", is_flag=True, help="Print words as they come.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON (docs/answer.md).")
+@click.option("--in", "collection", metavar="NAME", help="Ask over this collection, or over PATHS as a part of it.")
 @click.option("--log", type=click.Choice(["off", "decisions", "full"]), help="What the ledger keeps (TURNOUT_LOG).")
 @click.option("--max-file-mb", type=float, metavar="MB", help="Largest file to read (TURNOUT_MAX_FILE_MB).")
 @budget_options
@@ -53,9 +54,11 @@ def ask(
     plan: bool,
     stream: bool,
     as_json: bool,
+    collection: str | None,
     **options: Any,
 ) -> int:
-    """Answer QUESTION over PATHS: files, folders, globs, or - for standard input. Without PATHS: over the library.
+    """Answer QUESTION over PATHS: files, folders, globs, or - for standard input. Without PATHS: over the library, or
+    over the collection NAME.
 
     Answer and citations go to stdout, everything else to stderr. Exit code 3: not in the text.
     """
@@ -68,12 +71,12 @@ def ask(
     budget = take_budget(options)
     escalation = {name: options.pop(name) for name in ("escalate", "max_regret")}
     with Bars() as bars, Turnout(progress=bars, lasting=False, **options) as t:
-        documents: list[Any] = with_stdin(paths) if paths else list(t.documents())
+        documents: list[Any] = with_stdin(paths) if paths else list(t.documents(collection or "library"))
         if not documents:
-            raise click.UsageError(
-                'the library is empty: turnout ask PATH "question", or fill it with turnout add PATHS...'
-            )
+            empty = "the library is empty" if collection is None else f"the collection {collection!r} is empty"
+            raise click.UsageError(f'{empty}: turnout ask PATH "question", or fill it with turnout add PATHS...')
         chosen: dict[str, Any] = {"budget": budget, "strategy": strategy, "expected_questions": expected_questions}
+        chosen["collection"] = collection
         if plan:
             return _plan(t.plan(question, documents, **chosen), as_json)
         return _ask(t, question, documents, chosen | escalation, bars, stream and not as_json, as_json)

@@ -61,16 +61,17 @@ def feedback(answer_id: str, verdict: str, strategy: str | None, **options: Any)
 @click.group(invoke_without_command=True)
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many answers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per answer.")
+@click.option("--in", "collection", metavar="NAME", help="Only questions that were asked with --in NAME.")
 @_HOME
 @click.pass_context
-def log(context: click.Context, /, limit: int, as_json: bool, **options: Any) -> int:
+def log(context: click.Context, /, limit: int, as_json: bool, collection: str | None, **options: Any) -> int:
     """List the newest answers in the ledger: predicted beside measured seconds to the first word."""
     from turnout.client import Turnout
 
     if context.invoked_subcommand is not None:
         return 0
     with Turnout(**options) as t:
-        entries, drifts = t.log(limit), t.drift()
+        entries, drifts = t.log(limit, collection), t.drift()
     for entry in entries:
         if as_json:
             record = {"id": entry.id, "created": entry.created, "question": entry.question, **entry.record}

@@ -34,11 +34,14 @@ class Commands(LazyGroup):
         "feedback": "ledger",
         "log": "ledger",
         "ls": "library",
+        "mcp": "mcp",
         "models": "models",
         "regret": "ledger",
         "rm": "library",
+        "serve": "serve",
         "show": "library",
         "strategies": "doctor",
+        "token": "token",
         "train": "train",
     }
     attributes: ClassVar[dict[str, str]] = {"eval": "eval_"}

@@ -81,6 +81,7 @@ class Answering:
 
     def _options(self) -> dict[str, Any]:
         return {
+            "collection": self._call.collection,
             "budget": self._call.budget,
             "strategy": self._call.strategy,
             "history": self._asked.history,

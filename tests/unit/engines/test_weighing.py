@@ -45,6 +45,16 @@ def test_more_questions_than_fit_a_step_are_weighed_all_the_same(
     assert engine.weigh(TEXT, [], ANSWERS) == []
 
 
+def test_a_text_is_found_again_only_under_the_name_that_it_was_read_under(engine: LocalEngine) -> None:
+    engine.forget()
+    read = []
+    for name in ("acme", "acme", "brask", None):
+        watch = Watch(namespace=name)
+        engine.weigh(TEXT * 4, QUESTIONS, ANSWERS, watch)
+        read.append(watch.read_tokens)
+    assert read[1] < read[0] == read[2] == read[3]
+
+
 def test_the_watch_hears_of_every_step_and_ends_it_after_one(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
