@@ -334,7 +334,7 @@ class Turnout(Shelf, Excerpting, Logbook, Asks, Awaits, Measures):
 
         clock = Clock()
         self._check(question, budget, strategy, decoding, expected_questions)
-        mode = escalating.mode(self._opened(), escalate, max_regret, strategy)
+        mode = escalating.mode(self._opened(), escalate, max_regret, strategy or self._opened().settings.shadow)
         if stopped is not None and stopped():
             raise Cancelled("given up before anything was read")
         self._opened().preload()

@@ -333,12 +333,12 @@ def chunkfree(
         for way in ("plain", "trained"):
             click.echo(f"{way:8} " + "  ".join(f"{name} {_share(scores[way][name])}" for name in _POINTED))
         apart = scores["difference"]
-        click.echo(f"evidence {apart['mean']:+.3f} [{apart['low']:.3f}, {apart['high']:.3f}], n={scores['n']}")
+        click.echo(f"f1 {apart['mean']:+.3f} [{apart['low']:.3f}, {apart['high']:.3f}], n={scores['n']}")
         click.echo(f"weights in {out}/chunkfree, used with TURNOUT_CHUNKFREE", err=True)
     return 0
 
 
-_POINTED = ("first", "found", "exact", "share")
+_POINTED = ("first", "f1", "exact", "found", "share")
 """Figures of what was pointed at, see `turnout.training.chunkfree_scores.Row`."""
 
 

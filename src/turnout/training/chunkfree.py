@@ -66,7 +66,7 @@ def chunkfree(
 
     Returns:
         Of the valid fold `n`, and of `plain`, the model as it is, and `trained` what `chunkfree_scores.Row` says;
-        `difference` is that of the evidence found, with its interval.
+        `difference` is that of `f1`, with its interval.
 
     Raises:
         ConfigurationError: data or options are wrong, or `out` holds a run with others.

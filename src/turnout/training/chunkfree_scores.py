@@ -17,7 +17,7 @@ from turnout.retrieval.chunkfree import SPAN_TOKENS, SPANS
 from turnout.router.evaluation.statistics import macro_interval, paired_difference
 from turnout.training.chunkfree_lessons import Lesson
 
-FIGURES = ("first", "found", "exact", "share")
+FIGURES = ("first", "f1", "exact", "found", "share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,17 @@ class Row:
 
     Attributes:
         first: whether the likeliest stretch has a sentence of the evidence.
-        found: share of the evidence's sentences that the SPANS likeliest hold.
+        f1: of the likeliest stretch's sentences against the evidence's: one that is too long gains nothing.
         exact: whether the likeliest is a stretch of the evidence, end and all.
+        found: share of the evidence's sentences that the SPANS likeliest hold.
         share: of the text's sentences, those that all stretches hold.
     """
 
     id: str
     first: float
-    found: float
+    f1: float
     exact: float
+    found: float
     share: float
 
 
@@ -58,16 +60,16 @@ def rows(engine: Locates, lessons: Sequence[Lesson], file: Path, stage: str, pro
 
 
 def compared(lessons: Sequence[Lesson], ways: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """`n`, the figures of each way, `found` with its interval, and `difference`, that of `found` with and without the
-    adapter; macros over datasets, intervals over passages."""
+    """`n`, the figures of each way, `macro` of `f1`, and `difference`, the `f1` with the adapter less that without;
+    macros over datasets, intervals over passages."""
     passages = [lesson.example.passage for lesson in lessons]
     datasets = [lesson.example.dataset for lesson in lessons]
     scores: dict[str, Any] = {"n": len(lessons)}
     for way, found in ways.items():
         scores[way] = {name: round(fmean(getattr(row, name) for row in found), 4) for name in FIGURES}
-        interval = macro_interval([row.found for row in found], passages, datasets)
+        interval = macro_interval([row.f1 for row in found], passages, datasets)
         scores[way]["macro"] = dataclasses.asdict(interval)
-    trained, plain = ([row.found for row in ways[way]] for way in ("trained", "plain"))
+    trained, plain = ([row.f1 for row in ways[way]] for way in ("trained", "plain"))
     scores["difference"] = dataclasses.asdict(paired_difference(trained, plain, passages, datasets))
     return scores
 
@@ -77,12 +79,13 @@ def _row(engine: Locates, lesson: Lesson) -> Row:
     gold = {number for first, end in lesson.runs for number in range(first, end)}
     told = [set(range(each.first, each.end)) for each in stretches]
     held = set[int]().union(*told)
-    best = stretches[0] if stretches else None
+    best = told[0] if told else set()
     return Row(
         lesson.example.id,
-        float(best is not None and bool(gold & told[0])),
+        float(bool(gold & best)),
+        2 * len(gold & best) / (len(gold) + len(best)),
+        float(any(best == set(range(first, end)) for first, end in lesson.runs)),
         len(gold & held) / len(gold),
-        float(best is not None and (best.first, best.end) in lesson.runs),
         len(held) / len(lesson.sentences),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support import adapters, tiny_models, training_data
+from support.able import AbleEngine
 
 from turnout import Turnout, train
 from turnout.cli.train import train as command
@@ -15,13 +16,14 @@ from turnout.documents import Document, Text
 from turnout.engines import adapter, loading, locating
 from turnout.engines import folder as model_folders
 from turnout.engines.local import LocalEngine
+from turnout.engines.locating import Stretch
 from turnout.errors import ConfigurationError, ModelError
 from turnout.retrieval.chunkfree import ChunkFreeRetriever
 from turnout.retrieval.corpus import Corpus
 from turnout.system import doctor
 from turnout.train import ChunkFreeRecipe
 from turnout.training import chunkfree_lessons as lessons
-from turnout.training import data
+from turnout.training import chunkfree_scores, data
 
 pytest.importorskip("peft")
 
@@ -51,7 +53,9 @@ def test_a_run_leaves_weights_card_curve_and_scores(folders: tuple[Path, Path, P
     scores = json.loads((run / "valid.json").read_text())
     assert card["valid"] == scores
     assert scores["n"] == 4
-    assert all(0 <= scores[way][name] <= 1 for way in ("plain", "trained") for name in ("first", "found", "exact"))
+    assert all(
+        0 <= scores[way][name] <= 1 for way in ("plain", "trained") for name in ("first", "f1", "exact", "found")
+    )
     assert (run / "chunkfree/adapter_model.safetensors").stat().st_size < 100_000
 
 
@@ -141,6 +145,19 @@ def test_it_lies_beside_a_readers_adapter(folders: tuple[Path, Path, Path], tmp_
     assert (logits[0] - logits[1]).abs().max() < 1e-4
 
 
+def test_scores_follow_their_definition() -> None:
+    class Pointing(AbleEngine):
+        def locate(self, sentences: object, *given: object, **options: object) -> list[Stretch]:
+            return [Stretch(1, 4, 0.6), Stretch(0, 1, 0.3), Stretch(3, 5, 0.1)]
+
+    example = data.Example("e", "p", "d", "q?", ("a",), "extractive", (0,), "valid")
+    lesson = lessons.Lesson(example, tuple("abcdefghij"), ((3, 4), (7, 8)))
+    row = chunkfree_scores._row(Pointing(), lesson)
+    assert (row.first, row.f1, row.exact, row.found, row.share) == (1.0, 2 / 5, 0.0, 0.5, 0.5)
+    exact = chunkfree_scores._row(Pointing(), dataclasses.replace(lesson, runs=((1, 4),)))
+    assert (exact.f1, exact.exact, exact.found) == (1.0, 1.0, 1.0)
+
+
 def test_the_same_call_again_trains_nothing(folders: tuple[Path, Path, Path]) -> None:
     model, written, run = folders
     before = (run / "chunkfree/adapter_model.safetensors").stat().st_mtime_ns
@@ -214,7 +231,7 @@ def test_the_command_prints_the_figures(folders: tuple[Path, Path, Path], monkey
     options = ["--data", str(written), "--out", str(run), "--rank", "8", "--without", "policyqa"]
     found = CliRunner().invoke(command, ["chunkfree", *options])
     assert found.exit_code == 0, found.output
-    assert [line.split()[0] for line in found.stdout.splitlines()] == ["plain", "trained", "evidence"]
+    assert [line.split()[0] for line in found.stdout.splitlines()] == ["plain", "trained", "f1"]
     assert given["recipe"] == ChunkFreeRecipe(rank=8, alpha=16, without=("policyqa",))
 
 
