@@ -139,9 +139,8 @@ def _recorded(result: Answer, request: Request, machinery: Machinery, given: Giv
     piece = result.decision.signals["piece_tokens"]
     raw = machinery.profile.prefill_seconds(given.attempt.finished.prompt_tokens, piece=piece)
     try:
-        machinery.ledger.record(
-            result, request.corpus.documents, raw, given.attempt.drafted, collection=request.collection
-        )
+        documents = request.corpus.documents
+        machinery.ledger.record(result, documents, raw, given.attempt.drafted, request.collection)
     except StoreError as error:
         return replace(result, notes=(*result.notes, f"not recorded in the ledger: {error.message}"))
     return result
