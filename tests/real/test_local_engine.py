@@ -97,7 +97,8 @@ def test_the_probe_keeps_to_its_budget(engine: LocalEngine):
     samples = measure(engine, budget_s=1.0)
     assert len(samples.prefill) >= 2
     *near, last, far = samples.prefill
-    assert sum(seconds for _, _, seconds in near) < 1.0 and last[2] > 0
+    assert len(near) == 1 or sum(seconds for _, _, seconds in near) < 1.0
+    assert last[2] > 0
     assert far[0] > 5000, "near the end of the window"
     assert 2 <= len(samples.decode) <= 1 + len(samples.prefill)
 

@@ -75,9 +75,8 @@ def test_both_strategies_answer_over_the_same_file(real_home: Path, book: Path) 
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    ("characters", "tokens"), [(100_000, 20_000), pytest.param(None, 100_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("characters", "tokens"), [(100_000, 20_000), (None, 100_000)])
 def test_a_book_over_the_window_in_bounded_memory(
     real_home: Path, tmp_path: Path, characters: int | None, tokens: int
 ) -> None:
