@@ -113,7 +113,8 @@ class ChatRequest(BaseModel):
             if name in _IGNORED:
                 continue
             if name not in _NEUTRAL:
-                raise Refused(400, f"unknown field {name[:80]!r}", "unknown_parameter", param=name[:80])
+                hint = 'it belongs into the field turnout: {"turnout": {...}}' if name in Over.model_fields else ""
+                raise Refused(400, f"unknown field {name[:80]!r}", "unknown_parameter", param=name[:80], hint=hint)
             # True == 1: a value and what is neutral are both of one kind.
             if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in _NEUTRAL[name]):
                 raise unsupported(name, f"{name} can't be {str(value)[:40]!r} here", "leave it out")

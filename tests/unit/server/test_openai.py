@@ -128,6 +128,11 @@ def test_what_cant_be_done_is_refused_by_name(client: OpenAI, name: str) -> None
     assert caught.value.code
 
 
+def test_a_field_of_ours_in_the_wrong_place_is_told_where_it_belongs(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="belongs into the field turnout"):
+        complete(client, extra_body={"collection": "library"})
+
+
 def test_what_asks_for_nothing_is_let_pass(client: OpenAI) -> None:
     assert complete(client, n=1, top_p=1.0, tools=[], presence_penalty=0.0, user="u", store=False).choices
 
